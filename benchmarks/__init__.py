@@ -1,0 +1,1 @@
+"""Measured comparisons, each runnable on its own, results written as JSON."""
