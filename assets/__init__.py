@@ -1,0 +1,1 @@
+"""The embedded default: a small data set, a small generator, and the scripts that make them."""
