@@ -1,0 +1,89 @@
+"""How the synthetic images are drawn."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from fgds_core.config.section import Section
+
+
+class SynthesizeConfig(Section):
+    """One set of synthetic images: how many, how conditioned, how sampled, how guided."""
+
+    target_per_class: PositiveInt | Literal["max"] = Field(
+        description="real and synthetic images a class shall have together; max is the largest class's real count"
+    )
+    images_per_part: PositiveInt = Field(
+        description="images in one file, the unit that is kept when a run is interrupted"
+    )
+
+    conditioning: Literal["dual", "text", "image"] = Field(
+        description="what the generator is told: the prompt, a real image of the class, or both"
+    )
+    embedding_dropout: float = Field(
+        ge=0, lt=1, description="share of the image embedding's coordinates set to zero; 0 is off"
+    )
+    embedding_rescale: bool = Field(
+        description="whether the coordinates that stay are divided by 1 - embedding_dropout"
+    )
+    noise_level: int = Field(
+        ge=0, le=999, description="noise on the image embedding, in training steps; 0 is least"
+    )
+
+    scheduler: Literal[
+        "DDIMScheduler",
+        "DDPMScheduler",
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "UniPCMultistepScheduler",
+    ] = Field(description="the solver, by its name in diffusers")
+    num_inference_steps: int = Field(ge=1, le=1000, description="denoising steps per image")
+    eta: float = Field(
+        ge=0, le=1, description="fresh noise per step, DDIMScheduler only; 0 is none, 1 is DDPM's"
+    )
+    guidance_scale: float = Field(
+        ge=1, description="weight of classifier-free guidance; 1 is off"
+    )
+
+    feedback: Literal["none", "loss", "hardness", "entropy"] = Field(
+        description="criterion of the baseline that guidance climbs; none is off, whatever the other feedback values"
+    )
+    feedback_rule: Literal["relative", "score"] = Field(
+        description="relative moves the latent by a share of its norm, score adds to the score of the generator"
+    )
+    feedback_scale: float = Field(
+        ge=0,
+        description="relative: share of the latent's norm per guided step; score: weight of the gradient; 0 is off",
+    )
+    feedback_every: PositiveInt = Field(description="every how many steps guidance acts; 1 is each")
+    feedback_start: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="share of the steps after which guidance begins; 0 is from the first"
+    )
+    feedback_end: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the steps at which guidance ends; 1 is up to the last"
+    )
+    feedback_target: Literal["none", "real"] = Field(
+        description="real leaves an image alone while its criterion is at or above its class's mean on real validation"
+        " images; none always pushes"
+    )
+    feedback_temperature: float = Field(
+        gt=0, description="divides the logits before loss and entropy; 1 is off"
+    )
+
+    judge: str | None = Field(
+        description="folder of a classifier that labels the finished images; null is none"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> "SynthesizeConfig":
+        if self.feedback_start >= self.feedback_end:
+            raise ValueError(
+                f"feedback_start ({self.feedback_start}) must be below feedback_end ({self.feedback_end})"
+            )
+        if self.eta > 0 and self.scheduler != "DDIMScheduler":
+            raise ValueError(
+                f"eta ({self.eta}) works with DDIMScheduler only; set it to 0 for {self.scheduler}"
+            )
+        return self

@@ -1,0 +1,259 @@
+"""Criteria: what a classifier finds useful in an image, one value per image, larger = more wanted.
+
+Source: Askari Hemmat et al. (2024), Feedback-guided Data Synthesis for Imbalanced Classification,
+https://arxiv.org/abs/2310.00158, section 3.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.errors import InputError
+
+
+class Seen(NamedTuple):
+    """What a classifier makes of a batch of images."""
+
+    logits: Tensor
+    """Class scores, [B, K]."""
+    features: Tensor
+    """Penultimate features, [B, D]."""
+
+
+@dataclass(frozen=True)
+class ClassGaussians:
+    """A Gaussian per class over the penultimate features, with one covariance for all classes."""
+
+    means: Tensor
+    """[K, D]"""
+    precision: Tensor
+    """Inverse of the shared covariance, [D, D]."""
+    log_det: Tensor
+    """Logarithm of the determinant of the covariance, scalar."""
+    shrinkage: Tensor
+    """How far the covariance was pulled towards a multiple of the identity, scalar in [0, 1]."""
+
+    def to(self, device: torch.device | str) -> "ClassGaussians":
+        """Moves every tensor to a device."""
+        return ClassGaussians(*(t.to(device) for t in self._tensors().values()))
+
+    def save(self, path: Path) -> None:
+        """Writes the tensors as safetensors."""
+        from safetensors.torch import save_file
+
+        save_file({name: t.contiguous() for name, t in self._tensors().items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "ClassGaussians":
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: If the file is missing or does not hold class Gaussians.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return cls(**load_file(path))
+        except (FileNotFoundError, SafetensorError, TypeError) as error:
+            raise InputError(
+                f"{path} holds no feature statistics of a classifier ({error}); train the baseline again"
+            ) from error
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            "means": self.means,
+            "precision": self.precision,
+            "log_det": self.log_det,
+            "shrinkage": self.shrinkage,
+        }
+
+
+def fit_class_gaussians(features: Tensor, labels: Tensor, num_classes: int) -> ClassGaussians:
+    """Fits the class means and one covariance of the deviations from them, shrunk after Ledoit and Wolf.
+
+    A rare class has fewer images than there are feature dimensions, so a covariance of its own would be singular;
+    the shared, shrunk one has an inverse with three images a class as well.
+
+    Args:
+        features: Penultimate features of real training images, [N, D].
+        labels: Their classes, [N].
+        num_classes: K; a class without images gets the mean of all features.
+
+    Returns:
+        The statistics in float32.
+
+    Source: Ledoit and Wolf (2004), https://doi.org/10.1016/S0047-259X(03)00096-4
+    """
+    from sklearn.covariance import LedoitWolf
+
+    features = features.detach().double().cpu()
+    labels = labels.cpu()
+    counts = torch.bincount(labels, minlength=num_classes)  # [K]
+    sums = features.new_zeros(num_classes, features.shape[1]).index_add_(0, labels, features)
+    means = torch.where(
+        counts[:, None] > 0, sums / counts[:, None].clamp(min=1), features.mean(dim=0)
+    )  # [K, D]
+
+    estimate = LedoitWolf(assume_centered=True).fit((features - means[labels]).numpy())
+    covariance = torch.from_numpy(estimate.covariance_)  # [D, D]
+    # The floor keeps features without any spread (all images alike, units that are always 0) invertible.
+    floor = 1e-6 * covariance.diagonal().mean().clamp(min=1e-6)
+    covariance = covariance + floor * torch.eye(len(covariance), dtype=torch.float64)
+    root = torch.linalg.cholesky(covariance)
+    return ClassGaussians(
+        means=means.float(),
+        precision=torch.cholesky_inverse(root).float(),
+        log_det=(2 * root.diagonal().log().sum()).float(),
+        shrinkage=torch.tensor(float(estimate.shrinkage_)),
+    )
+
+
+Criterion = Callable[[Seen, Tensor, ClassGaussians | None], Tensor]
+"""(what the classifier sees, labels [B], class Gaussians) -> one value per image, [B]."""
+
+
+def loss(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Tensor:
+    """Cross-entropy to the intended class in nats, high where the classifier is wrong.
+
+    Args:
+        seen: The classifier's answer.
+        labels: Intended classes, [B].
+        gaussians: Unused; every criterion has this signature.
+
+    Returns:
+        One value per image, [B].
+    """
+    log_p = seen.logits.log_softmax(dim=-1)  # [B, K]
+    return -log_p.gather(1, labels[:, None]).squeeze(1)
+
+
+def entropy(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Tensor:
+    """Entropy of the prediction in nats, high where the classifier hesitates, at most log K.
+
+    Args:
+        seen: The classifier's answer.
+        labels: Unused.
+        gaussians: Unused.
+
+    Returns:
+        One value per image, [B].
+    """
+    log_p = seen.logits.log_softmax(dim=-1)  # [B, K]
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def hardness(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Tensor:
+    """Negative log-likelihood of the features under the intended class in nats, high far from what is known.
+
+    Args:
+        seen: The classifier's answer.
+        labels: Intended classes, [B].
+        gaussians: The classes' Gaussians over real training features.
+
+    Returns:
+        One value per image, [B].
+    """
+    assert gaussians is not None  # load_feedback reads them for this criterion
+    deviation = seen.features - gaussians.means.to(seen.features)[labels]  # [B, D]
+    distance = ((deviation @ gaussians.precision.to(deviation)) * deviation).sum(dim=-1)
+    constant = gaussians.log_det.to(deviation) + deviation.shape[1] * math.log(2 * math.pi)
+    return 0.5 * (distance + constant)
+
+
+FEEDBACKS: dict[str, Criterion] = {"loss": loss, "hardness": hardness, "entropy": entropy}
+
+
+class Critic(Protocol):
+    """A classifier, as far as feedback needs it."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the logits."""
+        ...
+
+    def logits_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images in [-1, 1], [B, 3, H, W] -> logits [B, K] and features [B, D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """A criterion of one classifier, as a function of images."""
+
+    criterion: Criterion
+    classifier: Critic
+    gaussians: ClassGaussians | None = None
+    temperature: float = 1.0
+    """Divides the logits; 1 leaves them as they are."""
+    limits: Tensor | None = None
+    """Per class the value beyond which an image is pushed no further, [K]; None is without limit."""
+
+    def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Values images, at least in float32 whatever the classifier computes in.
+
+        Args:
+            x: Images in [-1, 1], [B, 3, H, W].
+            labels: Intended classes, [B].
+
+        Returns:
+            One value per image, [B].
+        """
+        logits, features = self.classifier.logits_and_features(x)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        seen = Seen(logits.to(dtype) / self.temperature, features.to(dtype))
+        return self.criterion(seen, labels, self.gaussians)
+
+
+def load_feedback(
+    config: SynthesizeConfig, folder: Path, classifier: Critic, device: torch.device | str = "cpu"
+) -> Feedback | None:
+    """Builds the feedback that the parameters ask for.
+
+    Args:
+        config: The parameters.
+        folder: The classifier's folder, with its feature statistics and its criteria on real validation images.
+        classifier: The classifier of that folder.
+        device: Where the statistics shall lie.
+
+    Returns:
+        The feedback, or None where it is off.
+
+    Raises:
+        InputError: If the folder lacks the statistics that the criterion needs.
+    """
+    if config.feedback == "none" or config.feedback_scale == 0:
+        return None
+    gaussians = None
+    if config.feedback == "hardness":
+        gaussians = ClassGaussians.load(folder / "feature_statistics.safetensors").to(device)
+        if len(gaussians.means) != len(classifier.class_names):
+            raise InputError(
+                f"{folder / 'feature_statistics.safetensors'} describes {len(gaussians.means)} classes, the classifier"
+                f" has {len(classifier.class_names)}; train the baseline again"
+            )
+    limits = None
+    if config.feedback_target == "real":
+        limits = _criterion_on_real(folder / "config.json", config.feedback).to(device)
+    return Feedback(
+        FEEDBACKS[config.feedback], classifier, gaussians, config.feedback_temperature, limits
+    )
+
+
+def _criterion_on_real(path: Path, feedback: str) -> Tensor:
+    """Reads the mean criterion of each class on real validation images, [K]; an absent class has no limit."""
+    try:
+        values = json.loads(path.read_text())["criterion_on_real"][feedback]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"feedback_target real needs criterion_on_real.{feedback} in {path}; train the baseline again, or set"
+            " synthesize.feedback_target to none"
+        ) from error
+    return torch.tensor([math.inf if value is None else value for value in values])
