@@ -299,8 +299,8 @@ def _create_network(
                 f"the pre-trained weights that timm names for {model} are not to be had; give a "
                 "safetensors file, or none to start from random weights"
                 if pretrained == "default" and isinstance(error, OSError | RuntimeError)
-                else f"timm cannot make {model} with model_kwargs {dict(model_kwargs)}; correct or "
-                "remove them"
+                else f"timm cannot make {model} with model_kwargs {dict(model_kwargs)}; correct "
+                "or remove them"
             )
             raise InputError(f"{cause} ({_start(error)})") from error
     if pretrained not in ("none", "default"):
