@@ -1,0 +1,172 @@
+"""Feature spaces in which sets of images are compared, chosen by name.
+
+B images, C channels, H height, W width, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fgds_core.errors import InputError
+from fgds_core.shards import to_uint8
+
+INCEPTION_FILE = "inception-2015-12-05.pt"
+
+Embed = Callable[[Tensor], Tensor]
+"""Images in [-1, 1], [B, 3, H, W] -> features, [B, D]."""
+
+
+@dataclass(frozen=True)
+class FeatureSources:
+    """Where the networks lie; an extractor needs one of them.
+
+    Attributes:
+        generator: Generator, a diffusers folder or hub id, whose CLIP vision tower serves `clip`.
+        revision: Revision of a hub id, or None.
+        inception_weights: The TorchScript file of InceptionV3, or its folder, for `inception`.
+        classifier: Folder of a saved classifier, for `classifier`.
+    """
+
+    generator: str | None = None
+    revision: str | None = None
+    inception_weights: Path | None = None
+    classifier: Path | None = None
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turns images into the features of one named space."""
+
+    name: str
+    embed: Embed
+    device: str
+    batch_size: int
+
+    def __call__(
+        self, images: Tensor, advance: Callable[[int], None] = lambda num_images: None
+    ) -> NDArray[np.float32]:
+        """Extracts features batch by batch.
+
+        Args:
+            images: Images in [-1, 1], [N, 3, H, W].
+            advance: Called after each batch with the number of images done.
+
+        Returns:
+            Features, [N, D].
+        """
+        pieces = []
+        with torch.inference_mode():
+            for batch in torch.split(images, self.batch_size):
+                pieces.append(self.embed(batch.to(self.device)).float().cpu().numpy())  # [B, D]
+                advance(len(batch))
+        return np.concatenate(pieces).astype(np.float32)
+
+
+def load_extractor(
+    name: str, sources: FeatureSources, *, device: str = "cpu", batch_size: int = 64
+) -> Extractor:
+    """Loads the extractor called `name`, one of `EXTRACTORS`.
+
+    Raises:
+        InputError: If its network is not named in `sources` or cannot be read.
+    """
+    if name not in EXTRACTORS:
+        raise InputError(f"features must be one of {sorted(EXTRACTORS)}, got {name!r}")
+    return Extractor(name, EXTRACTORS[name](sources, device), device, batch_size)
+
+
+def clip(sources: FeatureSources, device: str) -> Embed:
+    """Image embeddings of the generator's own CLIP vision tower, D its projection size.
+
+    Only the tower and its preprocessing are loaded. The preprocessing is the folder's
+    `feature_extractor` (shorter side resized, centre cropped, normalised) as tensor operations.
+    """
+    if sources.generator is None:
+        raise InputError("features clip needs the generator that holds the CLIP vision tower")
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    place: dict[str, Any] = {"revision": sources.revision}
+    try:
+        processor = CLIPImageProcessor.from_pretrained(
+            sources.generator, subfolder="feature_extractor", **place
+        )
+        tower = CLIPVisionModelWithProjection.from_pretrained(
+            sources.generator, subfolder="image_encoder", **place
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"generator {sources.generator!r} has no CLIP vision tower that can be read "
+            f"(image_encoder, feature_extractor): {error}; give a Stable unCLIP folder, or choose "
+            "other features"
+        ) from error
+    tower.to(device).eval()
+    height, width = processor.crop_size["height"], processor.crop_size["width"]
+    shorter = processor.size["shortest_edge"]
+    mean = torch.tensor(processor.image_mean, device=device).view(-1, 1, 1)
+    std = torch.tensor(processor.image_std, device=device).view(-1, 1, 1)
+
+    def embed(x: Tensor) -> Tensor:
+        size = tuple(shorter * side // min(x.shape[-2:]) for side in x.shape[-2:])
+        if tuple(x.shape[-2:]) != size:
+            x = F.interpolate(x, list(size), mode="bicubic", antialias=True).clamp(-1, 1)
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        x = x[..., top : top + height, left : left + width]  # [B, 3, height, width]
+        features: Tensor = tower(((x + 1) / 2 - mean) / std).image_embeds  # [B, D]
+        return features
+
+    return embed
+
+
+def inception(sources: FeatureSources, device: str) -> Embed:
+    """The 2048 pooled features of InceptionV3, with clean-fid's weights and resizing."""
+    where = f"set assess.inception_weights to a local copy of {INCEPTION_FILE}"
+    if sources.inception_weights is None:
+        raise InputError(f"features inception needs weights: {where}, or choose other features")
+    path = sources.inception_weights
+    path = path / INCEPTION_FILE if path.is_dir() else path
+    if path.name != INCEPTION_FILE or not path.is_file():
+        raise InputError(
+            f"there are no InceptionV3 weights at {path}: {where} (the TorchScript file that "
+            "clean-fid and StyleGAN's metrics use), or choose other features"
+        )
+    from cleanfid.inception_torchscript import InceptionV3W
+    from cleanfid.resize import build_resizer
+
+    try:
+        network = InceptionV3W(str(path.parent), download=False).to(device).eval()
+    except RuntimeError as error:
+        raise InputError(f"{path} is no TorchScript file: {error}; {where}") from error
+    resize = build_resizer("clean")
+
+    def embed(x: Tensor) -> Tensor:
+        pixels = to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()  # [B, H, W, 3]
+        resized = np.stack([resize(image) for image in pixels])  # [B, 299, 299, 3] in [0, 255]
+        features: Tensor = network(torch.from_numpy(resized).permute(0, 3, 1, 2).to(device))
+        return features  # [B, 2048]
+
+    return embed
+
+
+def classifier(sources: FeatureSources, device: str) -> Embed:
+    """Penultimate features of a saved classifier, with the preprocessing it was trained with."""
+    if sources.classifier is None:
+        raise InputError("features classifier needs the folder of a trained classifier")
+    from fgds_core.classify import load_classifier
+
+    return load_classifier(sources.classifier, device).features
+
+
+EXTRACTORS: dict[str, Callable[[FeatureSources, str], Embed]] = {
+    "clip": clip,
+    "inception": inception,
+    "classifier": classifier,
+}
