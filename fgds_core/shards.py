@@ -341,13 +341,13 @@ def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
     return image_schema(class_names, _SYNTHETIC_COLUMNS)
 
 
-def class_names_of(schema: pa.Schema) -> tuple[str, ...] | None:
-    """The class names a table's schema carries, or None where it carries none."""
+def class_names_of(schema: pa.Schema, column: str = "label") -> tuple[str, ...] | None:
+    """The class names a schema carries for its label column, or None where it carries none."""
     text = (schema.metadata or {}).get(_HUGGINGFACE)
     if text is None:
         return None
     try:
-        names = json.loads(text)["info"]["features"]["label"]["names"]
+        names = json.loads(text)["info"]["features"][column]["names"]
     except (ValueError, KeyError, TypeError):
         return None
     return tuple(str(name) for name in names)
