@@ -259,6 +259,31 @@ def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Classif
     return classifier.to(device).eval()
 
 
+@torch.inference_mode()
+def predict(
+    classifier: Classifier, images: Tensor, *, batch_size: int = 500
+) -> tuple[Tensor, Tensor]:
+    """Logits and penultimate features of many images, in evaluation mode.
+
+    Args:
+        classifier: The classifier, on the device where it shall compute; its mode is kept.
+        images: Images in [-1, 1], [N, C, H, W].
+        batch_size: Images a pass.
+
+    Returns:
+        Logits [N, K] and features [N, D], both on the CPU.
+    """
+    was_training = classifier.training
+    classifier.eval()
+    batches = [
+        classifier.logits_and_features(batch.to(classifier.mean.device))
+        for batch in torch.split(images, batch_size)
+    ]
+    classifier.train(was_training)
+    logits, features = zip(*batches, strict=True)
+    return torch.cat(logits).cpu(), torch.cat(features).cpu()
+
+
 def _create_network(
     model: str,
     model_kwargs: Mapping[str, Any],

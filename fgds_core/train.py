@@ -1,0 +1,294 @@
+"""Training a classifier: batches, augmentation, one loop, the best checkpoint by validation."""
+
+import copy
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
+
+from fgds_core.classify import (
+    CONFIG,
+    Classifier,
+    create_classifier,
+    predict,
+    read_classifier_config,
+)
+from fgds_core.config.train_baseline import Sampling, TrainBaselineConfig, TrainConfig
+from fgds_core.errors import InputError
+from fgds_core.imbalance import BalancedBatchSampler
+from fgds_core.metrics import macro_accuracy
+from fgds_core.shards import ImageSet
+
+logger = logging.getLogger(__name__)
+
+TEMPERATURES = (0.05, 20.0)
+"""Range of the fitted temperature; without errors on validation its optimum would be 0."""
+
+
+def train_classifier(
+    train: ImageSet,
+    val: ImageSet,
+    config: TrainConfig,
+    seed: int,
+    *,
+    sampling: Sampling = "class_balanced",
+    synthetic: ImageSet | None = None,
+    real_share: float = 1.0,
+    device: str | torch.device = "cpu",
+    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Classifier:
+    """Trains a classifier and returns its best checkpoint by macro accuracy on validation.
+
+    The same arguments give the same weights, bit for bit on the same machine and a CPU.
+
+    Args:
+        train: Real training images.
+        val: Real validation images; they choose the checkpoint and the temperature.
+        config: Architecture, budget and recipe.
+        seed: Seed of the initial weights, the batches and the augmentation.
+        sampling: How often real images of a class are drawn; `class_balanced` with `synthetic`.
+        synthetic: Synthetic training images, as large as the real ones.
+        real_share: Share of real images in a batch when there are synthetic ones.
+        device: Where to compute.
+        on_epoch: Called after each validation with `epoch` (its number, from 1), `step`,
+            `train_loss` (nats, mean since the last one), `val_accuracy`, `val_macro_accuracy`
+            (fractions) and `learning_rate`.
+        advance: Called after each optimiser step with 1.
+
+    Returns:
+        The classifier in evaluation mode, its temperature fitted on validation.
+
+    Raises:
+        InputError: If the sets do not fit together, the model cannot be made, or the loss becomes
+            non-finite.
+        ValueError: If synthetic images are not to be drawn class-balanced.
+    """
+    _check_sets(train, val, synthetic)
+    if synthetic is not None and sampling != "class_balanced":
+        raise ValueError(f"sampling with synthetic images must be class_balanced, got {sampling}")
+    from timm.optim import create_optimizer_v2
+    from timm.utils import ModelEmaV3
+
+    generator = torch.Generator().manual_seed(seed)
+    classifier = create_classifier(
+        config.model,
+        config.model_kwargs,
+        train.class_names,
+        config.input_size,
+        seed,
+        pretrained=config.pretrained,
+    ).to(device)
+    optimizer = create_optimizer_v2(
+        classifier.network,
+        opt=config.optimizer,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: cosine_with_warmup(step, config.warmup_steps, config.num_steps)
+    )
+    averaged = ModelEmaV3(classifier, decay=config.ema_decay) if config.ema_decay else None
+    batches = real_and_synthetic_batches(train, synthetic, config, sampling, real_share, generator)
+
+    best_accuracy, best_state = -1.0, classifier.state_dict()
+    losses: list[float] = []
+    epoch = 0
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)  # timm's dropout reads the global generator, forked here
+        for step, (x, labels) in enumerate(batches, start=1):
+            # Learn
+            x = augment(x, config, generator).to(device)  # [B, C, H, W]
+            classifier.train()
+            loss = F.cross_entropy(
+                classifier(x), labels.to(device), label_smoothing=config.label_smoothing
+            )
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise InputError(
+                    f"the training loss became {losses[-1]} at step {step} of {config.num_steps}; "
+                    f"lower learning_rate ({config.learning_rate:g}) or raise warmup_steps "
+                    f"({config.warmup_steps})"
+                )
+            learning_rate = optimizer.param_groups[0]["lr"]
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            if averaged is not None:
+                averaged.update(classifier)
+            advance(1)
+
+            # Validate, keep the best
+            if step % config.eval_every and step != config.num_steps:
+                continue
+            epoch += 1
+            candidate = classifier if averaged is None else averaged.module
+            predictions = predict(candidate, val.images)[0].argmax(dim=-1)  # [N]
+            accuracy = macro_accuracy(predictions, val.labels)
+            if accuracy > best_accuracy:
+                best_accuracy, best_state = accuracy, copy.deepcopy(candidate.state_dict())
+            on_epoch(
+                {
+                    "epoch": epoch,
+                    "step": step,
+                    "train_loss": sum(losses) / len(losses),
+                    "val_accuracy": (predictions == val.labels).double().mean().item(),
+                    "val_macro_accuracy": accuracy,
+                    "learning_rate": learning_rate,
+                }
+            )
+            losses.clear()
+
+    classifier.load_state_dict(best_state)
+    logger.info("kept the checkpoint with validation macro accuracy %.4f", best_accuracy)
+    classifier.temperature = fit_temperature(predict(classifier, val.images)[0], val.labels)
+    return classifier.eval()
+
+
+def read_training(folder: Path) -> TrainBaselineConfig:
+    """Reads how the classifier in `folder` was trained, entry `training` of its `config.json`.
+
+    Raises:
+        InputError: If there is no such entry or it is not valid.
+    """
+    try:
+        stored = read_classifier_config(folder)["training"]
+        return TrainBaselineConfig.model_validate_json(json.dumps(stored))
+    except (KeyError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{folder / CONFIG} does not say how the classifier was trained ({error}); train the "
+            "baseline again"
+        ) from error
+
+
+def real_and_synthetic_batches(
+    train: ImageSet,
+    synthetic: ImageSet | None,
+    config: TrainConfig,
+    sampling: Sampling,
+    real_share: float,
+    generator: torch.Generator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields `config.num_steps` batches of images [B, C, H, W] and labels [B]."""
+    num_images = config.num_steps * config.batch_size
+    batches: Iterable[list[int]]
+    if sampling == "class_balanced":
+        batches = BalancedBatchSampler(
+            train.labels,
+            None if synthetic is None else synthetic.labels,
+            batch_size=config.batch_size,
+            real_share=1.0 if synthetic is None else real_share,
+            num_batches=config.num_steps,
+            generator=generator,
+        )
+    else:
+        images: Sampler[int]
+        if sampling == "instance":  # shuffled passes
+            images = RandomSampler(range(len(train)), num_samples=num_images, generator=generator)
+        else:  # weight n^-0.5 for an image, so n^0.5 for its class of n images
+            weights = train.labels.bincount().double()[train.labels] ** -0.5  # [N]
+            images = WeightedRandomSampler(weights.tolist(), num_images, generator=generator)
+        batches = BatchSampler(images, config.batch_size, drop_last=False)
+    for batch in batches:
+        chosen = [
+            (train, i) if synthetic is None or i < len(train) else (synthetic, i - len(train))
+            for i in batch
+        ]
+        x = torch.stack([source.images[i] for source, i in chosen])  # [B, C, H, W]
+        labels = torch.stack([source.labels[i] for source, i in chosen])  # [B]
+        yield x, labels
+
+
+def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Shifts (border repeated), flips and erases images at random, each on its own.
+
+    Args:
+        x: Images in [-1, 1], [B, C, H, W].
+        config: Says how far to shift, whether to flip, how much to erase.
+        generator: Source of the randomness, on the CPU.
+
+    Returns:
+        Images in [-1, 1], [B, C, H, W].
+    """
+    num_images, _, height, width = x.shape
+    rows, columns = torch.arange(height), torch.arange(width)
+    offsets = torch.randint(
+        -config.shift, config.shift + 1, (2, num_images, 1), generator=generator
+    )
+    row = (rows + offsets[0]).clamp(0, height - 1)  # [B, H]
+    column = (columns + offsets[1]).clamp(0, width - 1)  # [B, W]
+    if config.horizontal_flip:
+        flipped = torch.rand(num_images, 1, generator=generator) < 0.5
+        column = torch.where(flipped, column.flip(-1), column)
+    index = torch.arange(num_images)
+    x = x[index[:, None, None], :, row[:, :, None], column[:, None, :]]  # [B, H, W, C]
+    x = x.permute(0, 3, 1, 2)  # [B, C, H, W]
+    if config.erase:
+        side, top, left = torch.rand(3, num_images, 1, generator=generator)
+        side = side * config.erase  # a share of the image, like the distances below
+        in_rows = ((rows + 0.5) / height - top).abs() < side / 2  # [B, H]
+        in_columns = ((columns + 0.5) / width - left).abs() < side / 2  # [B, W]
+        x = x.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
+    return x.contiguous()
+
+
+def cosine_with_warmup(step: int, warmup_steps: int, num_steps: int) -> float:
+    """Factor in (0, 1] on the learning rate at `step` (from 0): linear up, half a cosine down."""
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / (num_steps - warmup_steps)
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature whose division of the logits minimises the negative log-likelihood.
+
+    Args:
+        logits: Class scores on data not trained on, [N, K].
+        labels: True classes, [N].
+
+    Returns:
+        A value within `TEMPERATURES`; above 1 where the classifier is over-confident.
+
+    Source: Guo et al. (2017), On Calibration of Modern Neural Networks,
+        https://arxiv.org/abs/1706.04599
+    """
+    from scipy.optimize import minimize_scalar
+
+    scores = logits.double()
+
+    def nll(log_temperature: float) -> float:
+        return F.cross_entropy(scores / math.exp(log_temperature), labels).item()
+
+    low, high = (math.log(t) for t in TEMPERATURES)
+    return math.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x)
+
+
+def _check_sets(train: ImageSet, val: ImageSet, synthetic: ImageSet | None) -> None:
+    sets = {"training": train, "validation": val, "synthetic": synthetic}
+    for name, images in sets.items():
+        if images is None:
+            continue
+        if not len(images):
+            raise InputError(f"the {name} set holds no images; prepare or synthesize it again")
+        if images.class_names != train.class_names:
+            raise InputError(
+                f"the {name} images have the classes {list(images.class_names)}, the training "
+                f"images {list(train.class_names)}; make both from the same prepared data"
+            )
+    if synthetic is not None and synthetic.images.shape[1:] != train.images.shape[1:]:
+        raise InputError(
+            f"synthetic images are {list(synthetic.images.shape[1:])}, real ones "
+            f"{list(train.images.shape[1:])} (channels, height, width); prepare the data at the "
+            "generator's size, so that both went through the same resizing"
+        )
