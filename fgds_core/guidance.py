@@ -1,0 +1,173 @@
+"""Feedback guidance: steers sampling up the gradient of a criterion of the predicted clean image.
+
+The criterion looks at the clean image that the conditional half of classifier-free guidance predicts, so it costs
+no forward of its own, and its gradient reaches the noisy latent through decoder and network. All gradients, norms and
+decisions belong to one image; nothing is shared in a batch.
+
+Source: Askari Hemmat et al. (2024), https://arxiv.org/abs/2310.00158, section 3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fgds_core.denoise import ClassifierFree, NoiseLevel
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""Values clean latents, (z0 [B, C, H, W], labels [B]) -> one value per image, [B]; larger = more wanted."""
+
+
+class Steered(NamedTuple):
+    """Where guidance leaves a sampler: a noisy latent and the clean one predicted for it."""
+
+    z: Tensor
+    z0: Tensor
+
+
+def relative(z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float) -> Steered:
+    """Moves the noisy latent by a share of its own norm and leaves the network's answer as it is.
+
+    `z + scale * ||z|| * grad / ||grad||`, norms per image. The solver then takes its step from the moved latent
+    with the network's prediction (noise, velocity, ...) for the old one, so the clean latent shifts by `c_skip` of
+    the move. This is the rule of the authors' released script. It is the same whether `z` has variance 1 or
+    1 + sigma**2.
+    """
+    norm = torch.linalg.vector_norm(z, dim=(1, 2, 3), keepdim=True)
+    grad_norm = torch.linalg.vector_norm(grad, dim=(1, 2, 3), keepdim=True)  # [B, 1, 1, 1]
+    move = torch.where(grad_norm > 0, scale * norm * grad / grad_norm, 0.0)
+    return Steered(z + move, z0 + c_skip * move)
+
+
+def score(z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float) -> Steered:
+    """Adds `scale` times the gradient to the score of the generator.
+
+    By Tweedie's formula `D(z) = z + sigma**2 * score(z)`, so the clean latent gains `scale * sigma**2 * grad`; exact
+    for `z = z0 + sigma * noise`, the coordinates used here. With the log-likelihood of an observation as criterion
+    and scale 1 it samples the posterior.
+    """
+    return Steered(z, z0 + scale * sigma**2 * grad)
+
+
+Rule = Callable[[Tensor, Tensor, Tensor, float, float, float], Steered]
+RULES: dict[str, Rule] = {"relative": relative, "score": score}
+
+
+def guided_steps(num_inference_steps: int, every: int, start: float, end: float) -> tuple[int, ...]:
+    """Chooses the steps that are guided: every `every`-th within [start, end) of the trajectory.
+
+    Args:
+        num_inference_steps: Number of steps of the sampler.
+        every: 1 is each step of the interval, beginning with its first.
+        start: Share of the steps that come before.
+        end: Share of the steps at which it ends.
+
+    Returns:
+        Indices of steps; none if the interval is narrower than a step.
+    """
+    steps = range(num_inference_steps)
+    return tuple(i for i in steps if start <= i / num_inference_steps < end)[::every]
+
+
+@dataclass
+class Account:
+    """What guidance did to each image of a batch, [B] each."""
+
+    guided: Tensor
+    """Steps at which the image was pushed."""
+    skipped: Tensor
+    """Steps at which it was left alone: its gradient was zero, or it had reached its limit."""
+    non_finite: Tensor
+    """Steps at which it was left alone because criterion or gradient were not finite."""
+    first: Tensor | None = None
+    """Criterion at the first guided step, before the push."""
+    last: Tensor | None = None
+    """Criterion at the last guided step, before the push."""
+
+    @classmethod
+    def empty(cls, num_images: int) -> "Account":
+        """Opens an account in which nothing has happened."""
+        return cls(*(torch.zeros(num_images, dtype=torch.int64) for _ in range(3)))
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Guides a batch: which criterion, for which classes, by which rule, how far."""
+
+    objective: Objective
+    labels: Tensor
+    """Intended classes, [B]."""
+    rule: Rule
+    scale: float
+    steps: frozenset[int]
+    """Indices of the guided steps."""
+    account: Account
+    """Filled in along the way."""
+    limits: Tensor | None = None
+    """Criterion at which an image is pushed no further, [B]; None is without limit."""
+    micro_batch: int | None = None
+    """Images decoded and classified at a time; None is all of them."""
+
+    def __call__(self, denoiser: ClassifierFree, z: Tensor, level: NoiseLevel) -> Steered:
+        """Takes one guided look: predicts the clean latent and steers.
+
+        Args:
+            denoiser: The generator under classifier-free guidance.
+            z: Noisy latents `z0 + sigma * noise`, [B, C, H, W].
+            level: Their noise level.
+        """
+        z = z.detach().requires_grad_()
+        z0, conditional = denoiser.halves(z, level)
+        values, pull = climb(self.objective, conditional, self.labels, self.micro_batch)
+        (grad,) = torch.autograd.grad(conditional, z, pull)
+        push = self._decide(values, grad)
+        grad = torch.where(push[:, None, None, None], grad, 0.0)
+        return self.rule(
+            z.detach(), z0, grad, level.sigma, denoiser.c_skip(level.sigma), self.scale
+        )
+
+    def _decide(self, values: Tensor, grad: Tensor) -> Tensor:
+        """Decides which images are pushed, [B], and keeps account of it."""
+        finite = grad.flatten(1).isfinite().all(dim=1) & values.isfinite()
+        push = finite & (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) > 0)
+        if self.limits is not None:
+            push &= values < self.limits
+        account = self.account
+        account.guided += push.cpu()
+        account.skipped += (finite & ~push).cpu()
+        account.non_finite += (~finite).cpu()
+        account.last = values.cpu()
+        account.first = account.last if account.first is None else account.first
+        return push
+
+
+def climb(
+    objective: Objective, z0: Tensor, labels: Tensor, micro_batch: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Values clean latents and finds the direction in which each one's value grows.
+
+    The graph is cut at the clean latent, so decoder and classifier may go through it a few images at a time while
+    the network behind it runs once for the whole batch.
+
+    Args:
+        objective: Values clean latents.
+        z0: Clean latents, [B, C, H, W].
+        labels: Intended classes, [B].
+        micro_batch: Images at a time; None is all of them.
+
+    Returns:
+        The values [B] and their gradients with respect to `z0`, [B, C, H, W].
+    """
+    size = micro_batch or len(z0)
+    values, grads = [], []
+    with torch.enable_grad():
+        for some, classes in zip(z0.detach().split(size), labels.split(size), strict=True):
+            some = some.requires_grad_()
+            value = objective(some, classes)  # [b]
+            (grad,) = torch.autograd.grad(value.sum(), some)  # images are independent
+            values.append(value.detach())
+            grads.append(grad)
+    return torch.cat(values), torch.cat(grads)
+
