@@ -56,7 +56,7 @@ def prepare(
     *,
     advance: Callable[[int], None] = lambda num_images: None,
 ) -> Meta:
-    """Checks all real images and writes `train.parquet`, `val.parquet`, `test.parquet`, `meta.json`.
+    """Checks all real images and writes `{train,val,test}.parquet` and `meta.json`.
 
     Bins come from the counts of the training split. Images that repeat an earlier one of their own
     split are kept, and counted.
@@ -71,7 +71,7 @@ def prepare(
         What `meta.json` says.
 
     Raises:
-        InputError: Corrupt images (all of them are looked for, the first 20 named), a class without
+        InputError: Corrupt images (all are looked for, the first 20 named), a class without
             training images, an image that occurs in two splits, a full disk, or anything
             `open_source` refuses.
     """
@@ -198,11 +198,14 @@ def content_digest(picture: Image.Image) -> bytes:
 
 
 def _note_repetition(digest: bytes, split: str, path: str, findings: _Findings) -> None:
-    first_split, first_path = findings.first_seen.setdefault(digest, (split, path))
-    if first_split != split:
-        findings.overlaps.append(f"{first_split}: {first_path} = {split}: {path}")
-    elif first_path != path:
+    if digest not in findings.first_seen:
+        findings.first_seen[digest] = (split, path)
+        return
+    first_split, first_path = findings.first_seen[digest]
+    if first_split == split:
         findings.duplicates[split] += 1
+    else:
+        findings.overlaps.append(f"{first_split}: {first_path} = {split}: {path}")
 
 
 def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:

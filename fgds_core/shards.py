@@ -204,7 +204,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 def from_uint8(pixels: Tensor) -> Tensor:
     """Maps bytes [0, 255] to float32 in [-1, 1]."""
-    return pixels.to(torch.float32) / 127.5 - 1
+    return pixels.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 def png_bytes(image: Image.Image) -> bytes:
