@@ -61,6 +61,7 @@ _SYNTHETIC_COLUMNS: dict[str, pa.DataType] = {
     "feedback_scale": pa.float64(),
     "criterion_first": pa.float64(),
     "criterion_last": pa.float64(),
+    "criterion_final": pa.float64(),
     "guided_steps": pa.int64(),
     "skipped_steps": pa.int64(),
     "nonfinite_steps": pa.int64(),
@@ -73,6 +74,7 @@ _NULLABLE = frozenset(
         "conditioning_id",  # text-only images
         "criterion_first",  # unguided images
         "criterion_last",
+        "criterion_final",
         "judge_label",  # before there is a judge
         "judge_probability",
     }
@@ -335,7 +337,7 @@ def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
     (row of the conditioning image in `train.parquet`, null for text alone); embedding_dropout
     (fraction); noise_level (0 to 999); guidance_scale (1 is off); feedback and feedback_scale (0
     is off); criterion_first and criterion_last (at the first and last guided step, null if none);
-    guided_steps, skipped_steps and nonfinite_steps; judge_label and judge_probability (null
+    criterion_final (of the finished image, null if unguided); guided_steps, skipped_steps and nonfinite_steps; judge_label and judge_probability (null
     without a judge).
     """
     return image_schema(class_names, _SYNTHETIC_COLUMNS)
@@ -423,7 +425,7 @@ def write_image_batches(
         The record of the written file.
 
     Raises:
-        InputError: The disk is full.
+        InputError: The disk is full or may not be written.
     """
     num_rows = 0
     # Compression is left to PNG: what pyarrow's codecs write changes with their versions.
@@ -544,29 +546,41 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: A number is NaN or infinite (JSON has neither; write null).
-        InputError: The disk is full.
+        InputError: The disk is full or may not be written.
     """
     text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text under a temporary name, flushes and renames it.
+
+    Raises:
+        InputError: The disk is full.
+    """
     with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name; its file takes the place of `path`, or is removed on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)  # the renaming itself must survive a power cut
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _UNWRITABLE:
             raise
         raise InputError(
-            f"no space left on the disk while writing {path}; free some and run again, "
-            "finished files are kept"
+            f"cannot write {path} ({error.strerror}); make room or change the permissions and run "
+            "again, finished files are kept"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -677,7 +691,7 @@ def write_synthetic_part(out: Path, path: str, rows: pa.Table, fingerprint: str)
     Raises:
         ValueError: The rows are no part: other columns, nulls, several classes, a gap in the
             index, or a seed that comes twice.
-        InputError: The disk is full.
+        InputError: The disk is full or may not be written.
     """
     class_names = class_names_of(rows.schema)
     if class_names is None or not rows.schema.equals(synthetic_schema(class_names)):
@@ -755,15 +769,16 @@ def remove_foreign_parts(out: Path, records: Iterable[PartRecord]) -> list[str]:
     """
     kept = {record.path for record in records}
     kept |= {path.removesuffix(".parquet") + ".json" for path in kept}
-    removed = [name for file in out.glob("*/part-*") if (name := _relative(file, out)) not in kept]
-    for name in sorted(removed):
-        if re.fullmatch(r"[^/]+/part-\d+\.(parquet|json)(\.part)?", name):
-            (out / name).unlink()
-            log.info("removed %s: no part of the new synthetic set", out / name)
+    found = sorted(_relative(file, out) for file in out.glob("*/part-*"))
+    parts = [name for name in found if re.fullmatch(r".+/part-\d+\.(parquet|json)(\.part)?", name)]
+    removed = [name for name in parts if name not in kept]
+    for name in removed:
+        (out / name).unlink()
+        log.info("removed %s: no part of the new synthetic set", out / name)
     for folder in {(out / name).parent for name in removed}:
         if not any(folder.iterdir()):
             folder.rmdir()
-    return sorted(removed)
+    return removed
 
 
 def remove_index(out: Path) -> None:
