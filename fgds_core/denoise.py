@@ -1,11 +1,13 @@
 """Networks as denoisers, `D(z, level) -> z0`.
 
-A network that predicts noise, velocity or the clean latent is adapted once, here. Every such network is
+A network that predicts noise, velocity or the clean latent is adapted once, here. Every such
+network is
 
     D(z) = c_skip(sigma) z + c_out(sigma) F(z / sqrt(1 + sigma**2), timestep)
 
-with its own `c_skip` and `c_out` (Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1; Salimans and Ho 2022,
-https://arxiv.org/abs/2202.00512, for the velocity), so nothing else asks what the network predicts.
+with its own `c_skip` and `c_out` (Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1;
+Salimans and Ho 2022, https://arxiv.org/abs/2202.00512, for the velocity), so nothing else asks
+what the network predicts.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +31,8 @@ Denoiser = Callable[[Tensor, NoiseLevel], Tensor]
 """Predicts the clean latent, z [B, C, H, W] with `z = z0 + sigma * noise` -> z0 [B, C, H, W]."""
 
 Network = Callable[..., Tensor]
-"""What was trained: (z / sqrt(1 + sigma**2), timestep, **condition) -> its prediction, [B, C, H, W]."""
+"""What was trained: (z / sqrt(1 + sigma**2), timestep, **condition) -> its prediction, [B, C, H,
+W]."""
 
 Condition = Mapping[str, Tensor]
 """What the network is told about each image, by argument name; the first axis is B."""
@@ -88,7 +91,7 @@ def adapt(network: Network, prediction_type: str, condition: Condition) -> Denoi
 
 
 class Halves(NamedTuple):
-    """What classifier-free guidance saw: the guided clean latent and the conditional half it came from."""
+    """The guided clean latent, and the conditional half it came from."""
 
     z0: Tensor
     conditional: Tensor
@@ -98,7 +101,8 @@ class Halves(NamedTuple):
 class ClassifierFree:
     """Classifier-free guidance, a denoiser made of a conditional and an unconditional one.
 
-    `D = D_0 + w (D_c - D_0)`; w = 1 is the conditional denoiser alone, and asks nothing of the other.
+    `D = D_0 + w (D_c - D_0)`; w = 1 is the conditional denoiser alone, and asks nothing of the
+    other.
 
     Source: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598
     """
@@ -124,8 +128,8 @@ class ClassifierFree:
     def halves(self, z: Tensor, level: NoiseLevel) -> Halves:
         """Predicts the clean latent and hands out the conditional half with its graph.
 
-        The conditional half is computed once, with a graph back to `z`, and serves twice: for the guided latent, and
-        for whoever wants its gradient. The unconditional half keeps no graph.
+        The conditional half is computed once, with a graph back to `z`, and serves twice: for the
+        guided latent, and for whoever wants its gradient. The unconditional half keeps no graph.
 
         Args:
             z: Noisy latents that require a gradient, [B, C, H, W].

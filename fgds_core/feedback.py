@@ -64,7 +64,8 @@ class ClassGaussians:
             return cls(**load_file(path))
         except (FileNotFoundError, SafetensorError, TypeError) as error:
             raise InputError(
-                f"{path} holds no feature statistics of a classifier ({error}); train the baseline again"
+                f"{path} holds no feature statistics of a classifier ({error}); train the"
+                " baseline again"
             ) from error
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -77,10 +78,10 @@ class ClassGaussians:
 
 
 def fit_class_gaussians(features: Tensor, labels: Tensor, num_classes: int) -> ClassGaussians:
-    """Fits the class means and one covariance of the deviations from them, shrunk after Ledoit and Wolf.
+    """Fits the class means and one shared covariance, shrunk after Ledoit and Wolf.
 
-    A rare class has fewer images than there are feature dimensions, so a covariance of its own would be singular;
-    the shared, shrunk one has an inverse with three images a class as well.
+    A rare class has fewer images than there are feature dimensions, so a covariance of its own
+    would be singular; the shared, shrunk one has an inverse with three images a class as well.
 
     Args:
         features: Penultimate features of real training images, [N, D].
@@ -104,7 +105,7 @@ def fit_class_gaussians(features: Tensor, labels: Tensor, num_classes: int) -> C
 
     estimate = LedoitWolf(assume_centered=True).fit((features - means[labels]).numpy())
     covariance = torch.from_numpy(estimate.covariance_)  # [D, D]
-    # The floor keeps features without any spread (all images alike, units that are always 0) invertible.
+    # The floor keeps features without any spread (units that are always 0) invertible.
     floor = 1e-6 * covariance.diagonal().mean().clamp(min=1e-6)
     covariance = covariance + floor * torch.eye(len(covariance), dtype=torch.float64)
     root = torch.linalg.cholesky(covariance)
@@ -151,7 +152,7 @@ def entropy(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Ten
 
 
 def hardness(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Tensor:
-    """Negative log-likelihood of the features under the intended class in nats, high far from what is known.
+    """Negative log-likelihood of the features under the intended class, in nats.
 
     Args:
         seen: The classifier's answer.
@@ -174,10 +175,9 @@ FEEDBACKS: dict[str, Criterion] = {"loss": loss, "hardness": hardness, "entropy"
 class Critic(Protocol):
     """A classifier, as far as feedback needs it."""
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names in the order of the logits."""
-        ...
+    class_names: tuple[str, ...]
+    temperature: float
+    """Fitted on validation; divides the logits where calibrated ones are wanted."""
 
     def logits_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [-1, 1], [B, 3, H, W] -> logits [B, K] and features [B, D]."""
@@ -191,10 +191,11 @@ class Feedback:
     criterion: Criterion
     classifier: Critic
     gaussians: ClassGaussians | None = None
-    temperature: float = 1.0
-    """Divides the logits; 1 leaves them as they are."""
+    calibrated: bool = False
+    """Whether the logits are divided by the classifier's temperature."""
     limits: Tensor | None = None
-    """Per class the value beyond which an image is pushed no further, [K]; None is without limit."""
+    """Per class the value beyond which an image is pushed no further, [K]; None is without
+    limit."""
 
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
         """Values images, at least in float32 whatever the classifier computes in.
@@ -208,7 +209,8 @@ class Feedback:
         """
         logits, features = self.classifier.logits_and_features(x)
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        seen = Seen(logits.to(dtype) / self.temperature, features.to(dtype))
+        temperature = self.classifier.temperature if self.calibrated else 1.0
+        seen = Seen(logits.to(dtype) / temperature, features.to(dtype))
         return self.criterion(seen, labels, self.gaussians)
 
 
@@ -219,7 +221,8 @@ def load_feedback(
 
     Args:
         config: The parameters.
-        folder: The classifier's folder, with its feature statistics and its criteria on real validation images.
+        folder: The classifier's folder, with its feature statistics and its criteria on real
+            validation images.
         classifier: The classifier of that folder.
         device: Where the statistics shall lie.
 
@@ -236,24 +239,69 @@ def load_feedback(
         gaussians = ClassGaussians.load(folder / "feature_statistics.safetensors").to(device)
         if len(gaussians.means) != len(classifier.class_names):
             raise InputError(
-                f"{folder / 'feature_statistics.safetensors'} describes {len(gaussians.means)} classes, the classifier"
-                f" has {len(classifier.class_names)}; train the baseline again"
+                f"{folder / 'feature_statistics.safetensors'} describes {len(gaussians.means)}"
+                f" classes, the classifier has {len(classifier.class_names)}; train the baseline"
+                " again"
             )
     limits = None
     if config.feedback_target == "real":
-        limits = _criterion_on_real(folder / "config.json", config.feedback).to(device)
+        limits = _read_limits(folder / "config.json", config).to(device)
     return Feedback(
-        FEEDBACKS[config.feedback], classifier, gaussians, config.feedback_temperature, limits
+        FEEDBACKS[config.feedback], classifier, gaussians, config.feedback_calibrated, limits
     )
 
 
-def _criterion_on_real(path: Path, feedback: str) -> Tensor:
-    """Reads the mean criterion of each class on real validation images, [K]; an absent class has no limit."""
+@torch.no_grad()
+def criteria_on_real(
+    classifier: Critic,
+    gaussians: ClassGaussians,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int = 256,
+) -> dict[str, dict[str, list[float | None]]]:
+    """Measures how useful real images are by each criterion: how hard "as hard as real" is.
+
+    Args:
+        classifier: The baseline in evaluation mode.
+        gaussians: Its class Gaussians.
+        images: Real validation images in [-1, 1], [N, 3, H, W].
+        labels: Their classes, [N].
+        batch_size: Images at a time.
+
+    Returns:
+        Entries for the baseline's `config.json`: under `criterion_on_real` and
+        `criterion_on_real_calibrated` the mean of each criterion per class, [K], null for a class
+        without images.
+    """
+    counts = torch.bincount(labels, minlength=len(classifier.class_names))  # [K]
+    entries: dict[str, dict[str, list[float | None]]] = {_LIMITS: {}, _LIMITS_CALIBRATED: {}}
+    for key, calibrated in ((_LIMITS, False), (_LIMITS_CALIBRATED, True)):
+        for name, criterion in FEEDBACKS.items():
+            feedback = Feedback(criterion, classifier, gaussians, calibrated)
+            batches = zip(
+                torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
+            )
+            values = torch.cat([feedback(x, y) for x, y in batches]).double()  # [N]
+            sums = values.new_zeros(len(counts)).index_add_(0, labels, values)
+            entries[key][name] = [
+                float(total / count) if count else None
+                for total, count in zip(sums, counts, strict=True)
+            ]
+    return entries
+
+
+_LIMITS = "criterion_on_real"
+_LIMITS_CALIBRATED = "criterion_on_real_calibrated"
+
+
+def _read_limits(path: Path, config: SynthesizeConfig) -> Tensor:
+    """Reads the mean criterion of each class on real images, [K]; infinite where there is none."""
+    key = _LIMITS_CALIBRATED if config.feedback_calibrated else _LIMITS
     try:
-        values = json.loads(path.read_text())["criterion_on_real"][feedback]
+        values = json.loads(path.read_text(encoding="utf-8"))[key][config.feedback]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"feedback_target real needs criterion_on_real.{feedback} in {path}; train the baseline again, or set"
-            " synthesize.feedback_target to none"
+            f"synthesize.feedback_target real needs {key}.{config.feedback} in {path}; train the"
+            " baseline again, or set feedback_target to none"
         ) from error
     return torch.tensor([math.inf if value is None else value for value in values])

@@ -1,9 +1,9 @@
 """The pre-trained generator: a Stable unCLIP folder of diffusers.
 
-Its images are conditioned on a prompt, through cross-attention, and on the CLIP embedding of an image, noised and
-concatenated with an embedding of the amount of noise. Under classifier-free guidance the unconditional half is the
-empty prompt and zeros for the whole image vector, as in `StableUnCLIPImg2ImgPipeline`, whose components and
-conventions are used here.
+Its images are conditioned on a prompt, through cross-attention, and on the CLIP embedding of an
+image, noised and concatenated with an embedding of the amount of noise. Under classifier-free
+guidance the unconditional half is the empty prompt and zeros for the whole image vector, as in
+`StableUnCLIPImg2ImgPipeline`, whose components and conventions are used here.
 
 Source: Ramesh et al. (2022), https://arxiv.org/abs/2204.06125
 """
@@ -79,7 +79,7 @@ class Generator:
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Encodes prompts for cross-attention, each distinct one once in the life of the generator.
+        """Encodes prompts for cross-attention, each distinct one only once.
 
         Args:
             prompts: One per image; what exceeds the tokenizer's length is cut off.
@@ -98,13 +98,14 @@ class Generator:
         """Embeds images with the CLIP tower that the generator was trained with.
 
         Args:
-            x: Images in [-1, 1], [B, 3, H, W]; quantised to 8 bits as the tower's preprocessing expects.
+            x: Images in [-1, 1], [B, 3, H, W]; quantised to 8 bits as the tower's preprocessing
+                expects.
 
         Returns:
             Image embeddings as the tower gives them, [B, D].
         """
         embeddings = []
-        for some in x.split(self.micro_batch or max(len(x), 1)):
+        for some in torch.split(x, self.micro_batch or max(len(x), 1)):
             pixels = self.pipeline.feature_extractor(
                 images=list(to_uint8(some.cpu())), return_tensors="pt"
             ).pixel_values.to(self.device, self.dtype)
@@ -129,7 +130,7 @@ class Generator:
         return vectors.detach()
 
     def decode(self, z: Tensor) -> Tensor:
-        """Decodes latents, differentiably; [B, C, H, W] -> images about in [-1, 1], [B, 3, 8H, 8W] or so."""
+        """Decodes latents [B, C, H, W], differentiably, to images of about [-1, 1]."""
         vae = self.pipeline.vae
         x: Tensor = vae.decode((z / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
         return x.to(z.dtype)
@@ -220,8 +221,8 @@ def load_generator(
         _check_folder(folder)
     elif config.path.count("/") != 1 or config.path.startswith((".", "/", "~")):
         raise InputError(
-            f"generator.path: there is no folder {config.path}; give a {PIPELINE} folder of diffusers or a hub id"
-            " owner/name"
+            f"generator.path: there is no folder {config.path}; give a {PIPELINE} folder of"
+            " diffusers or a hub id owner/name"
         )
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -235,11 +236,13 @@ def load_generator(
             low_cpu_mem_usage=False,
         )
     except Exception as error:  # the libraries raise many kinds for a damaged or absent folder
-        place = "the folder" if local else "neither a folder here nor a model one may read on the hub:"
+        place = (
+            "the folder" if local else "neither a folder here nor a model one may read on the hub:"
+        )
         raise InputError(
-            f"generator.path: {place} {config.path} holds no {PIPELINE} that can be loaded with safetensors weights"
-            f" ({type(error).__name__}: {str(error).strip()[:300]}); correct generator.path or generator.revision, or"
-            " ask for access to the model"
+            f"generator.path: {place} {config.path} holds no {PIPELINE} that can be loaded with"
+            f" safetensors weights ({type(error).__name__}: {str(error).strip()[:300]}); correct"
+            " generator.path or generator.revision, or ask for access to the model"
         ) from error
     finally:
         if shown:
@@ -259,18 +262,19 @@ def _check_folder(folder: Path) -> None:
         parts = json.loads(index.read_text())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"generator.path: {folder} is not a generator, {index.name} cannot be read ({error}); give a"
-            f" {PIPELINE} folder of diffusers"
+            f"generator.path: {folder} is not a generator, {index.name} cannot be read ({error});"
+            f" give a {PIPELINE} folder of diffusers"
         ) from error
     if parts.get("_class_name") != PIPELINE:
         raise InputError(
-            f"generator.path: {folder} holds a {parts.get('_class_name')}, generator.kind stable-unclip needs a"
-            f" {PIPELINE}"
+            f"generator.path: {folder} holds a {parts.get('_class_name')}, generator.kind"
+            f" stable-unclip needs a {PIPELINE}"
         )
     missing = [name for name in COMPONENTS if not (parts.get(name) and (folder / name).is_dir())]
     if missing:
         raise InputError(
-            f"generator.path: {folder} lacks {', '.join(missing)}; copy the whole {PIPELINE} folder"
+            f"generator.path: {folder} lacks {', '.join(missing)}; copy the whole {PIPELINE}"
+            " folder"
         )
 
 
@@ -281,16 +285,17 @@ def _check_fit(generator: Generator) -> None:
     if unet.projection_class_embeddings_input_dim != wanted:
         raise InputError(
             f"generator.path: the unet of {generator.name} takes image vectors of"
-            f" {unet.projection_class_embeddings_input_dim} numbers, its image_encoder gives {wanted}; the components"
-            " are of different models"
+            f" {unet.projection_class_embeddings_input_dim} numbers, its image_encoder gives"
+            f" {wanted}; the components are of different models"
         )
     if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
         raise InputError(
-            f"generator.path: the unet of {generator.name} has {unet.in_channels} latent channels in and"
-            f" {unet.out_channels} out, its vae {vae.latent_channels}; the components are of different models"
+            f"generator.path: the unet of {generator.name} has {unet.in_channels} latent channels"
+            f" in and {unet.out_channels} out, its vae {vae.latent_channels}; the components are"
+            " of different models"
         )
     if vae.out_channels != 3:
         raise InputError(
-            f"generator.path: the vae of {generator.name} gives images of {vae.out_channels} channels, the classifier"
-            " takes 3 (RGB)"
+            f"generator.path: the vae of {generator.name} gives images of {vae.out_channels}"
+            " channels, the classifier takes 3 (RGB)"
         )

@@ -1,8 +1,9 @@
 """Feedback guidance: steers sampling up the gradient of a criterion of the predicted clean image.
 
-The criterion looks at the clean image that the conditional half of classifier-free guidance predicts, so it costs
-no forward of its own, and its gradient reaches the noisy latent through decoder and network. All gradients, norms and
-decisions belong to one image; nothing is shared in a batch.
+The criterion looks at the clean image that the conditional half of classifier-free guidance
+predicts, so it costs no forward of its own, and its gradient reaches the noisy latent through
+decoder and network. All gradients, norms and decisions belong to one image; nothing is shared in a
+batch.
 
 Source: Askari Hemmat et al. (2024), https://arxiv.org/abs/2310.00158, section 3.
 """
@@ -17,7 +18,8 @@ from torch import Tensor
 from fgds_core.denoise import ClassifierFree, NoiseLevel
 
 Objective = Callable[[Tensor, Tensor], Tensor]
-"""Values clean latents, (z0 [B, C, H, W], labels [B]) -> one value per image, [B]; larger = more wanted."""
+"""Values clean latents, (z0 [B, C, H, W], labels [B]) -> one value per image, [B]; larger = more
+wanted."""
 
 
 class Steered(NamedTuple):
@@ -27,13 +29,15 @@ class Steered(NamedTuple):
     z0: Tensor
 
 
-def relative(z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float) -> Steered:
+def relative(
+    z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float
+) -> Steered:
     """Moves the noisy latent by a share of its own norm and leaves the network's answer as it is.
 
-    `z + scale * ||z|| * grad / ||grad||`, norms per image. The solver then takes its step from the moved latent
-    with the network's prediction (noise, velocity, ...) for the old one, so the clean latent shifts by `c_skip` of
-    the move. This is the rule of the authors' released script. It is the same whether `z` has variance 1 or
-    1 + sigma**2.
+    `z + scale * ||z|| * grad / ||grad||`, norms per image. The solver then takes its step from the
+    moved latent with the network's prediction (noise, velocity, ...) for the old one, so the clean
+    latent shifts by `c_skip` of the move. This is the rule of the authors' released script. It is
+    the same whether `z` has variance 1 or 1 + sigma**2.
     """
     norm = torch.linalg.vector_norm(z, dim=(1, 2, 3), keepdim=True)
     grad_norm = torch.linalg.vector_norm(grad, dim=(1, 2, 3), keepdim=True)  # [B, 1, 1, 1]
@@ -41,12 +45,14 @@ def relative(z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, s
     return Steered(z + move, z0 + c_skip * move)
 
 
-def score(z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float) -> Steered:
+def score(
+    z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float
+) -> Steered:
     """Adds `scale` times the gradient to the score of the generator.
 
-    By Tweedie's formula `D(z) = z + sigma**2 * score(z)`, so the clean latent gains `scale * sigma**2 * grad`; exact
-    for `z = z0 + sigma * noise`, the coordinates used here. With the log-likelihood of an observation as criterion
-    and scale 1 it samples the posterior.
+    By Tweedie's formula `D(z) = z + sigma**2 * score(z)`, so the clean latent gains `scale *
+    sigma**2 * grad`; exact for `z = z0 + sigma * noise`, the coordinates used here. With the
+    log-likelihood of an observation as criterion and scale 1 it samples the posterior.
     """
     return Steered(z, z0 + scale * sigma**2 * grad)
 
@@ -55,7 +61,9 @@ Rule = Callable[[Tensor, Tensor, Tensor, float, float, float], Steered]
 RULES: dict[str, Rule] = {"relative": relative, "score": score}
 
 
-def guided_steps(num_inference_steps: int, every: int, start: float, end: float) -> tuple[int, ...]:
+def guided_steps(
+    num_inference_steps: int, every: int, start: float, end: float
+) -> tuple[int, ...]:
     """Chooses the steps that are guided: every `every`-th within [start, end) of the trajectory.
 
     Args:
@@ -131,7 +139,7 @@ class Guidance:
     def _decide(self, values: Tensor, grad: Tensor) -> Tensor:
         """Decides which images are pushed, [B], and keeps account of it."""
         finite = grad.flatten(1).isfinite().all(dim=1) & values.isfinite()
-        push = finite & (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) > 0)
+        push: Tensor = finite & (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) > 0)
         if self.limits is not None:
             push &= values < self.limits
         account = self.account
@@ -148,8 +156,8 @@ def climb(
 ) -> tuple[Tensor, Tensor]:
     """Values clean latents and finds the direction in which each one's value grows.
 
-    The graph is cut at the clean latent, so decoder and classifier may go through it a few images at a time while
-    the network behind it runs once for the whole batch.
+    The graph is cut at the clean latent, so decoder and classifier may go through it a few images
+    at a time while the network behind it runs once for the whole batch.
 
     Args:
         objective: Values clean latents.
@@ -163,11 +171,12 @@ def climb(
     size = micro_batch or len(z0)
     values, grads = [], []
     with torch.enable_grad():
-        for some, classes in zip(z0.detach().split(size), labels.split(size), strict=True):
+        for some, classes in zip(
+            torch.split(z0.detach(), size), torch.split(labels, size), strict=True
+        ):
             some = some.requires_grad_()
             value = objective(some, classes)  # [b]
             (grad,) = torch.autograd.grad(value.sum(), some)  # images are independent
             values.append(value.detach())
             grads.append(grad)
     return torch.cat(values), torch.cat(grads)
-

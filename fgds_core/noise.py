@@ -1,11 +1,13 @@
 """Where randomness comes from, and how noisy a latent is.
 
-Every image has a seed of its own, and every use of chance inside an image (its latents, its prompt, its conditioning image, ...)
-has a named stream derived from that seed. An image therefore depends on nothing but its seed: not on its batch, part,
-worker, or on how often some other stream was read.
+Every image has a seed of its own, and every use of chance inside an image (its latents, its
+prompt, its conditioning image, ...) has a named stream derived from that seed. An image therefore
+depends on nothing but its seed: not on its batch, part, worker, or on how often some other stream
+was read.
 
-Noise levels follow Karras et al. (2022): a noisy latent is `z = z0 + sigma * noise`. Variance-preserving models see the
-same latent scaled to unit variance, `z / sqrt(1 + sigma**2)`, and `sigma**2 = (1 - a) / a` with `a` in `alphas_cumprod`.
+Noise levels follow Karras et al. (2022): a noisy latent is `z = z0 + sigma * noise`.
+Variance-preserving models see the same latent scaled to unit variance, `z / sqrt(1 + sigma**2)`,
+and `sigma**2 = (1 - a) / a` with `a` in `alphas_cumprod`.
 """
 
 import hashlib
@@ -32,12 +34,13 @@ def image_seed(run_seed: int, class_name: str, index: int) -> int:
 def stream(seed: int, purpose: str) -> torch.Generator:
     """Opens an image's stream of random numbers for one purpose, on the CPU.
 
-    torch's CPU generator keeps 32 bits of a seed. Two images may thus share one stream (one pair in four billion), but
-    practically never all of them.
+    torch's CPU generator keeps 32 bits of a seed. Two images may thus share one stream (one pair
+    in four billion), but practically never all of them.
 
     Args:
         seed: The image's seed.
-        purpose: What the numbers are for, such as `"latents"`; other purposes give independent numbers.
+        purpose: What the numbers are for, such as `"latents"`; other purposes give independent
+            numbers.
     """
     return torch.Generator().manual_seed(_digest(str(seed), purpose))
 
@@ -48,7 +51,7 @@ def randn(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor
 
 
 def sigma_from_alphas_cumprod(alphas_cumprod: Tensor) -> Tensor:
-    """Turns the kept share of signal variance into the noise level, float64; `a = 0` gives infinity."""
+    """Turns the kept share of signal variance into the noise level, float64."""
     a = alphas_cumprod.double()
     return ((1 - a) / a).sqrt()
 

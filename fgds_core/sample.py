@@ -17,7 +17,7 @@ Scheduler = Any
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
-    """Makes a solver, by its name in diffusers, for the noise schedule a generator was trained with.
+    """Makes a solver for the noise schedule that a generator was trained with.
 
     Args:
         name: Name of the class, such as `DDIMScheduler`.
@@ -31,8 +31,8 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
     scheduler = getattr(diffusers, name).from_config(dict(config))
     if scheduler.config.prediction_type not in PREDICTION_TYPES:
         raise InputError(
-            f"the generator's scheduler says prediction_type {scheduler.config.prediction_type!r}; supported are"
-            f" {sorted(PREDICTION_TYPES)}"
+            "the generator's scheduler says prediction_type"
+            f" {scheduler.config.prediction_type!r}; supported are {sorted(PREDICTION_TYPES)}"
         )
     return scheduler
 
@@ -66,7 +66,7 @@ def sample(
     coefficients = PREDICTION_TYPES[scheduler.config.prediction_type]
     guided = guidance.steps if guidance is not None and guidance.scale != 0 else frozenset()
 
-    z = noise * scheduler.init_noise_sigma
+    z: Tensor = noise * scheduler.init_noise_sigma
     for index, level in enumerate(noise_levels(scheduler)):
         # The solver's coordinates -> z0 + sigma * noise
         c = _to_exploding(scheduler, level)
@@ -100,14 +100,14 @@ def noise_levels(scheduler: Scheduler) -> list[NoiseLevel]:
         sigmas = sigma_from_alphas_cumprod(scheduler.alphas_cumprod[timesteps.long()])
     if not sigmas.isfinite().all():
         raise InputError(
-            f"{type(scheduler).__name__} begins at pure noise with this generator (zero terminal signal); choose"
-            " EulerDiscreteScheduler"
+            f"{type(scheduler).__name__} begins at pure noise with this generator (zero terminal"
+            " signal); choose EulerDiscreteScheduler"
         )
     return [NoiseLevel(float(s), t) for s, t in zip(sigmas, timesteps, strict=True)]
 
 
 def _to_exploding(scheduler: Scheduler, level: NoiseLevel) -> float:
-    """Factor from a solver's coordinates to `z0 + sigma * noise`: 1 if it uses these, else sqrt(1 + sigma**2)."""
+    """Factor from a solver's coordinates to `z0 + sigma * noise`."""
     one = torch.ones((), dtype=torch.float64)
     if scheduler.scale_model_input(one, level.timestep) != 1:
         return 1.0  # variance exploding: it scales what the network sees

@@ -104,3 +104,34 @@ def tiny_unclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-unclip")
     pipeline.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a random classifier of three classes, with its statistics on random images."""
+    from fgds_core.classify import create_classifier, save_classifier
+    from fgds_core.feedback import criteria_on_real, fit_class_gaussians
+
+    names = ("cat", "dog", "owl")
+    classifier = create_classifier(
+        "resnet10t",
+        {"stem_width": 8, "channels": [8, 8, 16, 16]},
+        names,
+        TINY_IMAGE_SIZE,
+        seed=0,
+    ).eval()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(30, 3, TINY_IMAGE_SIZE, TINY_IMAGE_SIZE, generator=generator) * 2 - 1
+    labels = torch.arange(30) % 3
+    with torch.no_grad():
+        gaussians = fit_class_gaussians(classifier.features(images), labels, len(names))
+    folder = tmp_path_factory.mktemp("tiny-classifier")
+    gaussians.save(folder / "feature_statistics.safetensors")
+    save_classifier(
+        folder,
+        classifier,
+        real_counts=[10, 10, 10],
+        bins=dict.fromkeys(names, "few"),
+        extra=criteria_on_real(classifier, gaussians, images, labels),
+    )
+    return folder

@@ -12,14 +12,20 @@ class GeneratorConfig(Section):
     """The generator: where it lies and how it is asked."""
 
     kind: Literal["stable-unclip"] = Field(
-        description="family of the generator; stable-unclip is a StableUnCLIPImg2ImgPipeline folder of diffusers"
+        description=(
+            "family of the generator; stable-unclip is a StableUnCLIPImg2ImgPipeline folder"
+            " of diffusers"
+        )
     )
     path: str = Field(
         min_length=1,
         description="a local folder, or a model id owner/name on the Hugging Face hub",
     )
     revision: str | None = Field(
-        description="branch, tag or commit on the hub; null is the default branch, and the only choice for a folder"
+        description=(
+            "branch, tag or commit on the hub; null is the default branch, and the only"
+            " choice for a folder"
+        )
     )
     prompts: list[str] = Field(
         min_length=1,

@@ -11,7 +11,10 @@ class SynthesizeConfig(Section):
     """One set of synthetic images: how many, how conditioned, how sampled, how guided."""
 
     target_per_class: PositiveInt | Literal["max"] = Field(
-        description="real and synthetic images a class shall have together; max is the largest class's real count"
+        description=(
+            "real and synthetic images a class shall have together; max is the largest"
+            " class's real count"
+        )
     )
     images_per_part: PositiveInt = Field(
         description="images in one file, the unit that is kept when a run is interrupted"
@@ -43,21 +46,30 @@ class SynthesizeConfig(Section):
     eta: float = Field(
         ge=0, le=1, description="fresh noise per step, DDIMScheduler only; 0 is none, 1 is DDPM's"
     )
-    guidance_scale: float = Field(
-        ge=1, description="weight of classifier-free guidance; 1 is off"
-    )
+    guidance_scale: float = Field(ge=1, description="weight of classifier-free guidance; 1 is off")
 
     feedback: Literal["none", "loss", "hardness", "entropy"] = Field(
-        description="criterion of the baseline that guidance climbs; none is off, whatever the other feedback values"
+        description=(
+            "criterion of the baseline that guidance climbs; none is off, whatever the other"
+            " feedback values"
+        )
     )
     feedback_rule: Literal["relative", "score"] = Field(
-        description="relative moves the latent by a share of its norm, score adds to the score of the generator"
+        description=(
+            "relative moves the latent by a share of its norm, score adds to the score of"
+            " the generator"
+        )
     )
     feedback_scale: float = Field(
         ge=0,
-        description="relative: share of the latent's norm per guided step; score: weight of the gradient; 0 is off",
+        description=(
+            "relative: share of the latent's norm per guided step; score: weight of the"
+            " gradient; 0 is off"
+        ),
     )
-    feedback_every: PositiveInt = Field(description="every how many steps guidance acts; 1 is each")
+    feedback_every: PositiveInt = Field(
+        description="every how many steps guidance acts; 1 is each"
+    )
     feedback_start: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="share of the steps after which guidance begins; 0 is from the first"
     )
@@ -65,11 +77,17 @@ class SynthesizeConfig(Section):
         description="share of the steps at which guidance ends; 1 is up to the last"
     )
     feedback_target: Literal["none", "real"] = Field(
-        description="real leaves an image alone while its criterion is at or above its class's mean on real validation"
-        " images; none always pushes"
+        description=(
+            "real leaves an image alone while its criterion is at or above its class's mean"
+            " on real validation"
+            " images; none always pushes"
+        )
     )
-    feedback_temperature: float = Field(
-        gt=0, description="divides the logits before loss and entropy; 1 is off"
+    feedback_calibrated: bool = Field(
+        description=(
+            "whether loss and entropy see the logits divided by the temperature that was"
+            " fitted on validation"
+        )
     )
 
     judge: str | None = Field(
@@ -80,7 +98,8 @@ class SynthesizeConfig(Section):
     def _agree(self) -> "SynthesizeConfig":
         if self.feedback_start >= self.feedback_end:
             raise ValueError(
-                f"feedback_start ({self.feedback_start}) must be below feedback_end ({self.feedback_end})"
+                f"feedback_start ({self.feedback_start}) must be below feedback_end"
+                f" ({self.feedback_end})"
             )
         if self.eta > 0 and self.scheduler != "DDIMScheduler":
             raise ValueError(

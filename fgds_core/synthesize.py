@@ -1,0 +1,398 @@
+"""Draws synthetic images: quotas, the parts of a class, one batch, one file.
+
+What an image shows follows from its seed, and that from the run's seed, its class and its index in
+the class. Parts and batches only say which images are drawn together. Batches are fixed slices of
+a part, so a resumed run repeats them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fgds_core import shards
+from fgds_core.classify import Classifier
+from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.errors import InputError
+from fgds_core.feedback import Feedback
+from fgds_core.generator import Generator, drop_coordinates
+from fgds_core.guidance import RULES, Account, Guidance, guided_steps
+from fgds_core.imbalance import quotas
+from fgds_core.noise import image_seed, randn, stream
+from fgds_core.sample import make_scheduler, sample
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of images of one class that share a file."""
+
+    label: int
+    class_name: str
+    index: int
+    """Place of the part within its class."""
+    first_index: int
+    """Index of its first image within the class."""
+    num_images: int
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the synthetic set, POSIX form."""
+        return shards.part_path(self.label, self.class_name, self.index)
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One image to draw, as its seed decided it."""
+
+    label: int
+    index: int
+    """Place of the image within its class."""
+    seed: int
+    prompt: str
+    """Empty where the generator is told no text."""
+    conditioning_id: int | None
+    """Row of the conditioning image among the real training images; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of finished images and what guidance did to them."""
+
+    images: Tensor
+    """In [-1, 1], on the CPU, [B, 3, H, W]."""
+    account: Account
+    criterion: Tensor | None
+    """Criterion of the finished images, [B]; None without feedback."""
+
+
+def plan_parts(
+    counts: Sequence[int], class_names: Sequence[str], config: SynthesizeConfig
+) -> list[Part]:
+    """Plans what to draw so that each class reaches its target.
+
+    Args:
+        counts: Real training images of each class, [K].
+        class_names: Name of each class, K of them.
+        config: The target and the size of a part.
+
+    Returns:
+        The parts, by class and index; none for a class that has enough.
+
+    Raises:
+        InputError: If no class needs an image.
+    """
+    wanted = quotas(counts, config.target_per_class)
+    if not any(wanted):
+        raise InputError(
+            f"synthesize.target_per_class is {config.target_per_class}, but the smallest class"
+            f" has {min(counts)} real images already; raise it, or set it to max"
+        )
+    size = config.images_per_part
+    return [
+        Part(label, name, first // size, first, min(size, num_images - first))
+        for label, (name, num_images) in enumerate(zip(class_names, wanted, strict=True))
+        for first in range(0, num_images, size)
+    ]
+
+
+def plan_images(
+    part: Part,
+    prompts: Sequence[str],
+    conditioning_ids: Sequence[int],
+    config: SynthesizeConfig,
+    run_seed: int,
+) -> list[ImageRequest]:
+    """Lets each image of a part draw its prompt and its conditioning image.
+
+    Args:
+        part: The part.
+        prompts: Templates with `{class}`.
+        conditioning_ids: Rows of the class's real training images.
+        config: What the generator is told.
+        run_seed: The seed of the run.
+    """
+    requests = []
+    for index in range(part.first_index, part.first_index + part.num_images):
+        seed = image_seed(run_seed, part.class_name, index)
+        template = prompts[_choose(len(prompts), seed, "prompt")]
+        prompt = template.format(**{"class": part.class_name})
+        row = None
+        if config.conditioning != "text":
+            row = conditioning_ids[_choose(len(conditioning_ids), seed, "conditioning")]
+        requests.append(
+            ImageRequest(
+                part.label, index, seed, "" if config.conditioning == "image" else prompt, row
+            )
+        )
+    return requests
+
+
+def draw(
+    generator: Generator,
+    requests: Sequence[ImageRequest],
+    embeddings: Tensor | None,
+    config: SynthesizeConfig,
+    feedback: Feedback | None = None,
+    *,
+    image_size: int | tuple[int, int],
+    micro_batch: int | None = None,
+) -> Drawn:
+    """Draws one batch.
+
+    Args:
+        generator: The generator.
+        requests: The images, B of them.
+        embeddings: Embedding of each one's conditioning image, [B, D]; None for text alone.
+        config: How to draw.
+        feedback: What guidance climbs; None, or a `feedback_scale` of 0, draws without.
+        image_size: Height and width of the finished images; one number for both.
+        micro_batch: Images that are decoded and classified at a time; None is all of them.
+
+    Returns:
+        The images, finite or not.
+    """
+    seeds = [request.seed for request in requests]
+    labels = torch.tensor([request.label for request in requests], device=generator.device)
+
+    # Condition: prompts and image embeddings with holes and noise
+    vectors = None
+    if embeddings is not None:
+        dropout = [stream(seed, "embedding dropout") for seed in seeds]
+        embeddings = drop_coordinates(
+            embeddings, config.embedding_dropout, config.embedding_rescale, dropout
+        )
+        noise = randn(embeddings.shape[1:], [stream(seed, "embedding noise") for seed in seeds])
+        vectors = generator.noise_embeddings(embeddings, config.noise_level, noise)
+    denoiser = generator.denoiser(
+        [request.prompt for request in requests], vectors, config.guidance_scale
+    )
+
+    # Sample under feedback
+    guidance = None
+    account = Account.empty(len(requests))
+    if feedback is not None and config.feedback_scale != 0:
+        guidance = Guidance(
+            objective=lambda z0, classes: feedback(generator.decode(z0), classes),
+            labels=labels,
+            rule=RULES[config.feedback_rule],
+            scale=config.feedback_scale,
+            steps=frozenset(
+                guided_steps(
+                    config.num_inference_steps,
+                    config.feedback_every,
+                    config.feedback_start,
+                    config.feedback_end,
+                )
+            ),
+            account=account,
+            limits=None if feedback.limits is None else feedback.limits[labels],
+            micro_batch=micro_batch,
+        )
+    latents = randn(generator.latent_shape, [stream(seed, "latents") for seed in seeds])
+    z0 = sample(
+        denoiser,
+        make_scheduler(config.scheduler, generator.scheduler_config),
+        latents.to(generator.device),
+        config.num_inference_steps,
+        guidance=guidance,
+        eta=config.eta,
+        generators=[stream(seed, "solver") for seed in seeds],
+    )
+
+    # Decode, and value what came out
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    with torch.no_grad():
+        images = torch.cat([generator.decode(z) for z in torch.split(z0, micro_batch or len(z0))])
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode="bicubic", antialias=True)
+        images = images.clamp(-1, 1)
+        criterion = (
+            None if guidance is None or feedback is None else feedback(images, labels).cpu()
+        )
+    return Drawn(images.float().cpu(), account, criterion)
+
+
+def write_part(
+    part: Part,
+    generator: Generator,
+    feedback: Feedback | None,
+    judge: Classifier | None,
+    real: shards.ImageSet,
+    prompts: Sequence[str],
+    config: SynthesizeConfig,
+    run_seed: int,
+    fingerprint: str,
+    out: Path,
+    *,
+    batch_size: int,
+    micro_batch: int | None = None,
+    advance: Callable[[int], object] = lambda num_images: None,
+) -> shards.PartRecord:
+    """Draws one part and writes it.
+
+    Args:
+        part: The part.
+        generator: The generator.
+        feedback: What guidance climbs; None draws without.
+        judge: Labels the finished images; None leaves that empty.
+        real: The real training images, which condition and which set the size of the synthetic
+            ones.
+        prompts: Templates with `{class}`.
+        config: How to draw.
+        run_seed: The seed of the run.
+        fingerprint: Of everything that decides what the part holds.
+        out: Folder of the synthetic set.
+        batch_size: Images drawn together.
+        micro_batch: Images decoded and classified at a time; None is all of a batch.
+        advance: Called with the number of images done since the last call.
+
+    Returns:
+        The record of the finished part.
+
+    Raises:
+        InputError: If the class has no real image to condition on.
+        FloatingPointError: If an image came out with values that are not finite.
+    """
+    rows = torch.nonzero(real.labels == part.label).flatten().tolist()
+    if config.conditioning != "text" and not rows:
+        raise InputError(
+            f"class {part.class_name!r} has no real training image to condition on; add one, or"
+            " set synthesize.conditioning to text"
+        )
+    requests = plan_images(part, prompts, rows, config, run_seed)
+    embedded = _embed_each_once(generator, requests, real.images, batch_size)
+
+    tables = []
+    for first in range(0, len(requests), batch_size):
+        batch = requests[first : first + batch_size]
+        embeddings = None
+        if embedded:
+            embeddings = torch.stack([embedded[r.conditioning_id] for r in batch])  # [B, D]
+        drawn = draw(
+            generator,
+            batch,
+            embeddings,
+            config,
+            feedback,
+            image_size=(real.images.shape[-2], real.images.shape[-1]),
+            micro_batch=micro_batch,
+        )
+        _check_finite(drawn.images, batch, part)
+        tables.append(_table(drawn, batch, real, judge, generator.device, config))
+        advance(len(batch))
+    return shards.write_synthetic_part(out, part.path, pa.concat_tables(tables), fingerprint)
+
+
+def finished_part(part: Part, fingerprint: str, out: Path) -> shards.PartRecord | None:
+    """Finds a part finished before, by fingerprint and bytes; None if it must be drawn."""
+    return shards.finished_part(out, part.path, fingerprint)
+
+
+def check_fit(
+    class_names: Sequence[str], classifier: Classifier | None, judge: Classifier | None
+) -> None:
+    """Refuses classifiers that know other classes than the data.
+
+    Args:
+        class_names: Names of the data's classes.
+        classifier: Gives feedback; None without.
+        judge: Labels the finished images; None without.
+
+    Raises:
+        InputError: If the names differ, or their order.
+    """
+    for role, model in (("baseline", classifier), ("synthesize.judge", judge)):
+        if model is not None and model.class_names != tuple(class_names):
+            raise InputError(
+                f"{role} knows the classes {list(model.class_names)}, the data has"
+                f" {list(class_names)}; train it on the same prepared data"
+            )
+
+
+def _choose(num_choices: int, seed: int, purpose: str) -> int:
+    return int(torch.randint(num_choices, (), generator=stream(seed, purpose)))
+
+
+def _embed_each_once(
+    generator: Generator, requests: Sequence[ImageRequest], images: Tensor, batch_size: int
+) -> dict[int | None, Tensor]:
+    """Embeds the conditioning images of a part, row -> [D]; nothing where there are none."""
+    rows = sorted({r.conditioning_id for r in requests if r.conditioning_id is not None})
+    embedded: dict[int | None, Tensor] = {}
+    for first in range(0, len(rows), batch_size):
+        some = rows[first : first + batch_size]
+        embedded.update(zip(some, generator.embed_images(images[some]), strict=True))
+    return embedded
+
+
+def _check_finite(images: Tensor, batch: Sequence[ImageRequest], part: Part) -> None:
+    finite = images.flatten(1).isfinite().all(dim=1)
+    broken = [request for request, ok in zip(batch, finite.tolist(), strict=True) if not ok]
+    if broken:
+        named = ", ".join(f"index {r.index} (seed {r.seed})" for r in broken[:5])
+        raise FloatingPointError(
+            f"{len(broken)} of {len(batch)} images of class {part.class_name!r} are not finite:"
+            f" {named}; lower synthesize.feedback_scale, or set generator.dtype to float32"
+        )
+
+
+def _table(
+    drawn: Drawn,
+    batch: Sequence[ImageRequest],
+    real: shards.ImageSet,
+    judge: Classifier | None,
+    device: torch.device,
+    config: SynthesizeConfig,
+) -> pa.Table:
+    """Puts a batch into the rows of a synthetic part."""
+    num_images = len(batch)
+    judge_label: list[int | None] = [None] * num_images
+    judge_probability: list[float | None] = [None] * num_images
+    if judge is not None:
+        stored = shards.from_uint8(shards.to_uint8(drawn.images))
+        with torch.inference_mode():
+            probability, label = judge(stored.to(device)).float().softmax(dim=-1).max(dim=-1)
+        judge_label, judge_probability = label.tolist(), probability.tolist()
+    on = drawn.account.first is not None
+    rows = [request.conditioning_id for request in batch]
+    return shards.image_table(
+        drawn.images,
+        [request.label for request in batch],
+        real.class_names,
+        {
+            "group": [
+                None if real.groups is None or row is None else real.groups[row] for row in rows
+            ],
+            "prompt": [request.prompt for request in batch],
+            "seed": [request.seed for request in batch],
+            "index": [request.index for request in batch],
+            "conditioning_id": rows,
+            "embedding_dropout": [
+                0.0 if row is None else config.embedding_dropout for row in rows
+            ],
+            "noise_level": [0 if row is None else config.noise_level for row in rows],
+            "guidance_scale": [config.guidance_scale] * num_images,
+            "feedback": [config.feedback if on else "none"] * num_images,
+            "feedback_scale": [config.feedback_scale if on else 0.0] * num_images,
+            "criterion_first": _finite_or_none(drawn.account.first, num_images),
+            "criterion_last": _finite_or_none(drawn.account.last, num_images),
+            "criterion_final": _finite_or_none(drawn.criterion, num_images),
+            "guided_steps": drawn.account.guided.tolist(),
+            "skipped_steps": drawn.account.skipped.tolist(),
+            "nonfinite_steps": drawn.account.non_finite.tolist(),
+            "judge_label": judge_label,
+            "judge_probability": judge_probability,
+        },
+        schema=shards.synthetic_schema(real.class_names),
+    )
+
+
+def _finite_or_none(values: Tensor | None, num_images: int) -> list[float | None]:
+    if values is None:
+        return [None] * num_images
+    return [value if math.isfinite(value) else None for value in values.tolist()]
