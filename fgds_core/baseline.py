@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fgds_core.classify import Classifier, predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
-from fgds_core.feedback import FEEDBACKS, ClassGaussians, Seen, fit_class_gaussians
+from fgds_core.feedback import criteria_on_real, fit_class_gaussians
 from fgds_core.metrics import Evaluation, evaluate
 from fgds_core.shards import ImageSet, Meta, read_meta, read_prepared, write_json, write_text
 from fgds_core.train import train_classifier
@@ -36,9 +35,9 @@ def train_baseline(
         prepared: The output of the stage prepare.
         config: Architecture, budget, recipe and sampling.
         seed: Seed of weights, batches and augmentation.
-        models: Gets `model.safetensors`, `config.json` (with `criterion_on_real`: per criterion
-            its mean over each class's real validation images, in nats) and
-            `feature_statistics.safetensors` (the class Gaussians of `hardness`).
+        models: Gets `model.safetensors`, `config.json` (with the mean of each criterion over
+            each class's real validation images) and `feature_statistics.safetensors` (the class
+            Gaussians of `hardness`).
         reports: Gets `baseline.json`, `baseline/validation.json` and `baseline/predictions.csv`.
         device: Where to compute.
         on_epoch: See `train_classifier`.
@@ -69,39 +68,11 @@ def train_baseline(
         extra={
             "training": config.model_dump(mode="json"),
             "seed": seed,
-            "criterion_on_real": criterion_on_real(classifier, val, gaussians),
+            **criteria_on_real(classifier, gaussians, val.images, val.labels),
         },
     )
     gaussians.save(models / FEATURE_STATISTICS)
     return write_evaluation(classifier, prepared, meta, seed, reports, "baseline")
-
-
-def criterion_on_real(
-    classifier: Classifier, images: ImageSet, gaussians: ClassGaussians
-) -> dict[str, list[float | None]]:
-    """Mean of each criterion over each class's real images: how hard real images are.
-
-    Args:
-        classifier: The classifier that guides.
-        images: Real images it was not trained on.
-        gaussians: The classes' Gaussians over its features.
-
-    Returns:
-        Per criterion one value a class in nats; None for a class without images.
-    """
-    seen = Seen(*predict(classifier, images.images))
-    return {
-        name: class_means(criterion(seen, images.labels, gaussians), images)
-        for name, criterion in FEEDBACKS.items()
-    }
-
-
-def class_means(values: Tensor, images: ImageSet) -> list[float | None]:
-    """Mean over each class of one value per image, [N]; None for a class without images."""
-    return [
-        values[images.labels == label].mean().item() if (images.labels == label).any() else None
-        for label in range(len(images.class_names))
-    ]
 
 
 def write_evaluation(
