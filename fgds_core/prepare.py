@@ -81,9 +81,8 @@ def prepare(
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
     try:
         meta = _write_splits(source, config, staging, advance)
-        (out / shards.META_NAME).unlink(
-            missing_ok=True
-        )  # no meta, no data, until all are in place
+        # Without meta.json there are no prepared data: none until all three splits are in place.
+        (out / shards.META_NAME).unlink(missing_ok=True)
         for split in SPLITS:
             (staging / f"{split}.parquet").replace(out / f"{split}.parquet")
         shards.write_meta(out, meta)

@@ -336,9 +336,9 @@ def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
     Beside image and label: group; prompt; seed (below 2^63); index in the class; conditioning_id
     (row of the conditioning image in `train.parquet`, null for text alone); embedding_dropout
     (fraction); noise_level (0 to 999); guidance_scale (1 is off); feedback and feedback_scale (0
-    is off); criterion_first and criterion_last (at the first and last guided step, null if none);
-    criterion_final (of the finished image, null if unguided); guided_steps, skipped_steps and nonfinite_steps; judge_label and judge_probability (null
-    without a judge).
+    is off); criterion_first and criterion_last (at the first and last guided step, null if none)
+    and criterion_final (of the finished image, null where it was not computed); guided_steps,
+    skipped_steps and nonfinite_steps; judge_label and judge_probability (null without a judge).
     """
     return image_schema(class_names, _SYNTHETIC_COLUMNS)
 
