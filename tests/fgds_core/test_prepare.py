@@ -1,0 +1,269 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from fgds_core import shards
+from fgds_core.config.data import FolderData, ParquetData
+from fgds_core.config.prepare import PrepareConfig
+from fgds_core.errors import InputError
+from fgds_core.prepare import content_digest, prepare, to_rgb, to_square
+
+SPLITS = ("train", "val", "test")
+
+
+def config(**changes):
+    settings = {"image_size": 8, "interpolation": "bicubic", "crop": "center"} | changes
+    return PrepareConfig.model_validate(settings)
+
+
+def folder_data(root, groups=False):
+    split = {"by": "folders", "train": "train", "validation": "val", "test": "test"}
+    return FolderData.model_validate(
+        {"kind": "folder", "root": str(root), "split": split, "groups": groups}
+    )
+
+
+def picture(seed, size=(11, 9), mode="RGB"):
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    shape = (size[1], size[0], bands) if bands > 1 else (size[1], size[0])
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Three splits of two classes, every image different."""
+    root = tmp_path / "raw"
+    seed = 0
+    for split in SPLITS:
+        for name, num_images in (("cat", 3), ("dog", 2)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(num_images):
+                seed += 1
+                (root / split / name / f"{i}.png").write_bytes(encoded(picture(seed)))
+    return root
+
+
+def test_writes_splits_and_meta(raw, tmp_path):
+    done = []
+    out = tmp_path / "prepared"
+    meta = prepare(folder_data(raw), config(), out, advance=done.append)
+    assert sum(done) == 15
+    assert {path.name for path in out.iterdir()} == {
+        "train.parquet",
+        "val.parquet",
+        "test.parquet",
+        "meta.json",
+    }
+    assert shards.read_meta(out) == meta
+    assert meta.class_names == ("cat", "dog")
+    assert meta.image_size == 8
+    assert meta.counts == dict.fromkeys(SPLITS, (3, 2))
+    assert meta.bins == {"cat": "few", "dog": "few"}
+    assert meta.groups is None
+    assert meta.duplicates == dict.fromkeys(SPLITS, 0)
+    images = shards.read_prepared(out, "train")
+    assert images.images.shape == (5, 3, 8, 8)
+    assert images.labels.tolist() == [0, 0, 0, 1, 1]
+    paths = shards.read_table(out / "val.parquet")["image"].combine_chunks().field("path")
+    assert paths[0].as_py() == "val/cat/0.png"
+
+
+def test_same_input_gives_same_bytes(raw, tmp_path):
+    prepare(folder_data(raw), config(), tmp_path / "a")
+    prepare(folder_data(raw), config(), tmp_path / "b")
+    assert shards.sha256_tree(tmp_path / "a") == shards.sha256_tree(tmp_path / "b")
+
+
+def test_images_of_the_right_size_keep_their_pixels(tmp_path):
+    images = shards.from_uint8(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8))
+    for i, split in enumerate(("train", "validation", "test")):
+        table = shards.image_table(images[2 * i : 2 * i + 2], [0, 1], ("cat", "dog"))
+        shards.write_images(tmp_path / f"{split}.parquet", table)
+    paths = {s: str(tmp_path / f"{s}.parquet") for s in ("train", "validation", "test")}
+    for crop in ("center", "none"):
+        data = ParquetData.model_validate({"kind": "parquet", **paths})
+        prepare(data, config(crop=crop), tmp_path / "out")
+        assert torch.equal(shards.read_prepared(tmp_path / "out", "val").images, images[2:4])
+
+
+def test_groups_are_carried_through(tmp_path):
+    for seed, split in enumerate(SPLITS):
+        for i, group in enumerate(("snow", "grass")):
+            folder = tmp_path / "raw" / split / "cat" / group
+            folder.mkdir(parents=True)
+            (folder / "a.png").write_bytes(encoded(picture(10 * seed + i)))
+    meta = prepare(folder_data(tmp_path / "raw", groups=True), config(), tmp_path / "out")
+    assert meta.groups == ("grass", "snow")
+    assert shards.read_prepared(tmp_path / "out", "test").groups == ("grass", "snow")
+
+
+def test_all_corrupt_images_are_named_at_once(raw, tmp_path):
+    for i in range(25):
+        data = encoded(picture(100 + i))
+        (raw / "val" / "dog" / f"bad{i:02d}.png").write_bytes(data[: len(data) // 2])
+    (raw / "train/cat/text.jpg").write_text("no picture")
+    with pytest.raises(InputError) as caught:
+        prepare(folder_data(raw), config(), tmp_path / "out")
+    message = str(caught.value)
+    assert message.startswith("26 images cannot be used")
+    assert "train: train/cat/text.jpg" in message
+    assert "val: val/dog/bad18.png" in message
+    assert "val: val/dog/bad19.png" not in message
+    assert message.endswith("... and 6 more")
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_in_two_splits_is_refused_whatever_its_file_format(raw, tmp_path):
+    for i in range(7):
+        pixels = picture(200 + i)
+        (raw / "train" / "cat" / f"same{i}.png").write_bytes(encoded(pixels))
+        (raw / "test" / "dog" / f"copy{i}.bmp").write_bytes(encoded(pixels, "BMP"))
+    with pytest.raises(InputError) as caught:
+        prepare(folder_data(raw), config(), tmp_path / "out")
+    message = str(caught.value)
+    assert message.startswith("7 images occur in two splits")
+    assert "train: train/cat/same0.png = test: test/dog/copy0.bmp" in message
+    assert "same5" not in message
+    assert message.endswith("... and 2 more")
+
+
+def test_repeated_images_within_a_split_are_kept_and_counted(raw, tmp_path):
+    data = (raw / "train/cat/0.png").read_bytes()
+    (raw / "train/cat/again.png").write_bytes(data)
+    meta = prepare(folder_data(raw), config(), tmp_path / "out")
+    assert meta.duplicates == {"train": 1, "val": 0, "test": 0}
+    assert meta.counts["train"] == (4, 2)
+
+
+def test_failed_run_leaves_earlier_data_as_they_were(raw, tmp_path):
+    out = tmp_path / "out"
+    prepare(folder_data(raw), config(), out)
+    before = shards.sha256_tree(out)
+    (raw / "test/dog/bad.png").write_text("no picture")
+    with pytest.raises(InputError):
+        prepare(folder_data(raw), config(image_size=16), out)
+    assert shards.sha256_tree(out) == before
+
+
+def test_leftovers_of_a_killed_run_vanish(raw, tmp_path):
+    out = tmp_path / "out"
+    (out / "new.part").mkdir(parents=True)
+    (out / "new.part" / "train.parquet.part").write_text("half")
+    prepare(folder_data(raw), config(), out)
+    assert not (out / "new.part").exists()
+
+
+def parquet_of(folder, labels):
+    seed = 0
+    for split in ("train", "validation", "test"):
+        files = []
+        for _ in labels[split]:
+            seed += 1
+            files.append(encoded(picture(seed)))
+        table = shards.image_table(files, labels[split], ("cat", "dog"))
+        shards.write_images(folder / f"{split}.parquet", table)
+    paths = {split: str(folder / f"{split}.parquet") for split in labels}
+    return ParquetData.model_validate({"kind": "parquet", **paths})
+
+
+def test_class_without_training_images_is_named(tmp_path):
+    data = parquet_of(tmp_path, {"train": [0, 0], "validation": [0, 1], "test": [0, 1]})
+    with pytest.raises(InputError, match="classes without training images: dog"):
+        prepare(data, config(), tmp_path / "out")
+
+
+def test_class_without_validation_images_is_told(tmp_path, caplog):
+    data = parquet_of(tmp_path, {"train": [0, 1], "validation": [0], "test": [0, 1]})
+    assert prepare(data, config(), tmp_path / "out").counts["val"] == (1, 0)
+    assert "no val images of the classes dog" in caplog.text
+
+
+def test_split_without_images_is_refused(tmp_path):
+    data = parquet_of(tmp_path, {"train": [0, 1], "validation": [0], "test": []})
+    with pytest.raises(InputError, match="the test split holds no images"):
+        prepare(data, config(), tmp_path / "out")
+
+
+def test_bins_come_from_the_training_counts(tmp_path):
+    data = parquet_of(
+        tmp_path, {"train": [0] * 101 + [1] * 20, "validation": [0, 1], "test": [0, 1]}
+    )
+    assert prepare(data, config(), tmp_path / "out").bins == {"cat": "many", "dog": "medium"}
+    assert json.loads((tmp_path / "out/meta.json").read_text())["counts"]["train"] == [101, 20]
+
+
+def test_a_split_larger_than_a_row_group_keeps_its_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "ROW_GROUP_ROWS", 2)
+    data = parquet_of(tmp_path, {"train": [0, 1, 1, 0, 1], "validation": [0, 1], "test": [0, 1]})
+    prepare(data, config(), tmp_path / "out")
+    assert shards.read_prepared(tmp_path / "out", "train").labels.tolist() == [0, 1, 1, 0, 1]
+
+
+# Single pictures
+
+
+def test_exif_orientation_is_applied():
+    upright = picture(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show rotated by 90 degrees clockwise
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    read = Image.open(io.BytesIO(encoded(turned, "PNG", exif=exif)))
+    assert to_rgb(read).tobytes() == upright.tobytes()
+
+
+def test_transparent_parts_become_white():
+    glass = Image.new("RGBA", (2, 2), (200, 0, 0, 0))
+    assert to_rgb(glass).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "LA"])
+def test_other_modes_become_rgb(mode):
+    assert to_rgb(Image.new(mode, (2, 2))).mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_more_than_eight_bits_are_refused(mode):
+    with pytest.raises(InputError, match="more than 8 bits"):
+        to_rgb(Image.new(mode, (2, 2)))
+
+
+def test_center_crop_keeps_the_middle_and_none_keeps_all():
+    wide = Image.new("RGB", (24, 8), "red")
+    wide.paste("blue", (8, 0, 16, 8))
+    assert set(to_square(wide, config()).get_flattened_data()) == {(0, 0, 255)}
+    stretched = to_square(wide, config(crop="none"))
+    assert stretched.size == (8, 8)
+    assert stretched.getpixel((0, 4)) == (255, 0, 0)
+
+
+def test_square_images_are_resized_the_same_under_both_crops():
+    square = picture(0, size=(28, 28))
+    for interpolation in ("bilinear", "bicubic", "lanczos"):
+        first = to_square(square, config(image_size=32, interpolation=interpolation))
+        second = to_square(square, config(image_size=32, interpolation=interpolation, crop="none"))
+        assert first.tobytes() == second.tobytes()
+
+
+def test_digest_sees_pixels_and_shape():
+    assert content_digest(Image.new("RGB", (4, 2))) != content_digest(Image.new("RGB", (2, 4)))
+    assert content_digest(picture(0)) == content_digest(picture(0))
+    assert content_digest(picture(0)) != content_digest(picture(1))
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_size": 0}, {"image_size": "32"}, {"interpolation": "best"}, {"crop": True}]
+)
+def test_bad_parameters_name_their_key(change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        config(**change)
