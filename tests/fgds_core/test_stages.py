@@ -1,0 +1,181 @@
+"""The two training stages, end to end on tiny real and synthetic images."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fgds_core import shards
+from fgds_core.baseline import train_baseline
+from fgds_core.classify import load_classifier, read_classifier_config
+from fgds_core.config.retrain import RetrainConfig
+from fgds_core.config.train_baseline import TrainBaselineConfig
+from fgds_core.errors import InputError
+from fgds_core.feedback import ClassGaussians
+from fgds_core.imbalance import shot_bins
+from fgds_core.retrain import retrain
+
+CLASS_NAMES = ("dark", "grey", "light")
+COUNTS = {"train": (30, 21, 5), "val": (8, 8, 8), "test": (10, 10, 10)}
+SIZE = 8
+
+
+def pictures(counts: tuple[int, ...], seed: int) -> tuple[torch.Tensor, list[int]]:
+    """Noisy pictures whose brightness tells the class."""
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    noise = torch.randn(len(labels), 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+    brightness = torch.tensor([-0.7, 0.0, 0.7])[labels].view(-1, 1, 1, 1)
+    return (brightness + 0.1 * noise).clamp(-1, 1), labels
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    records = {
+        split: shards.write_images(
+            folder / f"{split}.parquet",
+            shards.image_table(*pictures(counts, seed), CLASS_NAMES),
+        )
+        for seed, (split, counts) in enumerate(COUNTS.items())
+    }
+    shards.write_meta(
+        folder,
+        shards.Meta(
+            class_names=CLASS_NAMES,
+            image_size=SIZE,
+            counts=COUNTS,
+            bins=dict(zip(CLASS_NAMES, shot_bins(COUNTS["train"]), strict=True)),
+            groups=None,
+            duplicates=dict.fromkeys(COUNTS, 0),
+            content_sha256={split: record.sha256 for split, record in records.items()},
+        ),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images of the rarest class."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    images, labels = pictures((0, 0, 10), seed=9)
+    schema = shards.synthetic_schema(CLASS_NAMES)
+    columns = {
+        "group": [None] * 10,
+        "prompt": ["a photo of a light"] * 10,
+        "seed": list(range(10)),
+        "index": list(range(10)),
+        "conditioning_id": [None] * 10,
+        "embedding_dropout": [0.0] * 10,
+        "noise_level": [0] * 10,
+        "guidance_scale": [2.0] * 10,
+        "feedback": ["none"] * 10,
+        "feedback_scale": [0.0] * 10,
+        "criterion_first": [None] * 10,
+        "criterion_last": [None] * 10,
+        "criterion_final": [None] * 10,
+        "guided_steps": [0] * 10,
+        "skipped_steps": [0] * 10,
+        "nonfinite_steps": [0] * 10,
+        "judge_label": [None] * 10,
+        "judge_probability": [None] * 10,
+    }
+    table = shards.image_table(images, labels, CLASS_NAMES, columns, schema=schema)
+    path = shards.part_path(2, CLASS_NAMES[2], 0)
+    record = shards.write_synthetic_part(folder, path, table, "fingerprint")
+    shards.write_index(
+        folder,
+        [record],
+        class_names=CLASS_NAMES,
+        wanted=(0, 0, 10),
+        fingerprint="fingerprint",
+        made_by={},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainBaselineConfig:
+    return TrainBaselineConfig(
+        model="resnet10t",
+        model_kwargs={"stem_width": 8, "channels": [8, 8, 16, 16]},
+        pretrained="none",
+        input_size=32,
+        num_steps=30,
+        batch_size=16,
+        optimizer="adamw",
+        learning_rate=0.003,
+        warmup_steps=2,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        ema_decay=0.0,
+        horizontal_flip=True,
+        shift=1,
+        erase=0.0,
+        eval_every=10,
+        sampling="class_balanced",
+    )
+
+
+@pytest.fixture(scope="module")
+def baseline(
+    prepared: Path, config: TrainBaselineConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A workspace in which the baseline stage ran."""
+    workspace = tmp_path_factory.mktemp("workspace")
+    train_baseline(prepared, config, 0, workspace / "models/baseline", workspace / "reports")
+    return workspace
+
+
+def test_baseline_learns_and_writes_what_the_later_stages_read(prepared, baseline):
+    metrics = json.loads((baseline / "reports/baseline.json").read_text())
+    assert metrics["overall"] > 0.9
+    assert metrics["many"] is None  # no class has more than 100 real images
+    assert metrics["num_images"] == 30
+    validation = json.loads((baseline / "reports/baseline/validation.json").read_text())
+    assert validation["num_images"] == 24
+    with (baseline / "reports/baseline/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    correct = sum(row["actual"] == row["predicted"] for row in rows)
+    assert correct / len(rows) == pytest.approx(metrics["overall"])
+
+    config = read_classifier_config(baseline / "models/baseline")
+    assert config["real_counts"] == list(COUNTS["train"])
+    assert config["bins"] == {"dark": "medium", "grey": "medium", "light": "few"}
+    assert all(len(values) == 3 for values in config["criterion_on_real"].values())
+    gaussians = ClassGaussians.load(baseline / "models/baseline/feature_statistics.safetensors")
+    assert gaussians.means.shape[0] == 3
+
+
+def test_retraining_keeps_real_counts_and_bins(prepared, synthetic, baseline, tmp_path):
+    metrics = retrain(
+        prepared,
+        synthetic,
+        baseline / "models/baseline",
+        RetrainConfig(real_share=0.5),
+        1,
+        tmp_path / "models/final",
+        tmp_path / "reports",
+    )
+    config = read_classifier_config(tmp_path / "models/final")
+    assert config["real_counts"] == list(COUNTS["train"])
+    assert config["synthetic_counts"] == [0, 0, 10]
+    assert config["bins"]["light"] == "few"
+    assert metrics["seed"] == 1
+    assert json.loads((tmp_path / "reports/final.json").read_text()) == metrics
+    classifier = load_classifier(tmp_path / "models/final")
+    assert classifier.class_names == CLASS_NAMES
+
+
+def test_retraining_refuses_a_synthetic_set_without_index(prepared, baseline, tmp_path):
+    with pytest.raises(InputError, match=r"index\.json"):
+        retrain(
+            prepared,
+            tmp_path,
+            baseline / "models/baseline",
+            RetrainConfig(real_share=0.5),
+            0,
+            tmp_path / "models",
+            tmp_path / "reports",
+        )
