@@ -78,7 +78,7 @@ def open_parquet(data: ParquetData) -> Source:
     Labels are whole numbers, named by the files' metadata or by `class_names`, or class names.
     """
     files = {
-        split: _parquet_files(Path(path), f"data.{name}")
+        split: _parquet_files(Path(data.root, path), f"data.{name}")
         for split, name, path in (
             ("train", "train", data.train),
             ("val", "validation", data.validation),

@@ -11,8 +11,14 @@ class ParquetData(Section):
     """Parquet tables with an image, a label and perhaps a group in each row."""
 
     kind: Literal["parquet"] = Field(description="Parquet files with one image in each row")
+    root: str = Field(
+        default=".",
+        min_length=1,
+        description="the folder that holds the files; DVC watches it for changes",
+    )
     train: str = Field(
-        min_length=1, description="training images: a Parquet file or a folder of Parquet files"
+        min_length=1,
+        description="training images below root: a Parquet file or a folder of Parquet files",
     )
     validation: str = Field(min_length=1, description="validation images: a file or a folder")
     test: str = Field(min_length=1, description="test images: a file or a folder")
