@@ -97,7 +97,7 @@ def test_inception_sees_cleanly_resized_images(tmp_path, images):
 
 
 def test_classifier_features_are_those_of_the_saved_classifier(tmp_path, images):
-    model = create_classifier("resnet10t", {}, ("a", "b"), 32, seed=0).eval()
+    model = create_classifier("test_resnet", {}, ("a", "b"), 32, seed=0).eval()
     save_classifier(tmp_path, model, real_counts=[3, 2], bins={"a": "few", "b": "few"})
     with torch.no_grad():
         expected = model.features(images).numpy()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cleanfid.fid import frechet_distance
 
 from fgds_core import fidelity
 
@@ -69,6 +70,29 @@ def test_frechet_distance_of_gaussians_with_known_moments(rng):
 
     assert estimate.value == pytest.approx(expected, rel=1e-6)
     assert (estimate.num_real, estimate.num_synthetic) == (400, 250)
+
+
+def test_frechet_distance_is_that_of_clean_fid(rng):
+    real, synthetic = (
+        rng.normal(size=(300, 20)),
+        rng.normal(size=(200, 20)) @ rng.normal(size=(20, 20)),
+    )
+    expected = frechet_distance(
+        real.mean(0),
+        np.cov(real, rowvar=False),
+        synthetic.mean(0),
+        np.cov(synthetic, rowvar=False),
+    )
+    assert fidelity.frechet(real, synthetic) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_needs_no_more_images_than_features(rng):
+    # Turning both sets changes no distance, but hides that only 6 of 40 features vary.
+    turn = np.linalg.qr(rng.normal(size=(40, 40)))[0][:6]
+    real, synthetic = rng.normal(size=(30, 6)), 2 * rng.normal(size=(30, 6)) + 1
+    assert fidelity.frechet(real @ turn, synthetic @ turn) == pytest.approx(
+        fidelity.frechet(real, synthetic), rel=1e-9
+    )
 
 
 def test_fid_interval_holds_the_value_and_shrinks_with_the_sample(rng):
