@@ -123,7 +123,7 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             if averaged is not None:
-                averaged.update(classifier)
+                averaged.update(classifier, step)
             advance(1)
 
             # Validate, keep the best
@@ -159,12 +159,10 @@ def read_training(folder: Path) -> TrainBaselineConfig:
     Raises:
         InputError: If there is no such entry or it is not valid.
     """
+    stored = read_classifier_config(folder).get("training")
     try:
-        stored = read_classifier_config(folder)["training"]
         return TrainBaselineConfig.model_validate_json(json.dumps(stored))
-    except (KeyError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except ValueError as error:
         raise InputError(
             f"{folder / CONFIG} does not say how the classifier was trained ({error}); train the "
             "baseline again"
