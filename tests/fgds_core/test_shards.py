@@ -379,7 +379,7 @@ def test_part_counts_as_finished_by_fingerprint_and_bytes(tmp_path):
 def test_part_killed_before_its_sidecar_is_not_finished(tmp_path, monkeypatch):
     record = write_part(tmp_path)
 
-    def killed(path, value):
+    def killed(path, value, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shards, "write_json", killed)
