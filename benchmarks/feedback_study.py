@@ -1,0 +1,304 @@
+"""How far should feedback push? Criterion and accuracy over scale, on validation images alone.
+
+    dvc repro prepare
+    python -m benchmarks.feedback_study                # hours on 2 cores; resumes
+    python -m benchmarks.feedback_study --studies scale --seeds 0
+
+Each study is a list of settings, each a set of changes to `params.yaml`. For a setting and a seed
+the guide is trained, a synthetic set drawn, and a classifier retrained; the row holds its
+validation accuracy (the test images are never opened), the judge's agreement, and per class the
+mean criterion on the synthetic images beside that on real validation images. Rows are written to
+`benchmarks/results/feedback_study.json` as they come.
+"""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+PREPARED = Path("data/prepared")
+GUIDES = Path(".runs/feedback_study")
+RESULTS = Path("benchmarks/results/feedback_study.json")
+
+Setting = Mapping[str, Any]
+
+UNGUIDED: Setting = {"synthesize.feedback": "none"}
+
+
+def guided(feedback: str, scale: float, **synthesize: str | float | bool) -> Setting:
+    """A setting with feedback."""
+    return {
+        "synthesize.feedback": feedback,
+        "synthesize.feedback_scale": scale,
+        **{f"synthesize.{key}": value for key, value in synthesize.items()},
+    }
+
+
+BALANCED: Setting = {"train_baseline.sampling": "class_balanced"}
+
+STUDIES: Mapping[str, list[Setting]] = {
+    # What unguided synthesis gives, and what conditioning does
+    "conditioning": [
+        {**UNGUIDED, "synthesize.conditioning": "text"},
+        {**UNGUIDED, "synthesize.embedding_dropout": 0.0},
+        UNGUIDED,
+        {**UNGUIDED, "synthesize.embedding_dropout": 0.6},
+        {**UNGUIDED, "synthesize.embedding_rescale": True},
+    ],
+    # One global scale, by criterion
+    "scale": [
+        guided(feedback, scale)
+        for feedback in ("entropy", "loss", "hardness")
+        for scale in (0.01, 0.02, 0.04, 0.08)
+    ],
+    # As hard as real, no harder
+    "target": [
+        guided(feedback, scale, feedback_target="real")
+        for feedback in ("entropy", "loss", "hardness")
+        for scale in (0.02, 0.04, 0.08)
+    ],
+    # The classifier that guides: balanced or not, calibrated or not
+    "guide": [
+        {**BALANCED, **guided("entropy", scale, feedback_target=target)}
+        for scale in (0.02, 0.04)
+        for target in ("none", "real")
+    ]
+    + [guided("entropy", 0.02, feedback_calibrated=True)],
+    # When in sampling it acts
+    "schedule": [
+        guided("entropy", 0.02, feedback_start=0.0, feedback_end=0.5),
+        guided("entropy", 0.02, feedback_start=0.5, feedback_end=1.0),
+        guided("entropy", 0.02, feedback_every=5),
+    ],
+}
+
+
+def changed(params: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+    """The parameters with a setting's changes, checked like `params.yaml` itself."""
+    sections = dict(params)
+    for section in {path.split(".")[0] for path in setting}:
+        model = params[section]
+        update = {
+            path.split(".")[1]: value
+            for path, value in setting.items()
+            if path.startswith(f"{section}.")
+        }
+        sections[section] = type(model).model_validate({**model.model_dump(), **update})
+    return sections
+
+
+def identity(params: Mapping[str, Any], seed: int, *sections: str) -> str:
+    """Digest of what decides a result: parameters, assets and seed."""
+    from fgds_core.shards import sha256_file, sha256_tree
+
+    parts = [params[section].model_dump_json() for section in sections]
+    parts.append(sha256_file(PREPARED / "meta.json"))
+    if "generator" in sections:
+        parts.append(sha256_tree(Path(params["generator"].path)))
+    return sha256("\n".join([*parts, str(seed)]).encode()).hexdigest()[:16]
+
+
+def train_guide(params: Mapping[str, Any], seed: int) -> Path:
+    """Trains the classifier that guides, or takes the one of an earlier call."""
+    from fgds_core.classify import predict, save_classifier
+    from fgds_core.feedback import criteria_on_real, fit_class_gaussians
+    from fgds_core.shards import read_meta, read_prepared
+    from fgds_core.train import train_classifier
+
+    folder = GUIDES / identity(params, seed, "train_baseline")
+    if (folder / "config.json").exists():
+        return folder
+    config, meta = params["train_baseline"], read_meta(PREPARED)
+    train, val = read_prepared(PREPARED, "train"), read_prepared(PREPARED, "val")
+    classifier = train_classifier(train, val, config, seed, sampling=config.sampling)
+    gaussians = fit_class_gaussians(
+        predict(classifier, train.images)[1], train.labels, len(train.class_names)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    gaussians.save(folder / "feature_statistics.safetensors")
+    save_classifier(
+        folder,
+        classifier,
+        real_counts=meta.counts["train"],
+        bins=meta.bins,
+        extra=criteria_on_real(classifier, gaussians, val.images, val.labels),
+    )
+    return folder
+
+
+def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, Any]:
+    """Draws a synthetic set; its images and its table."""
+    from fgds_core.classify import load_classifier
+    from fgds_core.feedback import load_feedback
+    from fgds_core.generator import load_generator
+    from fgds_core.imbalance import quotas
+    from fgds_core.shards import read_meta, read_prepared, read_synthetic, write_index
+    from fgds_core.synthesize import plan_parts, write_part
+
+    config, meta = params["synthesize"], read_meta(PREPARED)
+    generator = load_generator(params["generator"])
+    classifier = load_classifier(guide)
+    feedback = load_feedback(config, guide, classifier)
+    judge = None if config.judge is None else load_classifier(Path(config.judge))
+    real = read_prepared(PREPARED, "train")
+    counts = meta.counts["train"]
+    with tempfile.TemporaryDirectory() as folder:
+        records = [
+            write_part(
+                part,
+                generator,
+                feedback,
+                judge,
+                real,
+                params["generator"].prompts,
+                config,
+                seed,
+                "feedback-study",
+                Path(folder),
+                batch_size=params["compute"].batch_size,
+            )
+            for part in plan_parts(counts, meta.class_names, config)
+        ]
+        write_index(
+            Path(folder),
+            records,
+            class_names=meta.class_names,
+            wanted=quotas(counts, config.target_per_class),
+            fingerprint="feedback-study",
+            made_by={},
+        )
+        return read_synthetic(Path(folder))
+
+
+def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str, Any]:
+    """One row: draws with a setting, retrains, and evaluates on validation images."""
+    from fgds_core.classify import load_classifier, predict, read_classifier_config
+    from fgds_core.feedback import FEEDBACKS, ClassGaussians, Seen
+    from fgds_core.metrics import evaluate
+    from fgds_core.shards import read_meta, read_prepared
+    from fgds_core.train import train_classifier
+
+    guide = train_guide(params, seed)
+    images, table = draw_set(params, seed, guide)
+    classifier = load_classifier(guide)
+    gaussians = ClassGaussians.load(guide / "feature_statistics.safetensors")
+    seen = Seen(*predict(classifier, images.images))
+    present = [label for label in range(len(images.class_names)) if label in images.labels]
+    criterion = {
+        name: {
+            images.class_names[label]: {
+                "synthetic": values[images.labels == label].mean().item(),
+                "real": read_classifier_config(guide)["criterion_on_real"][name][label],
+            }
+            for label in present
+        }
+        for name, values in (
+            (name, criterion(seen, images.labels, gaussians))
+            for name, criterion in FEEDBACKS.items()
+        )
+    }
+    judged = [
+        None if judge_label is None else judge_label == label
+        for judge_label, label in zip(
+            table["judge_label"].to_pylist(), images.labels.tolist(), strict=True
+        )
+    ]
+    agreement = {
+        images.class_names[label]: sum(of_class) / len(of_class)
+        for label in present
+        if (of_class := [j for j, y in zip(judged, images.labels, strict=True) if y == label])
+        and None not in of_class
+    }
+    meta = read_meta(PREPARED)
+    val = read_prepared(PREPARED, "val")
+    final = train_classifier(
+        read_prepared(PREPARED, "train"),
+        val,
+        params["train_baseline"],
+        seed,
+        synthetic=images,
+        real_share=params["retrain"].real_share,
+    )
+    return {
+        "setting": dict(setting),
+        "seed": seed,
+        "num_synthetic": len(images),
+        "guide": evaluate(classifier, val, meta.bins, seed=seed).metrics,
+        "final": evaluate(final, val, meta.bins, seed=seed).metrics,
+        "criterion": criterion,
+        "label_agreement": agreement,
+    }
+
+
+def _train_guide(task: tuple[Setting, int]) -> Path:
+    """The guide of one row in a worker process."""
+    from flows.params import read_params
+
+    setting, seed = task
+    return train_guide(changed(read_params(Path("params.yaml")), setting), seed)
+
+
+def _measure(task: tuple[Setting, int]) -> tuple[str, dict[str, Any]]:
+    """One row in a worker process."""
+    from flows.params import read_params
+
+    setting, seed = task
+    params = changed(read_params(Path("params.yaml")), setting)
+    sections = ("train_baseline", "generator", "synthesize", "retrain")
+    return identity(params, seed, *sections), measure(params, setting, seed)
+
+
+def todo(settings: list[Setting], seeds: list[int], done: Mapping[str, Any]) -> Iterator[Any]:
+    """The settings and seeds that have no row yet, seed by seed."""
+    from flows.params import read_params
+
+    params = read_params(Path("params.yaml"))
+    sections = ("train_baseline", "generator", "synthesize", "retrain")
+    for seed in seeds:
+        for setting in settings:
+            if identity(changed(params, setting), seed, *sections) not in done:
+                yield setting, seed
+
+
+def main() -> None:
+    """Runs what is missing of the studies, two settings at a time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=list(STUDIES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="settings at a time")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    settings = [setting for study in args.studies for setting in STUDIES[study]]
+    tasks = list(todo(settings, args.seeds, rows))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
+        guides = {
+            (str(setting.get("train_baseline.sampling")), seed): (setting, seed)
+            for setting, seed in tasks
+        }
+        pool.map(_train_guide, guides.values())
+        for number, (key, row) in enumerate(pool.imap_unordered(_measure, tasks), start=1):
+            rows[key], setting = row, row["setting"]
+            RESULTS.parent.mkdir(parents=True, exist_ok=True)
+            part = RESULTS.with_suffix(".part")
+            part.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+            part.replace(RESULTS)
+            final = {name: row["final"][name] for name in ("overall", "many", "medium", "few")}
+            log.info(
+                "%d/%d seed %d %s: %s", number, len(tasks), row["seed"], row["setting"], final
+            )
+
+
+if __name__ == "__main__":
+    main()
