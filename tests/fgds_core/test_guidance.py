@@ -1,0 +1,167 @@
+import pytest
+import torch
+
+from fgds_core.denoise import PREDICTION_TYPES, ClassifierFree, NoiseLevel
+from fgds_core.guidance import RULES, Account, Guidance, climb, guided_steps, relative, score
+
+LEVEL = NoiseLevel(1.3, torch.tensor(500))
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def denoiser(num_images: int = 4) -> ClassifierFree:
+    def network(z, timestep, condition):
+        return torch.tanh(z * condition[:, :, None, None])
+
+    return ClassifierFree(
+        network,
+        "v_prediction",
+        {"condition": randn(num_images, 4, seed=1)},
+        {"condition": randn(num_images, 4, seed=2)},
+        2.5,
+    )
+
+
+def objective(z0: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return torch.sin(z0 + labels[:, None, None, None]).flatten(1).sum(dim=1)
+
+
+def guidance(num_images: int = 4, **changes) -> Guidance:
+    values = {
+        "objective": objective,
+        "labels": torch.arange(num_images),
+        "rule": relative,
+        "scale": 0.05,
+        "steps": frozenset({0}),
+        "account": Account.empty(num_images),
+    }
+    return Guidance(**values | changes)
+
+
+def test_the_release_guides_six_of_thirty_steps():
+    assert guided_steps(30, 5, 0.0, 1.0) == (0, 5, 10, 15, 20, 25)
+
+
+def test_an_interval_bounds_the_guided_steps():
+    assert guided_steps(20, 1, 0.2, 0.5) == tuple(range(4, 10))
+    assert guided_steps(20, 3, 0.2, 0.5) == (4, 7)
+    assert guided_steps(10, 1, 0.31, 0.39) == ()
+
+
+def test_relative_moves_each_image_by_a_share_of_its_own_norm():
+    z, grad = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1)
+    z[1] *= 100
+    moved = relative(z, z, grad * torch.tensor([1e-9, 1.0, 1e9])[:, None, None, None], 1.0, 1, 0.1)
+    step = (moved.z - z).flatten(1)
+    torch.testing.assert_close(step.norm(dim=1), 0.1 * z.flatten(1).norm(dim=1))
+    along = torch.cosine_similarity(step, grad.flatten(1))
+    torch.testing.assert_close(along, torch.ones_like(along))
+
+
+@pytest.mark.parametrize("prediction_type", sorted(PREDICTION_TYPES))
+def test_relative_keeps_the_networks_own_prediction(prediction_type):
+    coefficients = PREDICTION_TYPES[prediction_type](LEVEL.sigma)
+    z, z0 = randn(2, 4, 2, 2), randn(2, 4, 2, 2, seed=1)
+    moved = relative(z, z0, randn(2, 4, 2, 2, seed=2), LEVEL.sigma, coefficients.c_skip, 0.1)
+    torch.testing.assert_close(
+        coefficients.to_prediction(*reversed(moved)), coefficients.to_prediction(z0, z)
+    )
+
+
+def test_relative_is_the_same_in_exploding_and_preserving_coordinates():
+    z, grad, c = randn(2, 4, 2, 2), randn(2, 4, 2, 2, seed=1), (1 + LEVEL.sigma**2) ** 0.5
+    exploding = relative(z, z, grad, LEVEL.sigma, 1.0, 0.1).z
+    preserving = relative(z / c, z, grad * c, LEVEL.sigma, 1.0, 0.1).z
+    torch.testing.assert_close(preserving * c, exploding)
+
+
+def test_score_adds_to_the_score():
+    z, z0, grad = randn(2, 4, 2, 2), randn(2, 4, 2, 2, seed=1), randn(2, 4, 2, 2, seed=2)
+
+    def score_of(z, z0):
+        return (z0 - z) / LEVEL.sigma**2
+
+    steered = score(z, z0, grad, LEVEL.sigma, 1.0, 3.0)
+    torch.testing.assert_close(score_of(*steered), score_of(z, z0) + 3.0 * grad)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_batch_equals_its_images_one_by_one(rule):
+    z, whole = randn(4, 4, 3, 3), denoiser()
+    together = guidance(rule=RULES[rule])(whole, z, LEVEL)
+    for i in range(4):
+        single = ClassifierFree(
+            whole.network,
+            whole.prediction_type,
+            {"condition": whole.conditional["condition"][i : i + 1]},
+            {"condition": whole.unconditional["condition"][i : i + 1]},
+            whole.guidance_scale,
+        )
+        alone = guidance(1, rule=RULES[rule], labels=torch.tensor([i]))(
+            single, z[i : i + 1], LEVEL
+        )
+        torch.testing.assert_close(alone.z, together.z[i : i + 1], rtol=0, atol=1e-10)
+        torch.testing.assert_close(alone.z0, together.z0[i : i + 1], rtol=0, atol=1e-10)
+
+
+def test_the_gradient_is_that_of_the_whole_graph():
+    z = randn(4, 4, 3, 3).requires_grad_()
+    whole = denoiser()
+    value = objective(whole.halves(z, LEVEL).conditional, torch.arange(4))
+    (expected,) = torch.autograd.grad(value.sum(), z)
+    steered = guidance(rule=score, scale=1.0)(whole, z, LEVEL)
+    gained = (steered.z0 - whole(z.detach(), LEVEL)) / LEVEL.sigma**2
+    torch.testing.assert_close(gained, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 4, None])
+def test_micro_batches_change_nothing(micro_batch):
+    z0, labels = randn(4, 4, 3, 3), torch.arange(4)
+    values, grads = climb(objective, z0, labels, micro_batch)
+    torch.testing.assert_close(values, objective(z0, labels), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        grads, torch.cos(z0 + labels[:, None, None, None]), rtol=0, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_images_that_cannot_be_pushed_stay_as_they_are_and_are_counted(rule):
+    def troubled(z0, labels):
+        value = z0.flatten(1).sum(dim=1)
+        factors = torch.tensor([1.0, 0.0, float("nan"), float("inf")], dtype=torch.float64)
+        return value * factors
+
+    z, step = randn(4, 4, 3, 3), guidance(objective=troubled, rule=RULES[rule])
+    steered = step(denoiser(), z, LEVEL)
+    expected = denoiser()(z, LEVEL)
+    torch.testing.assert_close(steered.z[1:], z[1:], rtol=0, atol=0)
+    torch.testing.assert_close(steered.z0[1:], expected[1:], rtol=0, atol=1e-12)
+    assert not torch.allclose(steered.z0[0], expected[0])
+    assert step.account.guided.tolist() == [1, 0, 0, 0]
+    assert step.account.skipped.tolist() == [0, 1, 0, 0]
+    assert step.account.non_finite.tolist() == [0, 0, 1, 1]
+
+
+def test_an_image_at_its_limit_is_pushed_no_further():
+    z = randn(4, 4, 3, 3)
+    values = objective(denoiser().halves(z.requires_grad_(), LEVEL).conditional, torch.arange(4))
+    limits = values.detach() + torch.tensor([1.0, 0.0, -1.0, 1.0])
+    step = guidance(limits=limits)
+    moved = (step(denoiser(), z, LEVEL).z != z).flatten(1).any(dim=1)
+    assert moved.tolist() == [True, False, False, True]
+    assert step.account.skipped.tolist() == [0, 1, 1, 0]
+
+
+def test_the_criterion_is_noted_at_the_first_and_the_last_guided_step():
+    step = guidance()
+    z = randn(4, 4, 3, 3)
+    values = []
+    for scale in (1.0, 0.5, 0.1):
+        conditional = denoiser().halves((scale * z).requires_grad_(), LEVEL).conditional
+        values.append(objective(conditional.detach(), torch.arange(4)))
+        step(denoiser(), scale * z, LEVEL)
+    torch.testing.assert_close(step.account.first, values[0])
+    torch.testing.assert_close(step.account.last, values[-1])
+    assert step.account.guided.tolist() == [3] * 4

@@ -1,0 +1,343 @@
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+
+from fgds_core.config.generator import GeneratorConfig
+from fgds_core.denoise import ClassifierFree
+from fgds_core.errors import InputError
+from fgds_core.feedback import Seen, entropy
+from fgds_core.generator import Generator, load_generator
+from fgds_core.guidance import RULES, Account, Guidance, guided_steps
+from fgds_core.noise import randn, stream
+from fgds_core.sample import make_scheduler, noise_levels, sample
+
+SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "UniPCMultistepScheduler",
+)
+PROMPTS = ("a cat", "a dog", "an owl")
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_unclip: Path) -> Generator:
+    config = GeneratorConfig(
+        kind="stable-unclip",
+        path=str(tiny_unclip),
+        revision=None,
+        prompts=["a {class}"],
+        dtype="float32",
+    )
+    return load_generator(config, dtype=torch.float64)
+
+
+def solvers(seeds=(0, 1, 2)) -> list[torch.Generator]:
+    return [stream(seed, "solver") for seed in seeds]
+
+
+def latents(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
+    return randn(generator.latent_shape, [stream(s, "latents") for s in seeds]).double()
+
+
+def vectors(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
+    embeddings = randn((generator.embedding_dim,), [stream(s, "embedding") for s in seeds])
+    return generator.noise_embeddings(embeddings.double(), 5, torch.zeros_like(embeddings))
+
+
+def criterion(x: torch.Tensor) -> torch.Tensor:
+    """A stand-in for a classifier: three scores of an image."""
+    return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), None)
+
+
+def guide(generator: Generator, rule: str = "relative", scale: float = 0.05, num_images: int = 3):
+    return Guidance(
+        objective=lambda z0, labels: criterion(generator.decode(z0)),
+        labels=torch.zeros(num_images, dtype=torch.int64),
+        rule=RULES[rule],
+        scale=scale,
+        steps=frozenset(guided_steps(6, 2, 0.0, 1.0)),
+        account=Account.empty(num_images),
+    )
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_without_feedback_latents_are_those_of_the_diffusers_pipeline(generator, name):
+    pipeline = diffusers.StableUnCLIPImg2ImgPipeline(
+        **generator.pipeline.components | {"scheduler": scheduler(generator, name)}
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler.set_timesteps(6)
+    embeddings = randn((generator.embedding_dim,), [stream(s, "embedding") for s in range(3)])
+    zeros = torch.zeros_like(embeddings)
+    pipeline.noise_image_embeddings = lambda image_embeds, noise_level, generator: type(
+        pipeline
+    ).noise_image_embeddings(pipeline, image_embeds, noise_level, noise=zeros.double())
+    expected = pipeline(
+        prompt=list(PROMPTS),
+        image_embeds=embeddings.double(),
+        noise_level=5,
+        guidance_scale=2.5,
+        num_inference_steps=6,
+        latents=latents(generator) * pipeline.scheduler.init_noise_sigma,
+        generator=solvers(),
+        output_type="latent",
+    ).images
+    ours = sample(
+        generator.denoiser(PROMPTS, vectors(generator), 2.5),
+        scheduler(generator, name),
+        latents(generator),
+        6,
+        generators=solvers(),
+    )
+    torch.testing.assert_close(ours, expected.double(), rtol=0, atol=1e-5)
+
+
+def scheduler(generator: Generator, name: str = "DDIMScheduler"):
+    return make_scheduler(name, generator.scheduler_config)
+
+
+def draw(generator, guidance=None, name="DDIMScheduler", **changes):
+    return sample(
+        generator.denoiser(PROMPTS, vectors(generator), 2.5),
+        scheduler(generator, name),
+        latents(generator),
+        6,
+        guidance=guidance,
+        **{"generators": solvers()} | changes,
+    )
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_scale_of_zero_is_unguided_bit_for_bit_and_asks_no_classifier(generator, rule):
+    def refuse(z0, labels):
+        raise AssertionError
+
+    off = guide(generator, rule, 0.0)
+    off = Guidance(refuse, off.labels, off.rule, 0.0, off.steps, off.account)
+    assert torch.equal(draw(generator, off), draw(generator))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_batch_equals_its_images_one_by_one(generator, rule, eta):
+    together = draw(generator, guide(generator, rule), eta=eta)
+    for i, prompt in enumerate(PROMPTS):
+        alone = sample(
+            generator.denoiser([prompt], vectors(generator, [i]), 2.5),
+            scheduler(generator),
+            latents(generator, [i]),
+            6,
+            guidance=guide(generator, rule, num_images=1),
+            eta=eta,
+            generators=solvers([i]),
+        )
+        torch.testing.assert_close(alone, together[i : i + 1], rtol=0, atol=1e-10)
+
+
+def test_the_relative_rule_is_the_released_one(generator):
+    """The oracle: one image at a time, a forward of its own for the gradient, as in the method."""
+    ours = draw(generator, guide(generator))
+    unet, vae = generator.pipeline.unet, generator.pipeline.vae
+    for i, prompt in enumerate(PROMPTS):
+        text = generator.encode_prompts([prompt])
+        empty = generator.encode_prompts([""])
+        image = vectors(generator, [i])
+        solver = scheduler(generator)
+        solver.set_timesteps(6)
+        z = latents(generator, [i])
+        for step, t in enumerate(solver.timesteps):
+            with torch.no_grad():
+                both = unet(
+                    torch.cat([z, z]),
+                    t,
+                    encoder_hidden_states=torch.cat([empty, text]),
+                    class_labels=torch.cat([torch.zeros_like(image), image]),
+                ).sample
+            unconditional, conditional = both.chunk(2)
+            prediction = unconditional + 2.5 * (conditional - unconditional)
+            if step % 2 == 0:
+                a = solver.alphas_cumprod[t].double()
+                z = z.requires_grad_()
+                v = unet(z, t, encoder_hidden_states=text, class_labels=image).sample
+                z0 = a.sqrt() * z - (1 - a).sqrt() * v
+                x0 = vae.decode(z0 / vae.config.scaling_factor).sample
+                (g,) = torch.autograd.grad(criterion(x0).sum(), z)
+                z = (z + 0.05 * z.norm() * g / g.norm()).detach()
+            z = solver.step(prediction, t, z).prev_sample
+        torch.testing.assert_close(ours[i : i + 1], z, rtol=0, atol=1e-10)
+
+
+def test_guidance_raises_the_criterion(generator):
+    def of(z0):
+        with torch.no_grad():
+            return criterion(generator.decode(z0))
+
+    assert (of(draw(generator, guide(generator))) > of(draw(generator))).all()
+
+
+def test_six_guided_of_thirty_steps_cost_sixty_forwards_and_six_backwards_an_image(generator):
+    forwards, backwards = [], []
+    unet = generator.pipeline.unet
+
+    def count(module, args, kwargs, output):
+        forwards.append(len(args[0]))
+        if output[0].requires_grad:
+            output[0].register_hook(lambda grad: backwards.append(len(grad)))
+
+    handle = unet.register_forward_hook(count, with_kwargs=True)
+    guidance = guide(generator)
+    steps = frozenset(guided_steps(30, 5, 0.0, 1.0))
+    guidance = Guidance(
+        guidance.objective, guidance.labels, guidance.rule, 0.05, steps, guidance.account
+    )
+    sample(
+        generator.denoiser(PROMPTS, vectors(generator), 2.5),
+        scheduler(generator),
+        latents(generator),
+        30,
+        guidance=guidance,
+    )
+    handle.remove()
+    assert sum(forwards) == 60 * 3
+    assert sum(backwards) == 6 * 3
+    assert guidance.account.guided.tolist() == [6] * 3
+
+
+TRAINED = {
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "timestep_spacing": "leading",
+}
+
+
+class Analytic:
+    """A network that knows the exact denoiser D(z, sigma) of its data; it predicts the noise."""
+
+    def __init__(self, exact):
+        self.exact = exact
+        self.sigma = 0.0
+        betas = torch.linspace(0.0001, 0.02, 1000)
+        self.alphas_cumprod = (1 - betas).cumprod(0).double()
+
+    def __call__(self, z, timestep):
+        a = self.alphas_cumprod[timestep.long()]
+        self.sigma = float(((1 - a) / a).sqrt())
+        z = z * (1 + self.sigma**2) ** 0.5
+        return (z - self.exact(z, self.sigma)) / self.sigma
+
+
+def analytic(exact) -> ClassifierFree:
+    return ClassifierFree(Analytic(exact), "epsilon", {}, {}, 1.0)
+
+
+PRIOR_MEAN, PRIOR_STD, OBSERVED, OBSERVATION_STD = 0.5, 0.8, -0.6, 0.5
+
+
+def normal_denoiser(z, sigma):
+    s2 = PRIOR_STD**2
+    return (s2 * z + sigma**2 * PRIOR_MEAN) / (s2 + sigma**2)
+
+
+def observe(denoiser: ClassifierFree, num_inference_steps: int) -> Guidance:
+    """Guidance by the exact likelihood of an observation given the noisy latent."""
+
+    def likelihood(z0, labels):
+        sigma, s2 = denoiser.network.sigma, PRIOR_STD**2
+        variance = OBSERVATION_STD**2 + s2 * sigma**2 / (s2 + sigma**2)
+        return -0.5 * ((OBSERVED - z0) ** 2 / variance).flatten(1).sum(dim=1)
+
+    return Guidance(
+        likelihood,
+        torch.zeros(2, dtype=torch.int64),
+        RULES["score"],
+        1.0,
+        frozenset(range(num_inference_steps)),
+        Account.empty(2),
+    )
+
+
+# Everything is linear here, so two starting points give the mean and the spread exactly.
+STARTS = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)]).double()
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
+def test_gaussian_data_without_feedback_keep_mean_and_spread(name):
+    z0 = sample(analytic(normal_denoiser), make_scheduler(name, TRAINED), STARTS, 500)
+    assert z0[0].numpy() == pytest.approx(PRIOR_MEAN, abs=0.01)
+    assert (z0[1] - z0[0]).numpy() == pytest.approx(PRIOR_STD, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
+def test_score_guidance_by_the_likelihood_samples_the_posterior(name):
+    denoiser = analytic(normal_denoiser)
+    z0 = sample(
+        denoiser, make_scheduler(name, TRAINED), STARTS, 500, guidance=observe(denoiser, 500)
+    )
+    precision = 1 / PRIOR_STD**2 + 1 / OBSERVATION_STD**2
+    mean = (PRIOR_MEAN / PRIOR_STD**2 + OBSERVED / OBSERVATION_STD**2) / precision
+    assert z0[0].numpy() == pytest.approx(mean, abs=0.01)
+    assert (z0[1] - z0[0]).numpy() == pytest.approx(precision**-0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_guidance_is_the_same_for_exploding_and_preserving_solvers(generator, rule):
+    """Euler's method in sigma is DDIM, so both must end at the same latents."""
+    config = generator.scheduler_config | {"set_alpha_to_one": True}
+    ends = [
+        sample(
+            generator.denoiser(PROMPTS, vectors(generator), 2.5),
+            make_scheduler(name, config),
+            latents(generator),
+            5,
+            guidance=guide(generator, rule),
+        )
+        for name in ("DDIMScheduler", "EulerDiscreteScheduler")
+    ]
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-4)
+
+
+def test_ddim_and_dpm_solver_agree_as_steps_grow():
+    def two_modes(z, sigma):
+        """Equal parts of N(-1, 0.3^2) and N(1, 0.3^2) in every coordinate."""
+        s2 = 0.3**2
+        mode = torch.tanh(z / (s2 + sigma**2))
+        return (s2 * z + sigma**2 * mode) / (s2 + sigma**2)
+
+    noise = randn((1, 8, 8), [stream(0, "latents")]).double()
+
+    def apart(num_inference_steps: int) -> float:
+        ends = [
+            sample(analytic(two_modes), make_scheduler(name, TRAINED), noise, num_inference_steps)
+            for name in ("DDIMScheduler", "DPMSolverMultistepScheduler")
+        ]
+        return float((ends[0] - ends[1]).abs().mean())
+
+    few, some, many = apart(10), apart(50), apart(250)
+    assert many < some < few
+    assert many < 0.02
+
+
+def test_pure_noise_at_the_start_is_refused():
+    solver = make_scheduler(
+        "DDIMScheduler", TRAINED | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    )
+    solver.set_timesteps(5)
+    with pytest.raises(InputError, match="EulerDiscreteScheduler"):
+        noise_levels(solver)
+
+
+def test_an_unknown_prediction_type_is_refused():
+    with pytest.raises(InputError, match="prediction_type"):
+        make_scheduler(
+            "DPMSolverMultistepScheduler", TRAINED | {"prediction_type": "flow_prediction"}
+        )

@@ -1,0 +1,266 @@
+import dataclasses
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pydantic import ValidationError
+
+from fgds_core import shards
+from fgds_core.classify import Classifier, load_classifier
+from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.errors import InputError
+from fgds_core.feedback import load_feedback
+from fgds_core.generator import Generator, load_generator
+from fgds_core.noise import stream
+from fgds_core.synthesize import (
+    Part,
+    check_fit,
+    finished_part,
+    plan_images,
+    plan_parts,
+    write_part,
+)
+
+NAMES = ("cat", "dog", "owl")
+PROMPTS = ("a {class}", "one {class} outdoors", "the {class}")
+
+
+def config(**changes) -> SynthesizeConfig:
+    values = {
+        "target_per_class": 9,
+        "images_per_part": 4,
+        "conditioning": "dual",
+        "embedding_dropout": 0.4,
+        "embedding_rescale": False,
+        "noise_level": 0,
+        "scheduler": "DDIMScheduler",
+        "num_inference_steps": 3,
+        "eta": 0.0,
+        "guidance_scale": 2.0,
+        "feedback": "entropy",
+        "feedback_rule": "relative",
+        "feedback_scale": 0.05,
+        "feedback_every": 2,
+        "feedback_start": 0.0,
+        "feedback_end": 1.0,
+        "feedback_target": "none",
+        "feedback_calibrated": False,
+        "judge": None,
+    }
+    return SynthesizeConfig(**values | changes)
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_unclip: Path) -> Generator:
+    settings = GeneratorConfig(
+        kind="stable-unclip",
+        path=str(tiny_unclip),
+        revision=None,
+        prompts=list(PROMPTS),
+        dtype="float32",
+    )
+    return load_generator(settings, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_classifier: Path) -> Classifier:
+    return load_classifier(tiny_classifier).double()
+
+
+@pytest.fixture(scope="module")
+def real() -> shards.ImageSet:
+    images = torch.rand(12, 3, 16, 16, generator=stream(0, "real")) * 2 - 1
+    groups = tuple("indoors" if i < 6 else "outdoors" for i in range(12))
+    return shards.ImageSet(images, torch.arange(12) % 3, groups, NAMES)
+
+
+@pytest.fixture
+def write(generator, classifier, real, tiny_classifier, tmp_path):
+    def run(part: Part, settings: SynthesizeConfig, out: Path = tmp_path, **changes):
+        values = {
+            "feedback": load_feedback(settings, tiny_classifier, classifier),
+            "judge": None,
+            "real": real,
+            "prompts": PROMPTS,
+            "config": settings,
+            "run_seed": 7,
+            "fingerprint": "made so",
+            "out": out,
+            "batch_size": 3,
+        }
+        return write_part(part, generator, **values | changes)
+
+    return run
+
+
+def rows(out: Path, record: shards.PartRecord) -> dict[str, list]:
+    return pq.read_table(out / record.path).to_pydict()
+
+
+def test_parts_fill_every_class_to_the_target_and_no_further():
+    parts = plan_parts([9, 12, 0], NAMES, config())
+    assert [(p.label, p.index, p.first_index, p.num_images) for p in parts] == [
+        (2, 0, 0, 4),
+        (2, 1, 4, 4),
+        (2, 2, 8, 1),
+    ]
+    most = plan_parts([9, 12, 0], NAMES, config(target_per_class="max"))
+    assert sum(p.num_images for p in most if p.label == 0) == 3
+    assert sum(p.num_images for p in most if p.label == 2) == 12
+
+
+def test_a_target_that_wants_nothing_is_refused():
+    with pytest.raises(InputError, match="target_per_class is 9"):
+        plan_parts([9, 12, 10], NAMES, config())
+
+
+def test_images_follow_from_seed_class_and_index_alone():
+    whole = plan_images(Part(1, "dog", 0, 0, 10), PROMPTS, [1, 4, 7, 10], config(), 7)
+    tail = plan_images(Part(1, "dog", 3, 6, 4), PROMPTS, [1, 4, 7, 10], config(), 7)
+    assert tail == whole[6:]
+    assert {r.prompt for r in whole} <= {t.format(**{"class": "dog"}) for t in PROMPTS}
+    assert len({r.prompt for r in whole}) > 1
+    assert {r.conditioning_id for r in whole} <= {1, 4, 7, 10}
+    # Another place among the classes changes neither seeds nor choices.
+    moved = plan_images(Part(5, "dog", 0, 0, 10), PROMPTS, [1, 4, 7, 10], config(), 7)
+    assert [dataclasses.replace(r, label=1) for r in moved] == whole
+
+
+def test_conditioning_says_what_the_generator_is_told():
+    part = Part(0, "cat", 0, 0, 5)
+    text = plan_images(part, PROMPTS, [0, 3], config(conditioning="text"), 7)
+    image = plan_images(part, PROMPTS, [0, 3], config(conditioning="image"), 7)
+    assert all(r.conditioning_id is None and "cat" in r.prompt for r in text)
+    assert all(r.conditioning_id in (0, 3) and r.prompt == "" for r in image)
+
+
+def test_a_part_holds_what_its_columns_say(write, real, classifier, tmp_path):
+    done = []
+    part = Part(2, "owl", 1, 4, 5)
+    record = write(part, config(), judge=classifier, advance=done.append)
+    columns = rows(tmp_path, record)
+    assert done == [3, 2]
+    assert record.path == "02-owl/part-00001.parquet"
+    assert columns["label"] == [2] * 5
+    assert columns["index"] == [4, 5, 6, 7, 8]
+    assert columns["seed"] == list(record.seeds)
+    assert all(int(real.labels[i]) == 2 for i in columns["conditioning_id"])
+    assert columns["group"] == [real.groups[i] for i in columns["conditioning_id"]]
+    assert columns["feedback"] == ["entropy"] * 5
+    assert columns["guided_steps"] == [2] * 5
+    assert columns["nonfinite_steps"] == [0] * 5
+    for name in ("criterion_first", "criterion_last", "criterion_final"):
+        assert all(0 < value < 1.1 for value in columns[name])  # at most log 3
+    assert all(label in range(3) for label in columns["judge_label"])
+    assert all(1 / 3 < p <= 1 for p in columns["judge_probability"])
+    images = shards.read_images(tmp_path / record.path).images
+    assert images.shape == (5, 3, 16, 16)
+
+
+def test_without_feedback_nothing_is_guided_and_no_criterion_noted(write, tmp_path):
+    columns = rows(tmp_path, write(Part(0, "cat", 0, 0, 2), config(feedback="none")))
+    assert columns["feedback"] == ["none"] * 2
+    assert columns["feedback_scale"] == [0.0] * 2
+    assert columns["guided_steps"] == [0] * 2
+    assert columns["criterion_first"] == columns["criterion_final"] == [None] * 2
+    assert columns["judge_label"] == [None] * 2
+
+
+def test_an_image_depends_on_neither_part_nor_batch(write, tmp_path):
+    whole = rows(tmp_path, write(Part(0, "cat", 0, 0, 5), config(eta=0.5), tmp_path / "whole"))
+    last = write(Part(0, "cat", 1, 3, 2), config(eta=0.5), tmp_path / "tail", batch_size=1)
+    tail = rows(tmp_path / "tail", last)
+    assert tail["image"] == whole["image"][3:]
+    assert tail["seed"] == whole["seed"][3:]
+    assert tail["criterion_last"] == pytest.approx(whole["criterion_last"][3:], abs=1e-10)
+
+
+def test_the_same_part_has_the_same_bytes(write, tmp_path):
+    first = write(Part(1, "dog", 0, 0, 4), config(), tmp_path / "first")
+    again = write(Part(1, "dog", 0, 0, 4), config(), tmp_path / "again")
+    assert first.sha256 == again.sha256
+
+
+def test_a_finished_part_is_known_by_fingerprint_and_bytes(write, tmp_path):
+    part = Part(1, "dog", 0, 0, 2)
+    assert finished_part(part, "made so", tmp_path) is None
+    record = write(part, config(feedback="none"))
+    assert finished_part(part, "made so", tmp_path) == record
+    assert finished_part(part, "made otherwise", tmp_path) is None
+    file = tmp_path / record.path
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert finished_part(part, "made so", tmp_path) is None
+
+
+@pytest.mark.parametrize("conditioning", ["text", "image", "dual"])
+@pytest.mark.parametrize("feedback", ["none", "loss", "hardness"])
+def test_every_conditioning_works_with_every_feedback(write, tmp_path, conditioning, feedback):
+    settings = config(
+        conditioning=conditioning,
+        feedback=feedback,
+        feedback_rule="score",
+        feedback_target="none" if feedback == "none" else "real",
+        scheduler="DPMSolverMultistepScheduler",
+    )
+    columns = rows(tmp_path, write(Part(0, "cat", 0, 0, 2), settings))
+    steps = zip(columns["guided_steps"], columns["skipped_steps"], strict=True)
+    assert [a + b for a, b in steps] == [0 if feedback == "none" else 2] * 2
+    without_image = conditioning == "text"
+    assert [row is None for row in columns["conditioning_id"]] == [without_image] * 2
+
+
+def test_images_take_the_size_of_the_real_ones(write, real, tmp_path):
+    larger = dataclasses.replace(real, images=torch.zeros(12, 3, 24, 20))
+    record = write(Part(0, "cat", 0, 0, 2), config(feedback="none"), real=larger)
+    assert shards.read_images(tmp_path / record.path).images.shape == (2, 3, 24, 20)
+
+
+def test_images_that_are_not_finite_are_named_and_nothing_is_written(write, generator, tmp_path):
+    bias = generator.pipeline.vae.decoder.conv_out.bias
+    before = bias.data.clone()
+    bias.data.fill_(float("nan"))
+    try:
+        with pytest.raises(
+            FloatingPointError, match=r"'dog' are not finite: index 4 \(seed \d+\)"
+        ):
+            write(Part(1, "dog", 1, 4, 2), config(feedback="none"))
+    finally:
+        bias.data.copy_(before)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_class_without_real_images_needs_text(write, real, tmp_path):
+    lonely = dataclasses.replace(real, labels=torch.zeros(12, dtype=torch.int64))
+    part = Part(1, "dog", 0, 0, 1)
+    with pytest.raises(InputError, match="'dog' has no real training image"):
+        write(part, config(), real=lonely)
+    assert write(part, config(conditioning="text"), real=lonely).num_rows == 1
+
+
+def test_classifiers_of_other_classes_are_refused(classifier):
+    check_fit(NAMES, classifier, None)
+    with pytest.raises(InputError, match="baseline knows the classes"):
+        check_fit(("dog", "cat", "owl"), classifier, None)
+    with pytest.raises(InputError, match=r"synthesize\.judge knows"):
+        check_fit(("cat", "dog"), None, classifier)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feedback_start": 0.5, "feedback_end": 0.5}, "must be below"),
+        ({"eta": 0.5, "scheduler": "EulerDiscreteScheduler"}, "DDIMScheduler only"),
+        ({"embedding_dropout": 1.0}, "embedding_dropout"),
+        ({"noise_level": 1000}, "noise_level"),
+        ({"feedback": "boredom"}, "feedback"),
+        ({"scheduler": "PNDMScheduler"}, "scheduler"),
+        ({"target_per_class": 0}, "target_per_class"),
+        ({"target_per_class": "most"}, "target_per_class"),
+        ({"feedback_scal": 0.1}, "feedback_scal"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        config(**changes)
