@@ -289,7 +289,7 @@ def main() -> None:
         }
         pool.map(_train_guide, guides.values())
         for number, (key, row) in enumerate(pool.imap_unordered(_measure, tasks), start=1):
-            rows[key], setting = row, row["setting"]
+            rows[key] = row
             RESULTS.parent.mkdir(parents=True, exist_ok=True)
             part = RESULTS.with_suffix(".part")
             part.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
