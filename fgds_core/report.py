@@ -27,7 +27,7 @@ from fgds_core.shards import Meta, decode_picture, png_bytes, read_meta, write_t
 TEMPLATE = "report.html.j2"
 BINS = ("many", "medium", "few")
 THUMBNAIL = 96  # pixels; larger pictures are shrunk to keep the page small
-RESULT_SECTIONS_ONLY = ("compute", "store")  # change no result, so they are left out
+LEFT_OUT = ("compute", "store")  # sections that change no result
 
 # (key in the Metrics JSON, label, whether more is better)
 HEADLINE = (
@@ -236,7 +236,7 @@ def page(inputs: ReportInputs, config: ReportConfig) -> str:
         params=[
             (section, list(_flat(value)))
             for section, value in sorted(inputs.params.items())
-            if section not in RESULT_SECTIONS_ONLY
+            if section not in LEFT_OUT
         ],
     )
 
