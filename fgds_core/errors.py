@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints the message alone and exits with a non-zero status.
     """
+
+
+class UnfinishedError(RuntimeError):
+    """Some of the work failed and the rest is kept: the message says what, and how to resume."""

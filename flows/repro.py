@@ -1,0 +1,97 @@
+"""The main job: brings every stage up to date with DVC and shows what came out.
+
+    python -m flows.repro
+
+Starts one Prefect server for all stages, runs `dvc repro`, and prints the accuracy before and
+after with the path of the report. Does nothing, and says so, when everything is up to date.
+"""
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from fgds_core.errors import InputError
+from flows.params import read_params
+from flows.server import prefect_server
+from tasks.dvc import is_up_to_date, reproduce
+from tasks.layout import REPORTS
+from tasks.timing import TIMING, process_s, record_job
+
+
+def main() -> int:
+    """Runs the job; returns its exit status."""
+    argparse.ArgumentParser(
+        prog="python -m flows.repro",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    try:
+        read_params()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if is_up_to_date():
+        print("Everything is up to date: nothing to do.\n")
+        show_results()
+        return 0
+    with peak_memory() as peak, prefect_server():
+        status = reproduce()
+    if status:
+        return status
+    record_job(process_s(), peak.rss_gb)
+    show_results()
+    print(f"Took {process_s() / 60:.1f} min; the stages' times are in {TIMING}.")
+    return 0
+
+
+def show_results() -> None:
+    """Prints the table of accuracies and where the report is."""
+    from fgds_core.report import before_after_table
+
+    before, after = (
+        json.loads(Path(REPORTS, name).read_text(encoding="utf-8"))
+        for name in ("baseline.json", "final.json")
+    )
+    print(before_after_table(before, after))
+    print(f"\nReport: {Path(REPORTS, 'index.html').resolve()}")
+
+
+class Peak:
+    """Most memory held at once, in GB."""
+
+    rss_gb = 0.0
+
+
+@contextmanager
+def peak_memory(every_s: float = 1.0) -> Iterator[Peak]:
+    """Watches the memory of this process and all that it starts."""
+    peak, stop = Peak(), threading.Event()
+
+    def watch() -> None:
+        here = psutil.Process()
+        while not stop.wait(every_s):
+            total = 0
+            for process in [here, *here.children(recursive=True)]:
+                try:
+                    total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            peak.rss_gb = max(peak.rss_gb, total / 1e9)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The command line of a stage: reads the parameters, runs the flow, reports mistakes and times."""
+
+import argparse
+import inspect
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from prefect import Flow
+
+from fgds_core.errors import InputError, UnfinishedError
+from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
+from tasks.timing import process_s, record_stage, work_s
+
+OUTPUT_FOLDERS = ("data", "models", "reports")
+
+
+def run_stage(flow: Flow[..., Any], description: str) -> NoReturn:
+    """Runs one stage as `python -m flows.<stage>` and exits.
+
+    The exit status is 0, 2 after a mistake in the input, 1 after any other failure.
+
+    Args:
+        flow: Its parameters have the names of the sections it reads.
+        description: What `--help` says first: what is made, how long it takes.
+    """
+    sections = sections_of(flow)
+    args = parser(f"python -m flows.{flow.name}", description, sections).parse_args()
+    params = _read(args, sections)
+    status = guarded(lambda: flow(**params))
+    if not status:
+        record_stage(flow.name, process_s(), work_s())
+    sys.exit(status)
+
+
+def run_pipeline(flow: Flow[..., Any], description: str) -> NoReturn:
+    """Runs the flow of all stages as `python -m flows.synth_pipeline` and exits like a stage.
+
+    Args:
+        flow: Its one parameter is the path of the parameters.
+        description: What `--help` says first.
+    """
+    args = parser("python -m flows.synth_pipeline", description, tuple(SECTIONS)).parse_args()
+    _read(args, tuple(SECTIONS))
+    sys.exit(guarded(lambda: flow(params=str(args.params))))
+
+
+def sections_of(flow: Flow[..., Any]) -> tuple[str, ...]:
+    """The sections of the parameters that a stage's flow reads: the names of its parameters."""
+    return tuple(inspect.signature(flow.fn).parameters)
+
+
+def guarded(run: Callable[[], object]) -> int:
+    """Runs a flow; a mistake in the input is shown as its message, without a traceback.
+
+    Returns:
+        0, 2 after an `InputError`, 1 after an `UnfinishedError`.
+    """
+    _keep_prefect_quiet()
+    try:
+        check_writable()
+        run()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except UnfinishedError as error:
+        print(f"unfinished: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:
+    """Refuses a workspace where outputs cannot be written, before anything expensive.
+
+    Raises:
+        InputError: A folder cannot be made or written to.
+    """
+    for folder in folders:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {Path(folder).resolve()}: {error.strerror}; the stages put "
+                "their outputs there: correct its permissions, free space, or start elsewhere"
+            ) from error
+
+
+def parser(prog: str, description: str, sections: tuple[str, ...]) -> argparse.ArgumentParser:
+    """A parser with the options all flows share; its help lists the keys of the sections."""
+    lines = ["parameters:"]
+    for section in sections:
+        lines += [f"  {key.path}\n      {key.description}" for key in keys(section)]
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog="\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check and print the parameters, run nothing"
+    )
+    return parser
+
+
+def _read(args: argparse.Namespace, sections: tuple[str, ...]) -> Mapping[str, Any]:
+    """The sections a flow wants; exits after a mistake in any section, and after a dry run."""
+    try:
+        everything = read_params(args.params)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    params = {section: everything[section] for section in SECTIONS if section in sections}
+    if args.dry_run:
+        print(dump_params(params), end="")
+        sys.exit(0)
+    return params
+
+
+class _Duplicates(logging.Filter):
+    """Drops what Prefect's engine says on the console about errors that the command reports."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, InputError | UnfinishedError):
+            return False
+        if error is not None and record.name.startswith("prefect.flow_runs"):
+            return False  # Python shows the same traceback once more
+        return not record.getMessage().startswith("Finished in state Failed")
+
+
+def _keep_prefect_quiet() -> None:
+    for handler in logging.getLogger("prefect").handlers:
+        handler.addFilter(_Duplicates())

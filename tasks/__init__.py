@@ -1,0 +1,1 @@
+"""Thin cached Prefect tasks around `fgds_core`."""

@@ -1,0 +1,236 @@
+"""The one cache policy: what makes a task's outputs, and when a remembered answer still holds.
+
+A key is made of the task's inputs, where files come in as digests of their content, and of the
+code of the task's stage. A remembered answer is a list of files with their digests. It holds only
+where those bytes are: a hit is compared with this workspace, restored from DVC's cache where DVC
+has the files, or made again.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import State, Task, task, unmapped
+from prefect.cache_policies import INPUTS, CacheKeyFnPolicy
+from prefect.context import TaskRunContext
+from prefect.task_runners import TaskRunner
+
+from fgds_core.errors import InputError
+from tasks import code
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+Out = TypeVar("Out", bound="Outputs")
+
+CACHED = "Cached"
+"""Name of the state of a run that was answered from the cache."""
+
+
+def _code_of_the_stage(context: TaskRunContext, inputs: Mapping[str, Any]) -> str:
+    """The digest of the flow that has the name of the task's module."""
+    return code.digest(f"flows.{context.task.fn.__module__.rpartition('.')[2]}")
+
+
+CACHE = INPUTS - "compute" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
+"""Inputs and code, not `compute`: devices, threads and batches change no result."""
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One written file.
+
+    Attributes:
+        path: Relative to the workspace (POSIX form), since experiments run in copies of it.
+        sha256: Digest of the bytes.
+        md5: The name DVC's cache knows the same bytes by.
+    """
+
+    path: str
+    sha256: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """All that a task has written.
+
+    Attributes:
+        owned: Files and folders that belong to the task alone, relative to the workspace.
+        files: Every file there.
+    """
+
+    owned: tuple[str, ...]
+    files: tuple[OutputFile, ...]
+
+
+def stage_task(
+    *, name: str, task_run_name: str | None = None
+) -> Callable[[Callable[P, Out]], Task[P, Out]]:
+    """Makes a task under the one cache policy; its result is a small JSON record."""
+    return task(
+        name=name,
+        task_run_name=task_run_name,
+        cache_policy=CACHE,
+        persist_result=True,
+        result_serializer="json",
+    )
+
+
+def content_digests(*paths: str) -> dict[str, str]:
+    """Content digests of a stage's inputs, for the key of its task.
+
+    Args:
+        paths: Files or folders, relative to the workspace.
+
+    Returns:
+        Path -> sha256 of the file, or of the names and bytes of the folder's files.
+
+    Raises:
+        InputError: One is not there.
+    """
+    digests = {}
+    for path in paths:
+        if not Path(path).exists():
+            raise InputError(
+                f"{path} is missing; make it with `dvc repro`, which runs the earlier stages first"
+            )
+        lines = [f"{_hash(file, 'sha256')}  {file.as_posix()}" for file in _files([path])]
+        digests[path] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return digests
+
+
+def written(*owned: str) -> Outputs:
+    """Records what lies at the places a task owns."""
+    return Outputs(
+        owned,
+        tuple(
+            OutputFile(file.as_posix(), _hash(file, "sha256"), _hash(file, "md5"))
+            for file in _files(owned)
+        ),
+    )
+
+
+def clear(*owned: str) -> None:
+    """Removes what an earlier run left at the places a task owns."""
+    for path in map(Path, owned):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_intact(outputs: Outputs) -> bool:
+    """Whether the places a task owns hold the recorded bytes and no other files."""
+    recorded = {file.path: file.sha256 for file in outputs.files}
+    present = {file.as_posix() for file in _files(outputs.owned)}
+    return present == set(recorded) and all(
+        _hash(Path(path), "sha256") == sha256 for path, sha256 in recorded.items()
+    )
+
+
+def restore(outputs: Outputs) -> bool:
+    """Brings the recorded bytes back from DVC's cache; changes nothing unless it has them all."""
+    from tasks.dvc import cached_file
+
+    sources = {file.path: cached_file(file.md5) for file in outputs.files}
+    if not all(
+        source is not None and _hash(source, "sha256") == file.sha256
+        for file, source in zip(outputs.files, sources.values(), strict=True)
+    ):
+        return False
+    clear(*outputs.owned)
+    for path, source in sources.items():
+        assert source is not None
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        shutil.copyfile(source, part)
+        os.replace(part, target)
+    log.info("restored %s from DVC's cache", ", ".join(outputs.owned))
+    return True
+
+
+def run(task: Task[..., Out], **inputs: object) -> Out:
+    """Runs a task, or takes its remembered outputs where they hold.
+
+    Args:
+        task: From `stage_task`.
+        inputs: Its arguments.
+
+    Returns:
+        What it has written, now or before; the files are in this workspace.
+    """
+    state = task(**inputs, return_state=True)
+    outputs: Out = state.result()
+    if not _holds(state, outputs):
+        outputs = task.with_options(refresh_cache=True)(**inputs)
+    return outputs
+
+
+def run_each(
+    task: Task[..., Out],
+    over: str,
+    items: Sequence[Any],
+    runner: TaskRunner[Any],
+    remembered: Callable[[Any], object] = lambda item: None,
+    **shared: object,
+) -> list[Out | Exception]:
+    """Runs a task for each of many items, or takes the remembered outputs where they hold.
+
+    Args:
+        task: From `stage_task`.
+        over: Name of the argument that is one of the items.
+        items: Its values.
+        runner: Runs as many at a time as it has workers.
+        remembered: Called with each item that was answered from the cache.
+        shared: The other arguments.
+
+    Returns:
+        For each item its outputs, or the error it failed with; one failure stops no other item.
+    """
+    constant = {name: unmapped(value) for name, value in shared.items()}
+    results: dict[int, Out | Exception] = {}
+
+    def submit(task: Task[..., Out], places: Sequence[int]) -> list[int]:
+        futures = runner.map(task, {over: [items[place] for place in places], **constant})
+        stale = []
+        for place, future in zip(places, futures, strict=True):
+            result = future.result(raise_on_failure=False)
+            results[place] = result
+            if isinstance(result, Exception):
+                continue
+            if not _holds(future.state, result):
+                stale.append(place)
+            elif future.state.name == CACHED:
+                remembered(items[place])
+        return stale
+
+    if stale := submit(task, range(len(items))):
+        submit(task.with_options(refresh_cache=True), stale)
+    return [results[place] for place in range(len(items))]
+
+
+def _holds(state: State[Any], outputs: Outputs) -> bool:
+    return state.name != CACHED or is_intact(outputs) or restore(outputs)
+
+
+def _files(owned: Iterable[str]) -> list[Path]:
+    """Every file at the given places, sorted; links are files."""
+    found = []
+    for path in map(Path, owned):
+        if path.is_dir():
+            found += [file for file in path.rglob("*") if not file.is_dir()]
+        elif path.exists():
+            found.append(path)
+    return sorted(found)
+
+
+def _hash(path: Path, name: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, name).hexdigest()

@@ -1,0 +1,25 @@
+"""Training curves for `dvc plots`, through DVCLive."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+
+@contextmanager
+def curves(folder: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Keeps one TSV file per curve in `folder/plots/metrics`, without times of day.
+
+    Yields:
+        A function to call after each epoch with the values by name, `epoch` among them.
+    """
+    from dvclive import Live
+
+    with Live(dir=folder, save_dvc_exp=False, dvcyaml=None, report=None) as live:
+
+        def on_epoch(values: Mapping[str, float]) -> None:
+            live.step = int(values["epoch"])
+            for name, value in values.items():
+                if name != "epoch":
+                    live.log_metric(name, value)
+            live.make_summary()
+
+        yield on_epoch

@@ -1,0 +1,27 @@
+"""Turns the section `compute` into a device and a number of threads."""
+
+from fgds_core.config.compute import ComputeConfig
+from fgds_core.errors import InputError
+
+
+def use_device(compute: ComputeConfig) -> str:
+    """Sets this process's CPU threads and names the device it computes on.
+
+    Raises:
+        InputError: The device is not there.
+    """
+    import torch
+
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    if compute.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = compute.device.partition(":")
+    if kind == "cuda" and torch.cuda.device_count() <= int(number or 0):
+        raise InputError(
+            f"compute.device: there is no {compute.device}, this machine has "
+            f"{torch.cuda.device_count()} CUDA devices; set it to auto or cpu"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("compute.device: there is no mps here; set it to auto or cpu")
+    return compute.device

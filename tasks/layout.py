@@ -1,0 +1,10 @@
+"""Where each stage puts what it makes, relative to the workspace."""
+
+PREPARED = "data/prepared"
+SYNTHETIC = "data/synthetic"
+BASELINE = "models/baseline"
+FINAL = "models/final"
+REPORTS = "reports"
+
+SYNTHETIC_INDEX = f"{SYNTHETIC}/index.json"
+"""Names every part with its digest, so it stands for the whole synthetic set in a cache key."""

@@ -1,0 +1,232 @@
+"""The tasks of the stage synthesize: one for each part of a class, one for the index."""
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from fgds_core.classify import Classifier, load_classifier
+from fgds_core.config.compute import ComputeConfig
+from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.errors import InputError
+from fgds_core.feedback import Feedback, load_feedback
+from fgds_core.generator import Generator, load_generator
+from fgds_core.imbalance import quotas
+from fgds_core.shards import (
+    ImageSet,
+    PartRecord,
+    read_meta,
+    read_prepared,
+    remove_foreign_parts,
+    remove_index,
+    write_index,
+)
+from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
+from tasks import code
+from tasks.cache import Outputs, stage_task, written
+from tasks.devices import use_device
+from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
+from tasks.progress import advance
+from tasks.timing import work
+
+NO_EFFECT = {"target_per_class", "images_per_part"}
+"""Parameters that say how many images there are and how they are packed, not what they show."""
+
+SPARE = 1.2
+"""Synthetic images may compress worse than the real ones their size is estimated from."""
+
+
+@dataclass(frozen=True)
+class DrawnPart(Outputs):
+    """The files of a part, and its record for the index."""
+
+    record: PartRecord
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to draw.
+
+    Attributes:
+        parts: In order of class and index.
+        class_names: Name of each of the K classes.
+        real: Real training images of each class, [K].
+        wanted: Synthetic images of each class, [K].
+    """
+
+    parts: tuple[Part, ...]
+    class_names: tuple[str, ...]
+    real: tuple[int, ...]
+    wanted: tuple[int, ...]
+
+
+def plan(config: SynthesizeConfig) -> Plan:
+    """Plans the synthetic set for the prepared data."""
+    meta = read_meta(Path(PREPARED))
+    real = meta.counts["train"]
+    parts = plan_parts(real, meta.class_names, config)
+    wanted = quotas(real, config.target_per_class)
+    return Plan(tuple(parts), meta.class_names, real, tuple(wanted))
+
+
+def made_by(
+    generator: GeneratorConfig,
+    config: SynthesizeConfig,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> dict[str, Any]:
+    """Everything that decides what the synthetic images show, for their fingerprint.
+
+    The baseline counts only if it guides: unguided images outlive a new baseline.
+
+    Args:
+        generator: The generator and its prompts.
+        config: How the images are drawn.
+        seed: Seed of the run.
+        inputs: Content digests of the prepared data, the baseline, the judge and the generator.
+    """
+    guided = config.feedback != "none" and config.feedback_scale > 0
+    return {
+        "generator": generator.model_dump(mode="json"),
+        "synthesize": config.model_dump(mode="json", exclude=NO_EFFECT),
+        "seed": seed,
+        "inputs": {path: value for path, value in inputs.items() if guided or path != BASELINE},
+        "code": code.digest("fgds_core.synthesize"),
+    }
+
+
+def fingerprint(made_by: Mapping[str, Any]) -> str:
+    """sha256 of what decides the images."""
+    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+
+
+def check_space(plan: Plan) -> None:
+    """Refuses a run that would fill the disk; the real images say how large an image is.
+
+    Raises:
+        InputError: There is too little space for the images and their copy in DVC's cache.
+    """
+    num_images = sum(plan.wanted)
+    image_bytes = Path(PREPARED, "train.parquet").stat().st_size / sum(plan.real)
+    there = sum(file.stat().st_size for file in Path(SYNTHETIC).rglob("*.parquet"))
+    needed = max(0, SPARE * num_images * image_bytes - there) * 2
+    free = shutil.disk_usage("data").free
+    if needed > free:
+        raise InputError(
+            f"{num_images} synthetic images need about {needed / 1e9:.2f} GB with their copy in "
+            f"DVC's cache, but {Path(SYNTHETIC).resolve()} has {free / 1e9:.2f} GB free; free "
+            "space, or lower synthesize.target_per_class"
+        )
+
+
+@stage_task(name="synthesize", task_run_name="synthesize-{part.class_name}-{part.index}")
+def draw_part(
+    part: Part,
+    generator: GeneratorConfig,
+    config: SynthesizeConfig,
+    seed: int,
+    fingerprint: str,
+    compute: ComputeConfig,
+) -> DrawnPart:
+    """Draws one part of a class, unless the same one was drawn before.
+
+    Args:
+        part: Which images.
+        generator: The generator and its prompts.
+        config: How they are drawn.
+        seed: Seed of the run.
+        fingerprint: Of everything that decides what they show.
+        compute: In no cache key.
+    """
+    out = Path(SYNTHETIC)
+    record = finished_part(part, fingerprint, out)
+    if record is not None and record.num_rows == part.num_images:
+        advance("synthesize", part.num_images)
+    else:
+        studio = load_studio(generator, config, fingerprint, compute)
+        with work():
+            remove_index(out)
+            record = write_part(
+                part,
+                studio.generator,
+                studio.feedback,
+                studio.judge,
+                studio.real,
+                generator.prompts,
+                config,
+                seed,
+                fingerprint,
+                out,
+                batch_size=compute.batch_size,
+                micro_batch=compute.micro_batch,
+                advance=partial(advance, "synthesize"),
+            )
+    file = f"{SYNTHETIC}/{record.path}"
+    outputs = written(file, file.removesuffix(".parquet") + ".json")
+    return DrawnPart(outputs.owned, outputs.files, record)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """All that drawing needs, loaded once in a process."""
+
+    generator: Generator
+    feedback: Feedback | None
+    judge: Classifier | None
+    real: ImageSet
+
+
+_loading = threading.Lock()
+
+
+def load_studio(
+    generator: GeneratorConfig,
+    config: SynthesizeConfig,
+    fingerprint: str,
+    compute: ComputeConfig,
+) -> Studio:
+    """Loads the networks and the real images, once for each process and fingerprint."""
+    with _loading:
+        return _load_studio(
+            generator.model_dump_json(), config.model_dump_json(), fingerprint, use_device(compute)
+        )
+
+
+@lru_cache(maxsize=1)
+def _load_studio(generator_json: str, config_json: str, fingerprint: str, device: str) -> Studio:
+    config = SynthesizeConfig.model_validate_json(config_json)
+    with work():
+        real = read_prepared(Path(PREPARED), "train")
+        baseline = load_classifier(Path(BASELINE), device)
+        judge = None if config.judge is None else load_classifier(Path(config.judge), device)
+        check_fit(real.class_names, baseline, judge)
+        generator = load_generator(GeneratorConfig.model_validate_json(generator_json), device)
+        feedback = load_feedback(config, Path(BASELINE), baseline, device)
+    return Studio(generator, feedback, judge, real)
+
+
+@stage_task(name="synthesize-index")
+def write_synthetic_index(
+    records: tuple[PartRecord, ...],
+    class_names: tuple[str, ...],
+    wanted: tuple[int, ...],
+    made_by: dict[str, Any],
+    fingerprint: str,
+) -> Outputs:
+    """Writes `index.json`, last: it turns the parts into a synthetic set."""
+    remove_foreign_parts(Path(SYNTHETIC), records)
+    write_index(
+        Path(SYNTHETIC),
+        records,
+        class_names=class_names,
+        wanted=wanted,
+        fingerprint=fingerprint,
+        made_by=made_by,
+    )
+    return written(SYNTHETIC_INDEX)
