@@ -298,7 +298,7 @@ def test_many_classes_show_the_rarest_and_say_so(tmp_path):
 
 
 def test_large_pictures_become_thumbnails(tmp_path):
-    prepared, reports = make_workspace(tmp_path, GARMENTS[:4], size=300)
+    prepared, reports = make_workspace(tmp_path, GARMENTS[:2], size=120)
     path = write_report(prepared, reports, PARAMS, CONFIG)
     assert "data:image/jpeg" in path.read_text()
     assert path.stat().st_size < 1_000_000
