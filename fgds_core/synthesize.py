@@ -197,7 +197,7 @@ def draw(
     z0 = sample(
         denoiser,
         make_scheduler(config.scheduler, generator.scheduler_config),
-        latents.to(generator.device),
+        latents.to(generator.device, torch.promote_types(generator.dtype, torch.float32)),
         config.num_inference_steps,
         guidance=guidance,
         eta=config.eta,

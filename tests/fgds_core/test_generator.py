@@ -91,7 +91,7 @@ def test_dropout_hits_the_rate_and_keeps_the_expectation_when_rescaled():
     ones = torch.ones(40, 512)
     streams = [stream(seed, "embedding dropout") for seed in range(40)]
     dropped = drop_coordinates(ones, 0.4, True, streams)
-    assert set(dropped.unique().tolist()) == {0.0, pytest.approx(1 / 0.6)}
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
     assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)
     streams = [stream(seed, "embedding dropout") for seed in range(40)]
     plain = drop_coordinates(ones, 0.4, False, streams)
@@ -154,7 +154,7 @@ def test_pickled_weights_are_never_loaded(damaged):
 def test_truncated_weights_are_refused(damaged):
     weights = damaged / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(InputError, match="cannot|can be loaded"):
+    with pytest.raises(InputError, match="holds no StableUnCLIPImg2ImgPipeline that can be"):
         load_generator(config(damaged))
 
 

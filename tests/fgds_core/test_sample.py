@@ -47,7 +47,8 @@ def latents(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
 
 def vectors(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
     embeddings = randn((generator.embedding_dim,), [stream(s, "embedding") for s in seeds])
-    return generator.noise_embeddings(embeddings.double(), 5, torch.zeros_like(embeddings))
+    embeddings = embeddings.to(generator.dtype)
+    return generator.noise_embeddings(embeddings, 5, torch.zeros_like(embeddings))
 
 
 def criterion(x: torch.Tensor) -> torch.Tensor:
@@ -179,6 +180,28 @@ def test_guidance_raises_the_criterion(generator):
             return criterion(generator.decode(z0))
 
     assert (of(draw(generator, guide(generator))) > of(draw(generator))).all()
+
+
+def test_half_precision_networks_leave_latents_and_criteria_in_float32(tiny_unclip):
+    config = GeneratorConfig(
+        kind="stable-unclip",
+        path=str(tiny_unclip),
+        revision=None,
+        prompts=["a {class}"],
+        dtype="bfloat16",
+    )
+    half = load_generator(config)
+    guidance = guide(half)
+    z0 = sample(
+        half.denoiser(PROMPTS, vectors(half), 2.5),
+        scheduler(half),
+        latents(half).float(),
+        6,
+        guidance=guidance,
+    )
+    assert z0.dtype == guidance.account.last.dtype == torch.float32
+    assert z0.isfinite().all()
+    assert guidance.account.guided.tolist() == [3] * 3
 
 
 def test_six_guided_of_thirty_steps_cost_sixty_forwards_and_six_backwards_an_image(generator):

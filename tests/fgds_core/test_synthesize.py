@@ -136,10 +136,11 @@ def test_conditioning_says_what_the_generator_is_told():
     assert all(r.conditioning_id in (0, 3) and r.prompt == "" for r in image)
 
 
-def test_a_part_holds_what_its_columns_say(write, real, classifier, tmp_path):
+def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_path):
     done = []
     part = Part(2, "owl", 1, 4, 5)
-    record = write(part, config(), judge=classifier, advance=done.append)
+    judge = load_classifier(tiny_classifier)
+    record = write(part, config(), judge=judge, advance=done.append)
     columns = rows(tmp_path, record)
     assert done == [3, 2]
     assert record.path == "02-owl/part-00001.parquet"
@@ -169,7 +170,8 @@ def test_without_feedback_nothing_is_guided_and_no_criterion_noted(write, tmp_pa
 
 
 def test_an_image_depends_on_neither_part_nor_batch(write, tmp_path):
-    whole = rows(tmp_path, write(Part(0, "cat", 0, 0, 5), config(eta=0.5), tmp_path / "whole"))
+    first = write(Part(0, "cat", 0, 0, 5), config(eta=0.5), tmp_path / "whole")
+    whole = rows(tmp_path / "whole", first)
     last = write(Part(0, "cat", 1, 3, 2), config(eta=0.5), tmp_path / "tail", batch_size=1)
     tail = rows(tmp_path / "tail", last)
     assert tail["image"] == whole["image"][3:]
