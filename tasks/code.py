@@ -23,9 +23,9 @@ PLUMBING = frozenset(
         "fgds_core.config.compute",
     }
 )
-"""Modules every stage imports that decide when and how fast it runs and what it says meanwhile, and
-can change no byte of its outputs. They are left out, with what only they import: a new progress
-bar is no reason to train again."""
+"""Modules every stage imports that decide when and how fast it runs and what it says meanwhile,
+and can change no byte of its outputs. They are left out, with what only they import: a new
+progress bar is no reason to train again."""
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds our packages."""

@@ -1,0 +1,52 @@
+# Two commands: `make repro` runs the main job, `make test` the test suite. Both set everything up.
+
+PYTHONS := $(PYTHON) python3.12 python3.11 python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+STAMP := $(VENV)/installed.sha256
+
+# The stages' commands say `python`: it has to be the environment's.
+export PATH := $(BIN):$(PATH)
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: repro test setup ablation clean
+
+repro: setup  ## the main job: all stages up to date, then the accuracy before and after
+	@python -m flows.repro
+
+test: setup  ## style, types, tests; CI runs this
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m pytest
+
+ablation: setup  ## the table of arms in docs/results.md, hours
+	python -m benchmarks.ablation
+
+setup: $(BIN)/python
+	@sha256sum --check --status $(STAMP) 2>/dev/null || $(MAKE) --no-print-directory install
+
+# Bytecode is compiled once here, not by each of the stages' processes.
+.PHONY: install
+install: $(BIN)/python
+	@echo "Installing the packages of requirements.lock into $(VENV) ..."
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+		--require-hashes -r requirements.lock
+	@sha256sum requirements.lock > $(STAMP)
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+		"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+			2>/dev/null || continue; \
+		"$$python" -m venv $(VENV) && exit 0; \
+		echo "$$python makes no environment: Debian and Ubuntu need the package python3-venv"; \
+		exit 1; \
+	done; \
+	echo "Python 3.11 or 3.12 is needed; name one: make PYTHON=/path/to/python3.12"; exit 1
+
+clean:  ## removes what the stages made; the environment and DVC's cache stay
+	rm -rf data/prepared data/synthetic models/baseline models/final .prefect
+	find reports -mindepth 1 -not -name .gitignore -delete

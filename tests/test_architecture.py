@@ -1,0 +1,146 @@
+"""The three layers point one way, and DVC knows exactly the code each stage runs."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from flows.closure import is_code
+from flows.params import SECTIONS, read_params
+from flows.stage import sections_of
+from flows.synth_pipeline import STAGES, stage_flow
+from tasks.code import PLUMBING, closure
+
+ROOT = Path(__file__).parent.parent
+LAYERS = {
+    "fgds_core": {"fgds_core"},
+    "tasks": {"fgds_core", "tasks"},
+    "flows": {"fgds_core", "tasks", "flows"},
+}
+ORCHESTRATION = {"prefect", "dvc", "dvclive"}
+DVC_ADAPTERS = {"tasks/dvc.py": {"dvc"}, "tasks/curves.py": {"dvclive"}}
+
+
+def sources() -> list[str]:
+    files = [path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")]
+    return sorted(path.relative_to(ROOT).as_posix() for path in files)
+
+
+def imported_packages(path: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def pipeline() -> dict:
+    return YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", sources())
+def test_no_import_points_upward(path: str) -> None:
+    layer = path.split("/")[0]
+    ours = set(imported_packages(path)) & {*LAYERS, "assets", "benchmarks", "tests"}
+    assert ours <= LAYERS[layer]
+
+
+@pytest.mark.parametrize("path", [path for path in sources() if path.startswith("fgds_core/")])
+def test_the_core_knows_no_orchestration(path: str) -> None:
+    assert not set(imported_packages(path)) & ORCHESTRATION
+    assert "params.yaml" not in (ROOT / path).read_text().replace("`params.yaml`", "").replace(
+        "no params.yaml", ""
+    )
+
+
+@pytest.mark.parametrize("path", sources())
+def test_only_the_adapters_call_dvc(path: str) -> None:
+    used = set(imported_packages(path)) & {"dvc", "dvclive"}
+    assert used == DVC_ADAPTERS.get(path, set())
+
+
+def test_every_core_module_is_in_the_architecture_document() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = {path.stem for path in (ROOT / "fgds_core").glob("*.py")} - {"__init__"}
+    assert {name for name in modules if f"`{name}`" not in text} == set()
+
+
+def test_the_stages_of_dvc_are_the_flows() -> None:
+    stages = pipeline()["stages"]
+    assert tuple(stages) == STAGES
+    for name in STAGES:
+        assert stages[name]["cmd"] == f"python -m flows.{name}"
+        assert stage_flow(name).name == name
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_dependencies_are_the_import_closure(name: str) -> None:
+    listed = [dep for dep in pipeline()["stages"][name]["deps"] if is_code(dep)]
+    assert listed == list(closure(f"flows.{name}")), "run `python -m flows.closure --write`"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_parameter_dependencies_are_the_sections_of_the_flow(name: str) -> None:
+    read = set(sections_of(stage_flow(name)))
+    assert read <= set(SECTIONS)
+    assert set(pipeline()["stages"][name]["params"]) == read - {"compute"}
+
+
+def test_editing_the_report_redraws_nothing_and_editing_the_sampler_does() -> None:
+    code = {name: set(closure(f"flows.{name}")) for name in STAGES}
+    assert [name for name in STAGES if "fgds_core/report.py" in code[name]] == ["report"]
+    assert "fgds_core/report.html.j2" in code["report"]
+    assert [name for name in STAGES if "fgds_core/sample.py" in code[name]] == ["synthesize"]
+
+
+def test_plumbing_is_no_code_of_a_stage_and_holds_no_science() -> None:
+    for module in PLUMBING:
+        path = module.replace(".", "/")
+        assert (ROOT / f"{path}.py").is_file() or (ROOT / path / "__init__.py").is_file()
+        assert not {"torch", "numpy", "diffusers"} & set(
+            imported_packages(
+                f"{path}.py" if (ROOT / f"{path}.py").is_file() else f"{path}/__init__.py"
+            )
+        )
+
+
+def test_closure_follows_every_form_of_import(tmp_path: Path) -> None:
+    files = {
+        "flows/__init__.py": "",
+        "flows/draw.py": "from tasks import draw\nif __name__ == '__main__':\n    import flows.cli\n",
+        "flows/cli.py": "",
+        "tasks/__init__.py": "",
+        "tasks/draw.py": "def f():\n    import fgds_core.one.inner\n    from fgds_core import two\n",
+        "fgds_core/__init__.py": "",
+        "fgds_core/one/__init__.py": "from . import beside\n",
+        "fgds_core/one/inner.py": "from ..three import name\n",
+        "fgds_core/one/beside.py": "",
+        "fgds_core/two.py": "import json\n",
+        "fgds_core/two.html.j2": "a template",
+        "fgds_core/three.py": "name = 1\n",
+        "fgds_core/unused.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    unused = {"flows/__init__.py", "tasks/__init__.py", "flows/cli.py", "fgds_core/unused.py"}
+    assert set(closure("flows.draw", tmp_path)) == set(files) - unused
+
+
+def test_every_key_of_the_parameters_is_explained() -> None:
+    from flows.params import keys
+
+    read_params(ROOT / "params.yaml")
+    unexplained = [key.path for name in SECTIONS for key in keys(name) if not key.description]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_flows_import_their_tasks_late(name: str) -> None:
+    """`--help` must not wait for torch: the module of a flow imports no task of a stage."""
+    tree = ast.parse(inspect.getsource(inspect.getmodule(stage_flow(name).fn)))
+    top = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert not top & {f"tasks.{stage}" for stage in STAGES}
