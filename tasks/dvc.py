@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+from dvc.exceptions import NotDvcRepoError
 from dvc.repo import Repo
 
 
@@ -42,5 +43,8 @@ def reproduce(targets: tuple[str, ...] = ()) -> int:
 
 def cached_file(md5: str) -> Path | None:
     """Where DVC's cache keeps a file of these bytes, or None."""
-    path = Path(_repo(Path.cwd()).cache.local.oid_to_path(md5))
+    try:
+        path = Path(_repo(Path.cwd()).cache.local.oid_to_path(md5))
+    except NotDvcRepoError:
+        return None
     return path if path.is_file() else None

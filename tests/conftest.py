@@ -1,5 +1,6 @@
 """Tiny random models, made by the same classes as the real ones and saved the same way."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,24 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         extra=criteria_on_real(classifier, gaussians, images, labels),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def _prefect_server() -> Iterator[None]:
+    """A Prefect server with a database of its own, for the tests that run flows."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=300):
+        yield
+
+
+@pytest.fixture
+def prefect_folder(
+    _prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """An empty working folder with cached results of its own, which the harness leaves shared."""
+    from prefect.settings import PREFECT_RESULTS_LOCAL_STORAGE_PATH, temporary_settings
+
+    monkeypatch.chdir(tmp_path)
+    with temporary_settings({PREFECT_RESULTS_LOCAL_STORAGE_PATH: tmp_path / "results"}):
+        yield tmp_path

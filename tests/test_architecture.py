@@ -110,10 +110,10 @@ def test_plumbing_is_no_code_of_a_stage_and_holds_no_science() -> None:
 def test_closure_follows_every_form_of_import(tmp_path: Path) -> None:
     files = {
         "flows/__init__.py": "",
-        "flows/draw.py": "from tasks import draw\nif __name__ == '__main__':\n    import flows.cli\n",
+        "flows/draw.py": "import tasks.draw\nif __name__ == '__main__':\n    import flows.cli",
         "flows/cli.py": "",
         "tasks/__init__.py": "",
-        "tasks/draw.py": "def f():\n    import fgds_core.one.inner\n    from fgds_core import two\n",
+        "tasks/draw.py": "def f():\n    import fgds_core.one.inner\n    from fgds_core import two",
         "fgds_core/__init__.py": "",
         "fgds_core/one/__init__.py": "from . import beside\n",
         "fgds_core/one/inner.py": "from ..three import name\n",

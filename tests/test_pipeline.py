@@ -10,74 +10,48 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import torch
-from ruamel.yaml import YAML
+from micro import MICRO, ROOT, set_params, write_pictures
 
 from flows.server import prefect_server
+from flows.synth_pipeline import STAGES
 
-ROOT = Path(__file__).parent.parent
-CLASS_NAMES = ("cat", "dog", "owl")
-COUNTS = {"train": (24, 12, 4), "validation": (6, 6, 6), "test": (6, 6, 6)}
-SIZE = 16
-
-# What differs from params.yaml: everything is as small as it can be.
-MICRO = {
-    "data": {"root": "assets/pictures", "train": "train.parquet"},
-    "prepare": {"image_size": SIZE},
-    "train_baseline": {
-        "model": "resnet10t",
-        "model_kwargs": {"stem_width": 8, "channels": [8, 8, 16, 16]},
-        "pretrained": "none",
-        "input_size": SIZE,
-        "num_steps": 6,
-        "batch_size": 8,
-        "warmup_steps": 1,
-        "eval_every": 3,
-    },
-    "synthesize": {
-        "target_per_class": 16,
-        "images_per_part": 8,
-        "num_inference_steps": 2,
-        "feedback": "entropy",
-        "feedback_scale": 0.05,
-        "feedback_every": 1,
-        "judge": None,
-    },
-    "assess": {
-        "min_images_fid": 12,
-        "min_images": 4,
-        "fid_blocks": 2,
-        "kid_subsets": 2,
-        "kid_subset_size": 8,
-        "nearest_k": 2,
-        "bootstrap_samples": 2,
-        "grid_images": 2,
-        "grid_neighbours": 2,
-    },
-    "report": {"max_classes": 3, "images_per_class": 2, "neighbours_per_image": 2},
-    "compute": {"device": "cpu", "threads": 1, "workers": 1, "batch_size": 4},
-}
+PAGE = "reports/index.html"
+"""The page shows how long the stages took, so its bytes differ from run to run."""
 
 
 @pytest.fixture(scope="module")
-def workspace(tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this repository, its code as it is now, with tiny data and a tiny generator."""
     folder = tmp_path_factory.mktemp("clone")
-    listed = run(["git", "ls-files", "-co", "--exclude-standard"], ROOT).splitlines()
-    for name in listed:
+    for name in run(["git", "ls-files", "-co", "--exclude-standard"], ROOT).splitlines():
         source, target = ROOT / name, folder / name
-        if name.startswith(("assets/", "docs/", "dvc.lock")) or not source.is_file():
+        if name.startswith(("assets/", "docs/", "benchmarks/", "dvc.lock", "reports/")):
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
     shutil.copytree(tiny_unclip, folder / "assets" / "tiny-unclip")
-    if (ROOT / "assets" / "judge").is_dir():
-        shutil.copytree(ROOT / "assets" / "judge", folder / "assets" / "judge")
     write_pictures(folder / "assets" / "pictures")
+    shutil.copytree(ROOT / "assets" / "judge", folder / "assets" / "judge")
     set_params(folder, MICRO)
     run(["git", "init", "--quiet"], folder)
     commit(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def other_clone(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same clone, before any stage ran, and not under git."""
+    folder = tmp_path_factory.mktemp("other") / "clone"
+    run(["git", "clone", "--quiet", str(clone), str(folder)], clone)
+    shutil.rmtree(folder / ".git")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job(clone: Path, other_clone: Path) -> str:
+    """What the main job says in the clone."""
+    return module(clone, "flows.repro")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,29 +65,6 @@ def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         with prefect_server():
             yield
-
-
-def write_pictures(folder: Path) -> None:
-    """Noisy pictures whose brightness tells the class."""
-    from fgds_core.shards import image_table, write_images
-
-    generator = torch.Generator().manual_seed(0)
-    for split, counts in COUNTS.items():
-        labels = [label for label, count in enumerate(counts) for _ in range(count)]
-        brightness = torch.tensor([-0.6, 0.0, 0.6])[labels].view(-1, 1, 1, 1)
-        noise = 0.3 * torch.randn(len(labels), 3, SIZE, SIZE, generator=generator)
-        table = image_table((brightness + noise).clamp(-1, 1), labels, CLASS_NAMES)
-        write_images(folder / f"{split}.parquet", table)
-
-
-def set_params(folder: Path, changes: dict[str, dict[str, object]]) -> None:
-    yaml = YAML()
-    path = folder / "params.yaml"
-    params = yaml.load(path.read_text())
-    for section, values in changes.items():
-        params[section].update(values)
-    with path.open("w") as file:
-        yaml.dump(params, file)
 
 
 def commit(folder: Path) -> None:
@@ -148,3 +99,86 @@ def outputs(folder: Path) -> dict[str, str]:
 
 def changed_stages(folder: Path) -> set[str]:
     return set(json.loads(dvc(folder, "status", "--json")))
+
+
+def test_the_main_job_runs_the_six_stages_and_shows_what_came_out(clone: Path, job: str) -> None:
+    for stage in STAGES:
+        assert f"Running stage '{stage}'" in job
+    table = job[job.index("test accuracy") :].splitlines()
+    assert [line.split()[0] for line in table[1:5]] == ["overall", "many", "medium", "few"]
+    assert f"Report: {clone / 'reports' / 'index.html'}" in job
+    assert "synthesize  16/16" in job
+    assert "Traceback" not in job
+
+    timing = json.loads((clone / "reports" / "timing.json").read_text())
+    assert set(timing) == {"stages", "total_s", "peak_rss_gb"}
+    assert set(timing["stages"]) == set(STAGES)
+    for times in timing["stages"].values():
+        assert 0 < times["work_s"] < times["total_s"] < timing["total_s"]
+
+
+def test_a_second_job_does_nothing_and_says_so(clone: Path, job: str) -> None:
+    before = outputs(clone)
+    said = module(clone, "flows.repro")
+    assert said.startswith("Everything is up to date")
+    assert "Running stage" not in said
+    assert outputs(clone) == before
+
+
+def test_dvc_shows_metrics_and_plots(clone: Path, job: str) -> None:
+    metrics = json.loads(dvc(clone, "metrics", "show", "--json"))[""]["data"]
+    assert metrics["reports/final.json"]["data"]["num_images"] == 18
+    commit(clone)
+    assert "reports/final.json" in json.loads(dvc(clone, "metrics", "diff", "--all", "--json"))
+    page = dvc(clone, "plots", "show", "--out", "plots")
+    assert "plots/index.html" in page
+    shutil.rmtree(clone / "plots")
+
+
+def test_the_other_door_leads_to_the_same_state(clone: Path, other_clone: Path, job: str) -> None:
+    module(other_clone, "flows.synth_pipeline")
+    without_times = {name: sha for name, sha in outputs(clone).items() if name != PAGE}
+    assert {n: sha for n, sha in outputs(other_clone).items() if n != PAGE} == without_times
+    assert module(other_clone, "flows.repro").startswith("Everything is up to date")
+
+
+def test_after_the_job_the_flow_answers_from_the_cache_and_mends_what_is_damaged(
+    clone: Path, job: str
+) -> None:
+    before = outputs(clone)
+    part = next((clone / "data" / "synthetic").glob("*/part-00000.parquet"))
+    part.write_bytes(part.read_bytes()[:-1])
+    (clone / "models" / "final" / "model.safetensors").unlink()
+
+    module(clone, "flows.synth_pipeline")
+
+    assert outputs(clone) == before
+    assert changed_stages(clone) == set()
+    timing = json.loads((clone / "reports" / "timing.json").read_text())
+    assert {name: times["work_s"] for name, times in timing["stages"].items()} == dict.fromkeys(
+        STAGES, 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("fgds_core/report.py", {"report"}),
+        ("fgds_core/sample.py", {"synthesize"}),
+        ("tasks/progress.py", set()),
+    ],
+)
+def test_an_edit_repeats_the_stages_it_is_the_code_of(
+    clone: Path, job: str, file: str, stages: set[str]
+) -> None:
+    text = (clone / file).read_text()
+    (clone / file).write_text(text + "\n")
+    try:
+        assert changed_stages(clone) == stages
+    finally:
+        (clone / file).write_text(text)
+
+
+def test_compute_repeats_nothing(clone: Path, job: str) -> None:
+    set_params(clone, {"compute": {"workers": 2, "batch_size": 8}})
+    assert changed_stages(clone) == set()

@@ -1,0 +1,74 @@
+"""The pipeline at its smallest: pictures of a few pixels and the parameters that go with them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from ruamel.yaml import YAML
+
+from fgds_core.shards import image_table, write_images
+
+ROOT = Path(__file__).parent.parent
+CLASS_NAMES = ("cat", "dog", "owl")
+COUNTS = {"train": (24, 12, 4), "validation": (6, 6, 6), "test": (6, 6, 6)}
+SIZE = 16
+
+# What differs from params.yaml: everything is as small as it can be.
+MICRO = {
+    "data": {"root": "assets/pictures", "train": "train.parquet"},
+    "prepare": {"image_size": SIZE},
+    "train_baseline": {
+        "model": "resnet10t",
+        "model_kwargs": {"stem_width": 8, "channels": [8, 8, 16, 16]},
+        "pretrained": "none",
+        "input_size": SIZE,
+        "num_steps": 6,
+        "batch_size": 8,
+        "warmup_steps": 1,
+        "eval_every": 3,
+    },
+    "synthesize": {
+        "target_per_class": 16,
+        "images_per_part": 8,
+        "num_inference_steps": 2,
+        "feedback": "entropy",
+        "feedback_scale": 0.05,
+        "feedback_every": 1,
+        "judge": None,
+    },
+    "assess": {
+        "min_images_fid": 12,
+        "min_images": 4,
+        "fid_blocks": 2,
+        "kid_subsets": 2,
+        "kid_subset_size": 8,
+        "nearest_k": 2,
+        "bootstrap_samples": 2,
+        "grid_images": 2,
+        "grid_neighbours": 2,
+    },
+    "report": {"max_classes": 3, "images_per_class": 2, "neighbours_per_image": 2},
+    "compute": {"device": "cpu", "threads": 1, "workers": 1, "batch_size": 4},
+}
+
+
+def write_pictures(folder: Path) -> None:
+    """Noisy pictures whose brightness tells the class."""
+    generator = torch.Generator().manual_seed(0)
+    for split, counts in COUNTS.items():
+        labels = [label for label, count in enumerate(counts) for _ in range(count)]
+        brightness = torch.tensor([-0.6, 0.0, 0.6])[labels].view(-1, 1, 1, 1)
+        noise = 0.3 * torch.randn(len(labels), 3, SIZE, SIZE, generator=generator)
+        table = image_table((brightness + noise).clamp(-1, 1), labels, CLASS_NAMES)
+        write_images(folder / f"{split}.parquet", table)
+
+
+def set_params(folder: Path, changes: Mapping[str, Mapping[str, object]]) -> None:
+    """Changes keys of the folder's params.yaml."""
+    yaml = YAML()
+    path = folder / "params.yaml"
+    params = yaml.load(path.read_text())
+    for section, values in changes.items():
+        params[section].update(values)
+    with path.open("w") as file:
+        yaml.dump(params, file)

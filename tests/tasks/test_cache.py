@@ -1,0 +1,160 @@
+"""A remembered answer holds only where its bytes are."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from fgds_core.errors import InputError
+from tasks import code
+from tasks.cache import (
+    Outputs,
+    clear,
+    content_digests,
+    is_intact,
+    run,
+    run_each,
+    stage_task,
+    written,
+)
+
+made: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_made() -> None:
+    made.clear()
+
+
+@stage_task(name="write")
+def write(text: str, compute: int) -> Outputs:
+    made.append(text)
+    clear("out")
+    Path("out").mkdir()
+    Path("out/file.txt").write_text(text)
+    return written("out")
+
+
+@stage_task(name="write-one")
+def write_one(name: str) -> Outputs:
+    made.append(name)
+    if name == "broken":
+        raise FloatingPointError("no numbers")
+    Path(name).write_text(name)
+    return written(name)
+
+
+@flow
+def write_text(text: str, compute: int = 1) -> Outputs:
+    return run(write, text=text, compute=compute)
+
+
+@flow
+def write_many(names: list[str]) -> list[str]:
+    remembered: list[str] = []
+    with ThreadPoolTaskRunner(max_workers=2) as runner:
+        results = run_each(write_one, "name", names, runner, remembered.append)
+    assert [type(result) for result in results] == [
+        FloatingPointError if name == "broken" else Outputs for name in names
+    ]
+    return remembered
+
+
+def test_compute_is_in_no_key(prefect_folder: Path) -> None:
+    assert write_text("a", compute=1) == write_text("a", compute=2)
+    assert made == ["a"]
+
+
+def test_other_code_makes_again(prefect_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text("a")
+    monkeypatch.setattr(code, "digest", lambda module: f"another {module}")
+    write_text("a")
+    assert made == ["a", "a"]
+
+
+def test_configurations_a_then_b_then_a_again_end_with_a(prefect_folder: Path) -> None:
+    first = write_text("a")
+    write_text("b")
+    assert write_text("a") == first
+    assert Path("out/file.txt").read_text() == "a"
+    assert made == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "surplus"])
+def test_what_is_damaged_is_made_again(prefect_folder: Path, damage: str) -> None:
+    outputs = write_text("a")
+    file = Path("out/file.txt")
+    match damage:
+        case "changed":
+            file.write_text("A")
+        case "missing":
+            file.unlink()
+        case "surplus":
+            Path("out/other.txt").write_text("")
+    assert not is_intact(outputs)
+    assert write_text("a") == outputs
+    assert is_intact(outputs)
+    assert made == ["a", "a"]
+
+
+def test_what_dvc_has_is_restored_rather_than_made_again(prefect_folder: Path) -> None:
+    outputs = write_text("a")
+    md5 = hashlib.md5(b"a").hexdigest()
+    kept = Path(".dvc/cache/files/md5", md5[:2], md5[2:])
+    kept.parent.mkdir(parents=True)
+    kept.write_text("a")
+    Path(".dvc/config").touch()
+    write_text("b")
+
+    assert write_text("a") == outputs
+    assert Path("out/file.txt").read_text() == "a"
+    assert made == ["a", "b"]
+
+
+def test_a_damaged_cache_of_dvc_is_not_trusted(prefect_folder: Path) -> None:
+    write_text("a")
+    md5 = hashlib.md5(b"a").hexdigest()
+    kept = Path(".dvc/cache/files/md5", md5[:2], md5[2:])
+    kept.parent.mkdir(parents=True)
+    kept.write_text("rubbish")
+    Path(".dvc/config").touch()
+    Path("out/file.txt").unlink()
+    write_text("a")
+    assert Path("out/file.txt").read_text() == "a"
+    assert made == ["a", "a"]
+
+
+def test_one_failure_leaves_the_others_finished(prefect_folder: Path) -> None:
+    write_many(["one", "broken", "two"])
+    Path("two").write_text("damaged")
+    made.clear()
+    assert write_many(["one", "broken", "two"]) == ["one"]
+    assert sorted(made) == ["broken", "two"]
+    assert Path("two").read_text() == "two"
+
+
+def test_records_hold_in_any_workspace(prefect_folder: Path) -> None:
+    outputs = write_text("a")
+    assert outputs.owned == ("out",)
+    assert [file.path for file in outputs.files] == ["out/file.txt"]
+
+
+def test_digests_follow_content_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("folder/a").write_text("1")
+    first = content_digests("folder")
+    Path("folder/a").rename("folder/b")
+    renamed = content_digests("folder")
+    Path("folder/b").write_text("2")
+    assert len({first["folder"], renamed["folder"], content_digests("folder")["folder"]}) == 3
+
+
+def test_a_missing_input_says_what_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"data/prepared is missing.*dvc repro"):
+        content_digests("data/prepared")
