@@ -1,0 +1,98 @@
+"""Parameters are checked whole, and a mistake is said in the user's words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from micro import ROOT
+from ruamel.yaml import YAML
+
+from fgds_core.errors import InputError
+from flows.params import SECTIONS, dump_params, read_params
+
+
+def params_with(folder: Path, section: str, key: str | None, value: Any) -> Path:
+    yaml = YAML(typ="safe", pure=True)
+    tree = yaml.load((ROOT / "params.yaml").read_text())
+    if key is None:
+        tree[section] = value
+    else:
+        tree[section][key] = value
+    path = folder / "params.yaml"
+    with path.open("w") as file:
+        yaml.dump(tree, file)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("synthesise", None, {}, r"synthesise: unknown key; did you mean synthesize\?"),
+        (
+            "synthesize",
+            "feedback_scal",
+            1,
+            r"synthesize\.feedback_scal: unknown key; did you mean",
+        ),
+        ("synthesize", "feedback", "entrpy", r'synthesize\.feedback: got "entrpy".*\'entropy\''),
+        ("synthesize", "feedback_scale", -1, r"synthesize\.feedback_scale: got -1.*equal to 0"),
+        ("synthesize", "noise_level", 1.5, r"synthesize\.noise_level: got 1\.5.*integer"),
+        ("retrain", "real_share", 2, r"retrain\.real_share: got 2.*share of real images"),
+        ("train_baseline", "learning_rate", "1e-3", r'learning_rate: got "1e-3".*valid number'),
+        ("data", "kind", "zip", r"data\.kind: got \"zip\": must be one of 'parquet', 'folder'"),
+        ("data", "rot", "x", r"data\.rot: unknown key; did you mean data\.root\?"),
+        ("generator", "prompts", ["a photo"], r"generator\.prompts: .*\{class\}"),
+        ("assess", "fid_blocks", 1, r"assess: .*fid_blocks must be 0"),
+        ("compute", "device", "gpu", r'compute\.device: got "gpu".*cuda'),
+        ("seed", None, -1, r"seed: got -1.*from 0"),
+        ("seed", None, None, r"seed: got null"),
+    ],
+)
+def test_a_mistake_names_the_key_the_value_and_what_is_allowed(
+    tmp_path: Path, section: str, key: str | None, value: Any, told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        read_params(params_with(tmp_path, section, key, value))
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    path = params_with(tmp_path, "seed", None, -1)
+    path.write_text(path.read_text().replace("retrain:", "retrane:"))
+    with pytest.raises(InputError) as caught:
+        read_params(path)
+    assert str(caught.value).count("\n") == 3  # seed, the unknown section, the missing one
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: 0\nseed: 1\n", "duplicate key"),
+        ("seed: [0\n", r"line 2.*not YAML"),
+        ("- seed\n", "must hold sections"),
+        ("", "must hold sections"),
+    ],
+)
+def test_what_is_no_parameter_file_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_params(path)
+
+
+def test_a_missing_file_says_where_to_start(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--params"):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    path = params_with(tmp_path, "synthesize", "feedback_scale", 0.5)
+    path.write_text(path.read_text().replace("feedback_scale: 0.5", "feedback_scale: 2e-2"))
+    assert read_params(path)["synthesize"].feedback_scale == 0.02
+
+
+def test_the_resolved_parameters_read_back_the_same(tmp_path: Path) -> None:
+    params = read_params(ROOT / "params.yaml")
+    path = tmp_path / "params.yaml"
+    path.write_text(dump_params(params))
+    assert read_params(path) == params
+    assert set(params) == set(SECTIONS)
