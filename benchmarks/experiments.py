@@ -189,7 +189,7 @@ def run_experiments(
     runs_path = RESULTS / f"{name}_runs.json"
     kept = json.loads(runs_path.read_text()) if runs_path.exists() else {}
     runs = {key: run for key, run in kept.items() if run["source_digest"] == digest}
-    wanted = {experiment_name(arm, seed): (arm, seed) for arm in arms for seed in seeds}
+    wanted = {experiment_name(arm, seed): (arm, seed) for seed in seeds for arm in arms}
 
     def gather() -> int:
         finished = experiments()
