@@ -21,7 +21,7 @@ UNGUIDED = {"synthesize.feedback": "none"}
 ARMS = {
     "baseline": Arm({}, stages=("train_baseline",)),
     "baseline, class-balanced": Arm(
-        {"train_baseline.sampling": "class-balanced"}, stages=("train_baseline",)
+        {"train_baseline.sampling": "class_balanced"}, stages=("train_baseline",)
     ),
     "text only": Arm({**UNGUIDED, "synthesize.conditioning": "text"}),
     "dual": Arm({**UNGUIDED, "synthesize.embedding_dropout": 0.0}),
