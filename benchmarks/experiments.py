@@ -21,6 +21,7 @@ import dvc.api
 import yaml
 
 from fgds_core.metrics import interval
+from flows.server import prefect_server
 
 log = logging.getLogger(__name__)
 
@@ -214,17 +215,18 @@ def run_experiments(
     if before < len(wanted):
         started = time.monotonic()
         threads = max(1, (os.cpu_count() or 1) // jobs)
-        worker = subprocess.Popen(
-            ["dvc", "exp", "run", "--quiet", "--run-all", "--jobs", str(jobs)],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
-        while worker.poll() is None:
-            time.sleep(POLL_SECONDS)
-            done = gather()
-            minutes = (time.monotonic() - started) / 60
-            left = minutes / (done - before) * (len(wanted) - done) if done > before else None
-            eta = "" if left is None else f"  ETA {left:.0f} min"
-            log.info("%d/%d experiments  %.0f min%s", done, len(wanted), minutes, eta)
+        with prefect_server():
+            worker = subprocess.Popen(
+                ["dvc", "exp", "run", "--quiet", "--run-all", "--jobs", str(jobs)],
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            )
+            while worker.poll() is None:
+                time.sleep(POLL_SECONDS)
+                done = gather()
+                minutes = (time.monotonic() - started) / 60
+                left = minutes / (done - before) * (len(wanted) - done) if done > before else None
+                eta = "" if left is None else f"  ETA {left:.0f} min"
+                log.info("%d/%d experiments  %.0f min%s", done, len(wanted), minutes, eta)
     if gather() < len(wanted):
         absent = sorted(set(wanted) - set(runs))
         raise SystemExit(f"{len(absent)} experiments failed: {absent}; see `dvc queue logs NAME`")
