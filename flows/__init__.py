@@ -7,5 +7,9 @@ and `--help` or a typing error in the parameters must not wait for them.
 """
 
 import os
+import sys
 
-os.environ.setdefault("DO_NOT_TRACK", "1")  # read by Prefect when it is imported
+# Read by these libraries when they are imported.
+os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect
+if not sys.stderr.isatty():  # moving bars are unreadable in a log
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # diffusers and transformers
