@@ -194,19 +194,31 @@ def load_studio(
     """Loads the networks and the real images, once for each process and fingerprint."""
     with _loading:
         return _load_studio(
-            generator.model_dump_json(), config.model_dump_json(), fingerprint, use_device(compute)
+            generator.model_dump_json(),
+            config.model_dump_json(),
+            fingerprint,
+            use_device(compute),
+            compute.micro_batch,
         )
 
 
 @lru_cache(maxsize=1)
-def _load_studio(generator_json: str, config_json: str, fingerprint: str, device: str) -> Studio:
+def _load_studio(
+    generator_json: str,
+    config_json: str,
+    fingerprint: str,
+    device: str,
+    micro_batch: int | None,
+) -> Studio:
     config = SynthesizeConfig.model_validate_json(config_json)
     with work():
         real = read_prepared(Path(PREPARED), "train")
         baseline = load_classifier(Path(BASELINE), device)
         judge = None if config.judge is None else load_classifier(Path(config.judge), device)
         check_fit(real.class_names, baseline, judge)
-        generator = load_generator(GeneratorConfig.model_validate_json(generator_json), device)
+        generator = load_generator(
+            GeneratorConfig.model_validate_json(generator_json), device, micro_batch=micro_batch
+        )
         feedback = load_feedback(config, Path(BASELINE), baseline, device)
     return Studio(generator, feedback, judge, real)
 
