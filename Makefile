@@ -22,7 +22,7 @@ test: setup  ## style, types, tests; CI runs this
 	mypy
 	python -m pytest
 
-ablation: setup  ## the table of arms in docs/results.md, hours
+ablation: setup  ## the table of arms over seeds, hours
 	python -m benchmarks.ablation
 
 setup: $(BIN)/python

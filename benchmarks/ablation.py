@@ -17,7 +17,7 @@ from benchmarks.experiments import Arm, as_markdown, run_experiments
 
 UNGUIDED = {"synthesize.feedback": "none"}
 
-# Scales were chosen on validation images alone: see docs/results.md.
+# What an arm does not name is as in params.yaml, the feedback scale among it.
 ARMS = {
     "baseline": Arm({}, stages=("train_baseline",)),
     "baseline, class-balanced": Arm(

@@ -128,7 +128,7 @@ def table(
 
 
 def as_markdown(arms: Mapping[str, Mapping[str, Any]], columns: Columns) -> str:
-    """The table as it stands in docs/results.md; accuracies and shares in percent."""
+    """The table in Markdown; accuracies and shares in percent."""
 
     def cell(column: str, value: Mapping[str, Any] | None) -> str:
         if value is None:
