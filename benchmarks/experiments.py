@@ -196,12 +196,17 @@ def run_experiments(
         finished = experiments()
         for experiment, (arm, seed) in wanted.items():
             if experiment in finished and experiment not in runs:
+                try:
+                    row = collect(arms[arm], finished[experiment], columns)
+                except ValueError as error:  # seen while DVC was still writing: read it next time
+                    log.info("%s cannot be read yet: %s", experiment, error)
+                    continue
                 runs[experiment] = {
                     "arm": arm,
                     "seed": seed,
                     "overrides": dict(arms[arm].overrides),
                     "source_digest": digest,
-                    "columns": collect(arms[arm], finished[experiment], columns),
+                    "columns": row,
                 }
                 log.info("%s: %s", experiment, runs[experiment]["columns"])
         write_json(runs_path, runs)
