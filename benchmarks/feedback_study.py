@@ -257,7 +257,9 @@ def _measure(task: tuple[Setting, int]) -> tuple[str, dict[str, Any]]:
     return identity(params, seed, *sections), measure(params, setting, seed)
 
 
-def todo(settings: list[Setting], seeds: list[int], done: Mapping[str, Any]) -> Iterator[Any]:
+def missing_rows(
+    settings: list[Setting], seeds: list[int], done: Mapping[str, Any]
+) -> Iterator[Any]:
     """The settings and seeds that have no row yet, seed by seed."""
     from flows.params import read_params
 
@@ -280,7 +282,7 @@ def main() -> None:
 
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     settings = [setting for study in args.studies for setting in STUDIES[study]]
-    tasks = list(todo(settings, args.seeds, rows))
+    tasks = list(missing_rows(settings, args.seeds, rows))
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         guides = {
