@@ -2,7 +2,7 @@
 
     dvc repro prepare
     python -m benchmarks.feedback_study                # hours on 2 cores; resumes
-    python -m benchmarks.feedback_study --studies scale --seeds 0
+    python -m benchmarks.feedback_study --studies entropy --seeds 0
 
 Each study is a list of settings, each a set of changes to `params.yaml`. For a setting and a seed
 the guide is trained, a synthetic set drawn, and a classifier retrained; the row holds its
@@ -46,38 +46,33 @@ def guided(feedback: str, scale: float, **synthesize: str | float | bool) -> Set
 BALANCED: Setting = {"train_baseline.sampling": "class_balanced"}
 
 STUDIES: Mapping[str, list[Setting]] = {
-    # What unguided synthesis gives, and what conditioning does
-    "conditioning": [
-        {**UNGUIDED, "synthesize.conditioning": "text"},
-        {**UNGUIDED, "synthesize.embedding_dropout": 0.0},
-        UNGUIDED,
-        {**UNGUIDED, "synthesize.embedding_dropout": 0.6},
-        {**UNGUIDED, "synthesize.embedding_rescale": True},
-    ],
-    # One global scale, by criterion
-    "scale": [
-        guided(feedback, scale)
-        for feedback in ("entropy", "loss", "hardness")
-        for scale in (0.01, 0.02, 0.04, 0.08)
-    ],
-    # As hard as real, no harder
-    "target": [
-        guided(feedback, scale, feedback_target="real")
-        for feedback in ("entropy", "loss", "hardness")
-        for scale in (0.02, 0.04, 0.08)
-    ],
+    # One global scale, by criterion, beside "as hard as real, no harder"
+    **{
+        feedback: [
+            UNGUIDED,
+            *(guided(feedback, scale) for scale in (0.01, 0.02, 0.04)),
+            *(guided(feedback, scale, feedback_target="real") for scale in (0.02, 0.04)),
+        ]
+        for feedback in ("entropy", "hardness", "loss")
+    },
     # The classifier that guides: balanced or not, calibrated or not
     "guide": [
-        {**BALANCED, **guided("entropy", scale, feedback_target=target)}
-        for scale in (0.02, 0.04)
-        for target in ("none", "real")
-    ]
-    + [guided("entropy", 0.02, feedback_calibrated=True)],
+        {**BALANCED, **guided("entropy", 0.02)},
+        {**BALANCED, **guided("entropy", 0.02, feedback_target="real")},
+        guided("entropy", 0.02, feedback_calibrated=True),
+    ],
     # When in sampling it acts
     "schedule": [
         guided("entropy", 0.02, feedback_start=0.0, feedback_end=0.5),
         guided("entropy", 0.02, feedback_start=0.5, feedback_end=1.0),
         guided("entropy", 0.02, feedback_every=5),
+    ],
+    # What conditioning does without feedback
+    "conditioning": [
+        {**UNGUIDED, "synthesize.conditioning": "text"},
+        {**UNGUIDED, "synthesize.embedding_dropout": 0.0},
+        {**UNGUIDED, "synthesize.embedding_dropout": 0.6},
+        {**UNGUIDED, "synthesize.embedding_rescale": True},
     ],
 }
 
@@ -281,7 +276,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
 
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    settings = [setting for study in args.studies for setting in STUDIES[study]]
+    settings: list[Setting] = []
+    for study in args.studies:
+        settings += [setting for setting in STUDIES[study] if setting not in settings]
     tasks = list(missing_rows(settings, args.seeds, rows))
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
