@@ -93,7 +93,7 @@ def changed(params: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
 
 def identity(params: Mapping[str, Any], seed: int, *sections: str) -> str:
     """Digest of what decides a result: parameters, assets and seed."""
-    from fgds_core.shards import sha256_file, sha256_tree
+    from fgds_core.files import sha256_file, sha256_tree
 
     parts = [params[section].model_dump_json() for section in sections]
     parts.append(sha256_file(PREPARED / "meta.json"))
@@ -104,29 +104,11 @@ def identity(params: Mapping[str, Any], seed: int, *sections: str) -> str:
 
 def train_guide(params: Mapping[str, Any], seed: int) -> Path:
     """Trains the classifier that guides, or takes the one of an earlier call."""
-    from fgds_core.classify import predict, save_classifier
-    from fgds_core.feedback import criteria_on_real, fit_class_gaussians
-    from fgds_core.shards import read_meta, read_prepared
-    from fgds_core.train import train_classifier
+    from fgds_core.baseline import fit_baseline
 
     folder = GUIDES / identity(params, seed, "train_baseline")
-    if (folder / "config.json").exists():
-        return folder
-    config, meta = params["train_baseline"], read_meta(PREPARED)
-    train, val = read_prepared(PREPARED, "train"), read_prepared(PREPARED, "val")
-    classifier = train_classifier(train, val, config, seed, sampling=config.sampling)
-    gaussians = fit_class_gaussians(
-        predict(classifier, train.images)[1], train.labels, len(train.class_names)
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    gaussians.save(folder / "feature_statistics.safetensors")
-    save_classifier(
-        folder,
-        classifier,
-        real_counts=meta.counts["train"],
-        bins=meta.bins,
-        extra=criteria_on_real(classifier, gaussians, val.images, val.labels),
-    )
+    if not (folder / "config.json").exists():
+        fit_baseline(PREPARED, params["train_baseline"], seed, folder)
     return folder
 
 
@@ -136,7 +118,8 @@ def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, An
     from fgds_core.feedback import load_feedback
     from fgds_core.generator import load_generator
     from fgds_core.imbalance import quotas
-    from fgds_core.shards import read_meta, read_prepared, read_synthetic, write_index
+    from fgds_core.shards import read_synthetic, write_index
+    from fgds_core.splits import read_meta, read_prepared
     from fgds_core.synthesize import plan_parts, write_part
 
     config, meta = params["synthesize"], read_meta(PREPARED)
@@ -179,7 +162,7 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
     from fgds_core.classify import load_classifier, predict, read_classifier_config
     from fgds_core.feedback import FEEDBACKS, ClassGaussians, Seen
     from fgds_core.metrics import evaluate
-    from fgds_core.shards import read_meta, read_prepared
+    from fgds_core.splits import read_meta, read_prepared
     from fgds_core.train import train_classifier
 
     guide = train_guide(params, seed)

@@ -34,17 +34,10 @@ from fgds_core.errors import InputError
 from fgds_core.features import Extractor, FeatureSources, load_extractor
 from fgds_core.feedback import Seen, entropy, loss
 from fgds_core.fidelity import Array, Estimate, fid, kid, mean_interval, nearest, prdc
-from fgds_core.shards import (
-    ImageSet,
-    encode_png,
-    image_table,
-    read_meta,
-    read_prepared,
-    read_synthetic,
-    write_images,
-    write_json,
-    write_text,
-)
+from fgds_core.files import write_json, write_text
+from fgds_core.images import ImageSet, encode_png, image_table, write_images
+from fgds_core.shards import read_synthetic
+from fgds_core.splits import read_meta, read_prepared
 
 MEASURES = ("fid", "kid", "precision", "recall", "density", "coverage", "copy_rate")
 COPY_PERCENTILE = 1

@@ -11,8 +11,10 @@ import torch
 from fgds_core.classify import Classifier, predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.feedback import criteria_on_real, fit_class_gaussians
+from fgds_core.files import write_json, write_text
+from fgds_core.images import ImageSet
 from fgds_core.metrics import Evaluation, evaluate
-from fgds_core.shards import ImageSet, Meta, read_meta, read_prepared, write_json, write_text
+from fgds_core.splits import Meta, read_meta, read_prepared
 from fgds_core.train import train_classifier
 
 FEATURE_STATISTICS = "feature_statistics.safetensors"
@@ -35,9 +37,7 @@ def train_baseline(
         prepared: The output of the stage prepare.
         config: Architecture, budget, recipe and sampling.
         seed: Seed of weights, batches and augmentation.
-        models: Gets `model.safetensors`, `config.json` (with the mean of each criterion over
-            each class's real validation images) and `feature_statistics.safetensors` (the class
-            Gaussians of `hardness`).
+        models: See `fit_baseline`.
         reports: Gets `baseline.json`, `baseline/validation.json` and `baseline/predictions.csv`.
         device: Where to compute.
         on_epoch: See `train_classifier`.
@@ -45,6 +45,38 @@ def train_baseline(
 
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
+    """
+    classifier = fit_baseline(
+        prepared, config, seed, models, device=device, on_epoch=on_epoch, advance=advance
+    )
+    return write_evaluation(classifier, prepared, read_meta(prepared), seed, reports, "baseline")
+
+
+def fit_baseline(
+    prepared: Path,
+    config: TrainBaselineConfig,
+    seed: int,
+    models: Path,
+    *,
+    device: str | torch.device = "cpu",
+    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Classifier:
+    """Trains the classifier that gives feedback, and writes its folder; reads no test image.
+
+    Args:
+        prepared: The output of the stage prepare.
+        config: Architecture, budget, recipe and sampling.
+        seed: Seed of weights, batches and augmentation.
+        models: Gets `model.safetensors`, `config.json` (with the mean of each criterion over
+            each class's real validation images) and `feature_statistics.safetensors` (the class
+            Gaussians of `hardness`).
+        device: Where to compute.
+        on_epoch: See `train_classifier`.
+        advance: See `train_classifier`.
+
+    Returns:
+        The trained classifier.
     """
     meta = read_meta(prepared)
     train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
@@ -60,6 +92,7 @@ def train_baseline(
     )
     _, features = predict(classifier, train.images)  # [N, D]
     gaussians = fit_class_gaussians(features, train.labels, len(train.class_names))
+    gaussians.save(models / FEATURE_STATISTICS)
     save_classifier(
         models,
         classifier,
@@ -71,8 +104,7 @@ def train_baseline(
             **criteria_on_real(classifier, gaussians, val.images, val.labels),
         },
     )
-    gaussians.save(models / FEATURE_STATISTICS)
-    return write_evaluation(classifier, prepared, meta, seed, reports, "baseline")
+    return classifier
 
 
 def write_evaluation(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.errors import InputError
-from fgds_core.shards import to_uint8
+from fgds_core.images import to_uint8
 
 INCEPTION_FILE = "inception-2015-12-05.pt"
 

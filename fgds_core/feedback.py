@@ -48,6 +48,7 @@ class ClassGaussians:
         """Writes the tensors as safetensors."""
         from safetensors.torch import save_file
 
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: t.contiguous() for name, t in self._tensors().items()}, path)
 
     @classmethod

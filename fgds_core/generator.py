@@ -20,7 +20,7 @@ from torch import Tensor
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.denoise import ClassifierFree
 from fgds_core.errors import InputError
-from fgds_core.shards import to_uint8
+from fgds_core.images import to_uint8
 
 PIPELINE = "StableUnCLIPImg2ImgPipeline"
 COMPONENTS = (

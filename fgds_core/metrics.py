@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fgds_core.classify import Classifier, predict
-from fgds_core.shards import ImageSet
+from fgds_core.images import ImageSet
 
 BINS = ("many", "medium", "few")
 ECE_BINS = 15

@@ -15,13 +15,20 @@ from pathlib import Path
 import pyarrow as pa
 from PIL import Image, ImageOps
 
-from fgds_core import shards
 from fgds_core.config.data import DataConfig
 from fgds_core.config.prepare import PrepareConfig
 from fgds_core.errors import InputError
+from fgds_core.images import (
+    ROW_GROUP_ROWS,
+    decode_picture,
+    image_schema,
+    image_table,
+    png_bytes,
+    write_image_batches,
+)
 from fgds_core.imbalance import shot_bins
-from fgds_core.shards import SPLITS, Meta
 from fgds_core.sources import Source, SourceImage, open_source
+from fgds_core.splits import META_NAME, SPLITS, Meta, write_meta
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +89,10 @@ def prepare(
     try:
         meta = _write_splits(source, config, staging, advance)
         # Without meta.json there are no prepared data: none until all three splits are in place.
-        (out / shards.META_NAME).unlink(missing_ok=True)
+        (out / META_NAME).unlink(missing_ok=True)
         for split in SPLITS:
             (staging / f"{split}.parquet").replace(out / f"{split}.parquet")
-        shards.write_meta(out, meta)
+        write_meta(out, meta)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if not existed and out.is_dir() and not any(out.iterdir()):
@@ -98,11 +105,11 @@ def _write_splits(
 ) -> Meta:
     findings = _Findings()
     extra = {"group": pa.string()} if source.has_groups else {}
-    schema = shards.image_schema(source.class_names, extra)
+    schema = image_schema(source.class_names, extra)
     sha256 = {}
     for split in SPLITS:
         batches = _prepared_batches(source, split, config, schema, findings, advance)
-        record = shards.write_image_batches(staging / f"{split}.parquet", schema, batches)
+        record = write_image_batches(staging / f"{split}.parquet", schema, batches)
         sha256[split] = record.sha256
     _refuse(findings, source.class_names)
     classes = range(len(source.class_names))
@@ -135,23 +142,21 @@ def _prepared_batches(
     def table() -> pa.Table:
         extra = {"group": [row.group for row in rows]} if source.has_groups else {}
         labels, paths = [row.label for row in rows], [row.path for row in rows]
-        return shards.image_table(
-            files, labels, source.class_names, extra, schema=schema, paths=paths
-        )
+        return image_table(files, labels, source.class_names, extra, schema=schema, paths=paths)
 
     for row in source.rows(split):
         findings.counts[split][row.label] += 1
         if row.group is not None:
             findings.groups.add(row.group)
         try:
-            picture = to_rgb(shards.decode_picture(row.data))
+            picture = to_rgb(decode_picture(row.data))
         except InputError as error:
             findings.corrupt.append(f"{split}: {row.path}: {error}")
             continue
         _note_repetition(content_digest(picture), split, row.path, findings)
         rows.append(row)
-        files.append(shards.png_bytes(to_square(picture, config)))
-        if len(rows) == shards.ROW_GROUP_ROWS:
+        files.append(png_bytes(to_square(picture, config)))
+        if len(rows) == ROW_GROUP_ROWS:
             yield table()
             advance(len(rows))
             rows.clear()

@@ -22,7 +22,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fgds_core.config.report import ReportConfig
 from fgds_core.errors import InputError
-from fgds_core.shards import Meta, decode_picture, png_bytes, read_meta, write_text
+from fgds_core.files import write_text
+from fgds_core.images import decode_picture, png_bytes
+from fgds_core.splits import Meta, read_meta
 
 TEMPLATE = "report.html.j2"
 BINS = ("many", "medium", "few")

@@ -9,7 +9,8 @@ import torch
 from fgds_core.baseline import write_evaluation
 from fgds_core.classify import save_classifier
 from fgds_core.config.retrain import RetrainConfig
-from fgds_core.shards import read_meta, read_prepared, read_synthetic
+from fgds_core.shards import read_synthetic
+from fgds_core.splits import read_meta, read_prepared
 from fgds_core.train import read_training, train_classifier
 
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
-from fgds_core.shards import SPLITS, class_names_of
+from fgds_core.images import class_names_of
+from fgds_core.splits import SPLITS
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback
 from fgds_core.generator import Generator, drop_coordinates
 from fgds_core.guidance import RULES, Account, Guidance, guided_steps
+from fgds_core.images import ImageSet, from_uint8, image_table, to_uint8
 from fgds_core.imbalance import quotas
 from fgds_core.noise import image_seed, randn, stream
 from fgds_core.sample import make_scheduler, sample
@@ -222,7 +223,7 @@ def write_part(
     generator: Generator,
     feedback: Feedback | None,
     judge: Classifier | None,
-    real: shards.ImageSet,
+    real: ImageSet,
     prompts: Sequence[str],
     config: SynthesizeConfig,
     run_seed: int,
@@ -344,7 +345,7 @@ def _check_finite(images: Tensor, batch: Sequence[ImageRequest], part: Part) -> 
 def _table(
     drawn: Drawn,
     batch: Sequence[ImageRequest],
-    real: shards.ImageSet,
+    real: ImageSet,
     judge: Classifier | None,
     device: torch.device,
     config: SynthesizeConfig,
@@ -354,13 +355,13 @@ def _table(
     judge_label: list[int | None] = [None] * num_images
     judge_probability: list[float | None] = [None] * num_images
     if judge is not None:
-        stored = shards.from_uint8(shards.to_uint8(drawn.images))
+        stored = from_uint8(to_uint8(drawn.images))
         with torch.inference_mode():
             probability, label = judge(stored.to(device)).float().softmax(dim=-1).max(dim=-1)
         judge_label, judge_probability = label.tolist(), probability.tolist()
     on = drawn.account.first is not None
     rows = [request.conditioning_id for request in batch]
-    return shards.image_table(
+    return image_table(
         drawn.images,
         [request.label for request in batch],
         real.class_names,

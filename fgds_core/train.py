@@ -21,9 +21,9 @@ from fgds_core.classify import (
 )
 from fgds_core.config.train_baseline import Sampling, TrainBaselineConfig, TrainConfig
 from fgds_core.errors import InputError
+from fgds_core.images import ImageSet
 from fgds_core.imbalance import BalancedBatchSampler
 from fgds_core.metrics import macro_accuracy
-from fgds_core.shards import ImageSet
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from fgds_core.assess import assess
 from fgds_core.config.assess import AssessConfig
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
-from fgds_core.shards import read_index, read_meta
+from fgds_core.shards import read_index
+from fgds_core.splits import read_meta
 from tasks.cache import Outputs, clear, stage_task, written
 from tasks.devices import use_device
 from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC

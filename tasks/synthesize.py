@@ -17,16 +17,10 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback, load_feedback
 from fgds_core.generator import Generator, load_generator
+from fgds_core.images import ImageSet
 from fgds_core.imbalance import quotas
-from fgds_core.shards import (
-    ImageSet,
-    PartRecord,
-    read_meta,
-    read_prepared,
-    remove_foreign_parts,
-    remove_index,
-    write_index,
-)
+from fgds_core.shards import PartRecord, remove_foreign_parts, remove_index, write_index
+from fgds_core.splits import read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
 from tasks import code
 from tasks.cache import Outputs, stage_task, written

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from ruamel.yaml import YAML
 
-from fgds_core.shards import image_table, write_images
+from fgds_core.images import from_uint8, image_table, write_images
 
 ROOT = Path(__file__).parent.parent
 CLASS_NAMES = ("cat", "dog", "owl")
@@ -61,6 +61,14 @@ def write_pictures(folder: Path) -> None:
         noise = 0.3 * torch.randn(len(labels), 3, SIZE, SIZE, generator=generator)
         table = image_table((brightness + noise).clamp(-1, 1), labels, CLASS_NAMES)
         write_images(folder / f"{split}.parquet", table)
+
+
+def random_images(num_images: int = 4, size: int = 8, seed: int = 0) -> torch.Tensor:
+    """Noise, exactly as 8 bits can hold it, [num_images, 3, size, size]."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (num_images, 3, size, size)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return from_uint8(pixels)
 
 
 def set_params(folder: Path, changes: Mapping[str, Mapping[str, object]]) -> None:

@@ -18,7 +18,9 @@ from fgds_core.config.assess import AssessConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.errors import InputError
 from fgds_core.features import Extractor
+from fgds_core.images import ImageSet, encode_png, from_uint8, image_table, to_uint8, write_images
 from fgds_core.imbalance import shot_bins
+from fgds_core.splits import Meta, write_meta
 
 CLASS_NAMES = ("cat", "dog", "emu")
 CONFIG = AssessConfig(
@@ -51,9 +53,7 @@ def make_images(counts, seed):
     centre = torch.eye(3)[labels][:, :, None, None] - 0.5
     x = centre + 0.3 * torch.randn(len(labels), 3, 8, 8, generator=g)
     x = x + 0.2 * torch.randn(len(labels), 3, 1, 1, generator=g)
-    return shards.ImageSet(
-        shards.from_uint8(shards.to_uint8(x)), labels, groups=None, class_names=CLASS_NAMES
-    )
+    return ImageSet(from_uint8(to_uint8(x)), labels, groups=None, class_names=CLASS_NAMES)
 
 
 def make_table(images, conditioning=None, judge=None):
@@ -79,7 +79,7 @@ def make_table(images, conditioning=None, judge=None):
         "judge_label": [None] * n if judge is None else judge,
         "judge_probability": [None] * n if judge is None else [0.9] * n,
     }
-    return shards.image_table(
+    return image_table(
         images.images,
         images.labels,
         CLASS_NAMES,
@@ -172,7 +172,7 @@ def test_a_class_without_enough_images_has_no_value_and_a_reason(measured):
 
 def test_copies_of_training_images_are_found(train, val, classifier):
     rows = torch.arange(len(train)).repeat(2)[-140:]  # dogs and emus, each twice
-    copied = shards.ImageSet(train.images[rows], train.labels[rows], None, CLASS_NAMES)
+    copied = ImageSet(train.images[rows], train.labels[rows], None, CLASS_NAMES)
     found = run(copied, make_table(copied), train, val, classifier).metrics
     assert found["copy_rate"]["value"] == 1
     fresh = make_images([20, 40, 70], seed=11)
@@ -240,7 +240,7 @@ def test_the_grid_shows_each_image_with_its_source_and_neighbours(
         ("real", 2),
     ]
     assert of_image[0]["image"]["bytes"] == table["image"][1]["bytes"].as_py()
-    assert of_image[1]["image"]["bytes"] == shards.encode_png(train.images[1:2])[0]
+    assert of_image[1]["image"]["bytes"] == encode_png(train.images[1:2])[0]
     feature = colours(synthetic.images[1:2])
     expected = torch.cdist(feature, colours(train.images)).sort().values[0, :3]
     assert [r["distance"] for r in of_image[2:]] == pytest.approx(expected.tolist(), rel=1e-4)
@@ -277,13 +277,13 @@ def workspace(tmp_path, train, val, synthetic, classifier):
     prepared, made, baseline = (tmp_path / name for name in ("prepared", "synthetic", "baseline"))
     files = {}
     for split, images in (("train", train), ("val", val)):
-        table = shards.image_table(images.images, images.labels, CLASS_NAMES)
-        files[split] = shards.write_images(prepared / f"{split}.parquet", table)
+        table = image_table(images.images, images.labels, CLASS_NAMES)
+        files[split] = write_images(prepared / f"{split}.parquet", table)
     counts = tuple(torch.bincount(train.labels).tolist())
     bins = dict(zip(CLASS_NAMES, shot_bins(counts), strict=True))
-    shards.write_meta(
+    write_meta(
         prepared,
-        shards.Meta(
+        Meta(
             class_names=CLASS_NAMES,
             image_size=8,
             counts={"train": counts, "val": (80, 80, 80), "test": (0, 0, 0)},

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 from fgds_core.classify import create_classifier, save_classifier
 from fgds_core.errors import InputError
 from fgds_core.features import INCEPTION_FILE, FeatureSources, load_extractor
-from fgds_core.shards import from_uint8
+from fgds_core.images import from_uint8
 
 
 @pytest.fixture

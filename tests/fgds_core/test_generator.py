@@ -11,8 +11,8 @@ from fgds_core.config.generator import GeneratorConfig
 from fgds_core.denoise import NoiseLevel
 from fgds_core.errors import InputError
 from fgds_core.generator import Generator, drop_coordinates, load_generator
+from fgds_core.images import to_uint8
 from fgds_core.noise import stream
-from fgds_core.shards import to_uint8
 
 LEVEL = NoiseLevel(1.0, torch.tensor(400))
 

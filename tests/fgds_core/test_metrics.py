@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgds_core.classify import create_classifier
+from fgds_core.images import ImageSet
 from fgds_core.metrics import (
     evaluate,
     expected_calibration_error,
@@ -13,7 +14,6 @@ from fgds_core.metrics import (
     macro_accuracy,
     measure,
 )
-from fgds_core.shards import ImageSet
 
 NAMES = ("cat", "dog", "newt", "owl")
 BINS = {"cat": "many", "dog": "few", "newt": "few", "owl": "medium"}

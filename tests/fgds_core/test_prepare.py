@@ -7,11 +7,13 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from fgds_core import shards
 from fgds_core.config.data import FolderData, ParquetData
 from fgds_core.config.prepare import PrepareConfig
 from fgds_core.errors import InputError
+from fgds_core.files import sha256_tree
+from fgds_core.images import from_uint8, image_table, read_table, write_images
 from fgds_core.prepare import content_digest, prepare, to_rgb, to_square
+from fgds_core.splits import read_meta, read_prepared
 
 SPLITS = ("train", "val", "test")
 
@@ -65,36 +67,36 @@ def test_writes_splits_and_meta(raw, tmp_path):
         "test.parquet",
         "meta.json",
     }
-    assert shards.read_meta(out) == meta
+    assert read_meta(out) == meta
     assert meta.class_names == ("cat", "dog")
     assert meta.image_size == 8
     assert meta.counts == dict.fromkeys(SPLITS, (3, 2))
     assert meta.bins == {"cat": "few", "dog": "few"}
     assert meta.groups is None
     assert meta.duplicates == dict.fromkeys(SPLITS, 0)
-    images = shards.read_prepared(out, "train")
+    images = read_prepared(out, "train")
     assert images.images.shape == (5, 3, 8, 8)
     assert images.labels.tolist() == [0, 0, 0, 1, 1]
-    paths = shards.read_table(out / "val.parquet")["image"].combine_chunks().field("path")
+    paths = read_table(out / "val.parquet")["image"].combine_chunks().field("path")
     assert paths[0].as_py() == "val/cat/0.png"
 
 
 def test_same_input_gives_same_bytes(raw, tmp_path):
     prepare(folder_data(raw), config(), tmp_path / "a")
     prepare(folder_data(raw), config(), tmp_path / "b")
-    assert shards.sha256_tree(tmp_path / "a") == shards.sha256_tree(tmp_path / "b")
+    assert sha256_tree(tmp_path / "a") == sha256_tree(tmp_path / "b")
 
 
 def test_images_of_the_right_size_keep_their_pixels(tmp_path):
-    images = shards.from_uint8(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8))
+    images = from_uint8(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8))
     for i, split in enumerate(("train", "validation", "test")):
-        table = shards.image_table(images[2 * i : 2 * i + 2], [0, 1], ("cat", "dog"))
-        shards.write_images(tmp_path / f"{split}.parquet", table)
+        table = image_table(images[2 * i : 2 * i + 2], [0, 1], ("cat", "dog"))
+        write_images(tmp_path / f"{split}.parquet", table)
     paths = {s: str(tmp_path / f"{s}.parquet") for s in ("train", "validation", "test")}
     for crop in ("center", "none"):
         data = ParquetData.model_validate({"kind": "parquet", **paths})
         prepare(data, config(crop=crop), tmp_path / "out")
-        assert torch.equal(shards.read_prepared(tmp_path / "out", "val").images, images[2:4])
+        assert torch.equal(read_prepared(tmp_path / "out", "val").images, images[2:4])
 
 
 def test_groups_are_carried_through(tmp_path):
@@ -105,7 +107,7 @@ def test_groups_are_carried_through(tmp_path):
             (folder / "a.png").write_bytes(encoded(picture(10 * seed + i)))
     meta = prepare(folder_data(tmp_path / "raw", groups=True), config(), tmp_path / "out")
     assert meta.groups == ("grass", "snow")
-    assert shards.read_prepared(tmp_path / "out", "test").groups == ("grass", "snow")
+    assert read_prepared(tmp_path / "out", "test").groups == ("grass", "snow")
 
 
 def test_all_corrupt_images_are_named_at_once(raw, tmp_path):
@@ -149,11 +151,11 @@ def test_repeated_images_within_a_split_are_kept_and_counted(raw, tmp_path):
 def test_failed_run_leaves_earlier_data_as_they_were(raw, tmp_path):
     out = tmp_path / "out"
     prepare(folder_data(raw), config(), out)
-    before = shards.sha256_tree(out)
+    before = sha256_tree(out)
     (raw / "test/dog/bad.png").write_text("no picture")
     with pytest.raises(InputError):
         prepare(folder_data(raw), config(image_size=16), out)
-    assert shards.sha256_tree(out) == before
+    assert sha256_tree(out) == before
 
 
 def test_leftovers_of_a_killed_run_vanish(raw, tmp_path):
@@ -171,8 +173,8 @@ def parquet_of(folder, labels):
         for _ in labels[split]:
             seed += 1
             files.append(encoded(picture(seed)))
-        table = shards.image_table(files, labels[split], ("cat", "dog"))
-        shards.write_images(folder / f"{split}.parquet", table)
+        table = image_table(files, labels[split], ("cat", "dog"))
+        write_images(folder / f"{split}.parquet", table)
     paths = {split: str(folder / f"{split}.parquet") for split in labels}
     return ParquetData.model_validate({"kind": "parquet", **paths})
 
@@ -204,10 +206,10 @@ def test_bins_come_from_the_training_counts(tmp_path):
 
 
 def test_a_split_larger_than_a_row_group_keeps_its_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "ROW_GROUP_ROWS", 2)
+    monkeypatch.setattr("fgds_core.images.ROW_GROUP_ROWS", 2)
     data = parquet_of(tmp_path, {"train": [0, 1, 1, 0, 1], "validation": [0, 1], "test": [0, 1]})
     prepare(data, config(), tmp_path / "out")
-    assert shards.read_prepared(tmp_path / "out", "train").labels.tolist() == [0, 1, 1, 0, 1]
+    assert read_prepared(tmp_path / "out", "train").labels.tolist() == [0, 1, 1, 0, 1]
 
 
 # Single pictures

@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from fgds_core import shards
 from fgds_core.assess import csv_text
 from fgds_core.config.report import ReportConfig
 from fgds_core.errors import InputError
+from fgds_core.files import write_json, write_text
+from fgds_core.images import image_table, write_images
 from fgds_core.imbalance import long_tailed_counts, shot_bins
 from fgds_core.report import before_after_table, write_report
+from fgds_core.splits import Meta, write_meta
 
 GARMENTS = (
     "T-shirt/top",
@@ -45,9 +47,9 @@ def make_workspace(
     counts = counts or long_tailed_counts(1000, 100, len(class_names))
     bins = dict(zip(class_names, shot_bins(counts), strict=True))
     splits = {"train": tuple(counts), "val": (100,) * len(counts), "test": (50,) * len(counts)}
-    shards.write_meta(
+    write_meta(
         prepared,
-        shards.Meta(
+        Meta(
             class_names=tuple(class_names),
             image_size=size,
             counts=splits,
@@ -82,8 +84,8 @@ def make_workspace(
             "num_images": 50 * len(counts),
             "seed": 0,
         }
-        shards.write_json(reports / f"{name}.json", metrics)
-        shards.write_text(reports / name / "predictions.csv", csv_text(rows))
+        write_json(reports / f"{name}.json", metrics)
+        write_text(reports / name / "predictions.csv", csv_text(rows))
     _write_assessment(reports, class_names, counts, judge=judge)
     if grid:
         _write_grid(reports, class_names, size, g)
@@ -96,7 +98,7 @@ def make_workspace(
                 strict=True,
             )
         }
-        shards.write_json(
+        write_json(
             reports / "timing.json", {"stages": stages, "total_s": 450.6, "peak_rss_gb": 1.9}
         )
     return prepared, reports
@@ -143,7 +145,7 @@ def _write_assessment(reports, class_names, counts, *, judge):
         "skipped_steps": 0.3,
         "nonfinite_steps": 0,
     }
-    shards.write_json(
+    write_json(
         reports / "synthetic.json",
         {
             **measures(few=False),
@@ -176,7 +178,7 @@ def _write_assessment(reports, class_names, counts, *, judge):
                     "q75": spread.get("q75"),
                 }
             )
-    shards.write_text(reports / "assess" / "criterion.csv", csv_text(rows))
+    write_text(reports / "assess" / "criterion.csv", csv_text(rows))
 
 
 def _write_grid(reports, class_names, size, g):
@@ -196,8 +198,8 @@ def _write_grid(reports, class_names, size, g):
     x = 0.5 * centre[:, None, None, None] + 0.5 * ramp[None, None, :, None]
     x = (x * ramp[None, None, None, :]).expand(-1, 3, -1, -1)
     x = (x + 0.1 * torch.randn(x.shape, generator=g)).clamp(-1, 1)
-    table = shards.image_table(x, labels, class_names, extra)
-    shards.write_images(reports / "assess" / "neighbours.parquet", table)
+    table = image_table(x, labels, class_names, extra)
+    write_images(reports / "assess" / "neighbours.parquet", table)
 
 
 class Outline(HTMLParser):

@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from fgds_core import shards
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
+from fgds_core.images import image_table, png_bytes, write_images
 from fgds_core.sources import _drawn_splits, open_source
+from fgds_core.splits import SPLITS
 
 SPLIT_FOLDERS = {"by": "folders", "train": "train", "validation": "val", "test": "test"}
 FRACTIONS = {"by": "fractions", "validation": 0.2, "test": 0.3, "seed": 0}
 
 
 def png(shade):
-    return shards.png_bytes(Image.new("L", (3, 3), shade))
+    return png_bytes(Image.new("L", (3, 3), shade))
 
 
 def folder_data(root, split=SPLIT_FOLDERS, groups=False):
@@ -134,7 +135,7 @@ def test_image_outside_the_group_folders_is_named(tmp_path):
 
 def drawn(root, split=FRACTIONS):
     source = open_source(folder_data(root, split))
-    return {name: [row.path for row in source.rows(name)] for name in shards.SPLITS}
+    return {name: [row.path for row in source.rows(name)] for name in SPLITS}
 
 
 def test_drawn_splits_hold_every_image_once_and_every_class(tmp_path):
@@ -144,7 +145,7 @@ def test_drawn_splits_hold_every_image_once_and_every_class(tmp_path):
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")
     )
     sizes = {
-        name: {split: sum(p.startswith(name) for p in splits[split]) for split in shards.SPLITS}
+        name: {split: sum(p.startswith(name) for p in splits[split]) for split in SPLITS}
         for name in ("cat", "dog", "emu", "fox")
     }
     assert sizes == {
@@ -165,7 +166,7 @@ def test_drawn_splits_keep_training_images_whatever_the_fractions(count, validat
     split = SplitFractions.model_construct(validation=validation, test=test, seed=seed)
     files = [Path(str(i)) for i in range(count)]
     splits = _drawn_splits({"cat": files}, split)
-    assert sorted(chain(*(splits[name]["cat"] for name in shards.SPLITS))) == sorted(files)
+    assert sorted(chain(*(splits[name]["cat"] for name in SPLITS))) == sorted(files)
     assert splits["train"]["cat"]
     if count >= 3:
         assert splits["val"]["cat"]
@@ -179,7 +180,7 @@ def test_drawn_splits_depend_on_their_seed_and_not_on_other_classes(tmp_path):
     assert first != drawn(tmp_path, FRACTIONS | {"seed": 1})
     write_folders(tmp_path, {"ant": 5})
     again = drawn(tmp_path)
-    assert first == {s: [p for p in again[s] if p.startswith("cat")] for s in shards.SPLITS}
+    assert first == {s: [p for p in again[s] if p.startswith("cat")] for s in SPLITS}
 
 
 # Parquet
@@ -190,9 +191,9 @@ def images_column(num_images=2):
 
 
 def test_own_tables_are_read(tmp_path):
-    table = shards.image_table([png(0), png(1)], [1, 0], ("cat", "dog"), {"group": ["a", "b"]})
+    table = image_table([png(0), png(1)], [1, 0], ("cat", "dog"), {"group": ["a", "b"]})
     for split in ("train", "validation", "test"):
-        shards.write_images(tmp_path / f"{split}.parquet", table)
+        write_images(tmp_path / f"{split}.parquet", table)
     source = open_source(parquet_data(tmp_path))
     assert source.class_names == ("cat", "dog")
     assert source.has_groups
@@ -291,8 +292,8 @@ def test_groups_must_be_everywhere_or_nowhere(tmp_path):
 
 def test_class_names_that_differ_between_splits_are_named(tmp_path):
     for split, names in (("train", "ab"), ("validation", "ab"), ("test", "ba")):
-        table = shards.image_table([png(0)], [0], tuple(names))
-        shards.write_images(tmp_path / f"{split}.parquet", table)
+        table = image_table([png(0)], [0], tuple(names))
+        write_images(tmp_path / f"{split}.parquet", table)
     with pytest.raises(InputError, match=r"test\.parquet names the classes \['b', 'a'\]"):
         open_source(parquet_data(tmp_path))
 

@@ -14,8 +14,10 @@ from fgds_core.config.retrain import RetrainConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import ClassGaussians
+from fgds_core.images import image_table, write_images
 from fgds_core.imbalance import shot_bins
 from fgds_core.retrain import retrain
+from fgds_core.splits import Meta, write_meta
 
 CLASS_NAMES = ("dark", "grey", "light")
 COUNTS = {"train": (30, 21, 5), "val": (8, 8, 8), "test": (10, 10, 10)}
@@ -34,15 +36,15 @@ def pictures(counts: tuple[int, ...], seed: int) -> tuple[torch.Tensor, list[int
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     records = {
-        split: shards.write_images(
+        split: write_images(
             folder / f"{split}.parquet",
-            shards.image_table(*pictures(counts, seed), CLASS_NAMES),
+            image_table(*pictures(counts, seed), CLASS_NAMES),
         )
         for seed, (split, counts) in enumerate(COUNTS.items())
     }
-    shards.write_meta(
+    write_meta(
         folder,
-        shards.Meta(
+        Meta(
             class_names=CLASS_NAMES,
             image_size=SIZE,
             counts=COUNTS,
@@ -81,7 +83,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "judge_label": [None] * 10,
         "judge_probability": [None] * 10,
     }
-    table = shards.image_table(images, labels, CLASS_NAMES, columns, schema=schema)
+    table = image_table(images, labels, CLASS_NAMES, columns, schema=schema)
     path = shards.part_path(2, CLASS_NAMES[2], 0)
     record = shards.write_synthetic_part(folder, path, table, "fingerprint")
     shards.write_index(

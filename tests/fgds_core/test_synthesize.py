@@ -13,6 +13,7 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import load_feedback
 from fgds_core.generator import Generator, load_generator
+from fgds_core.images import ImageSet, read_images
 from fgds_core.noise import stream
 from fgds_core.synthesize import (
     Part,
@@ -70,10 +71,10 @@ def classifier(tiny_classifier: Path) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def real() -> shards.ImageSet:
+def real() -> ImageSet:
     images = torch.rand(12, 3, 16, 16, generator=stream(0, "real")) * 2 - 1
     groups = tuple("indoors" if i < 6 else "outdoors" for i in range(12))
-    return shards.ImageSet(images, torch.arange(12) % 3, groups, NAMES)
+    return ImageSet(images, torch.arange(12) % 3, groups, NAMES)
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_pat
         assert all(0 < value < 1.1 for value in columns[name])  # at most log 3
     assert all(label in range(3) for label in columns["judge_label"])
     assert all(1 / 3 < p <= 1 for p in columns["judge_probability"])
-    images = shards.read_images(tmp_path / record.path).images
+    images = read_images(tmp_path / record.path).images
     assert images.shape == (5, 3, 16, 16)
 
 
@@ -216,7 +217,7 @@ def test_every_conditioning_works_with_every_feedback(write, tmp_path, condition
 def test_images_take_the_size_of_the_real_ones(write, real, tmp_path):
     larger = dataclasses.replace(real, images=torch.zeros(12, 3, 24, 20))
     record = write(Part(0, "cat", 0, 0, 2), config(feedback="none"), real=larger)
-    assert shards.read_images(tmp_path / record.path).images.shape == (2, 3, 24, 20)
+    assert read_images(tmp_path / record.path).images.shape == (2, 3, 24, 20)
 
 
 def test_images_that_are_not_finite_are_named_and_nothing_is_written(write, generator, tmp_path):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from micro import MICRO, ROOT
 
-from fgds_core.shards import image_table, write_images
+from fgds_core.images import image_table, write_images
 
 Run = Callable[..., int]
 

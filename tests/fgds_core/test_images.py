@@ -1,0 +1,194 @@
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from micro import random_images
+from PIL import Image
+
+from fgds_core import shards
+from fgds_core.errors import InputError
+from fgds_core.files import FileRecord, sha256_file
+from fgds_core.images import (
+    ROW_GROUP_ROWS,
+    decode_images,
+    decode_picture,
+    encode_png,
+    from_uint8,
+    image_table,
+    png_bytes,
+    read_images,
+    table_images,
+    to_uint8,
+    write_image_batches,
+    write_images,
+)
+
+NAMES = ("cat", "T-shirt/top", "ankle boot")
+
+
+def test_all_bytes_come_back_exactly():
+    pixels = torch.arange(256, dtype=torch.uint8)
+    floats = from_uint8(pixels)
+    assert floats.dtype == torch.float32
+    assert floats.min() == -1
+    assert floats.max() == 1
+    assert torch.equal(to_uint8(floats), pixels)
+
+
+def test_converting_leaves_its_input_alone():
+    pixels = torch.arange(4, dtype=torch.float32)
+    from_uint8(pixels)
+    assert torch.equal(pixels, torch.arange(4, dtype=torch.float32))
+
+
+@settings(deadline=None, max_examples=40)
+@given(hnp.arrays("uint8", st.tuples(st.integers(1, 3), st.just(3), *[st.integers(1, 9)] * 2)))
+def test_images_come_back_exactly_from_png(pixels):
+    images = from_uint8(torch.from_numpy(pixels))
+    assert torch.equal(decode_images(encode_png(images)), images)
+
+
+def test_values_beyond_the_range_are_clamped_and_nan_is_refused():
+    assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+    with pytest.raises(ValueError, match="finite"):
+        to_uint8(torch.tensor([float("nan")]))
+
+
+def test_grey_images_become_rgb():
+    data = png_bytes(Image.new("L", (4, 2), 51))
+    assert torch.equal(decode_images([data]), torch.full((1, 3, 2, 4), 51 / 127.5 - 1))
+
+
+def picture_bytes(kind, **options):
+    buffer = io.BytesIO()
+    noise = to_uint8(random_images(1, 32))[0].permute(1, 2, 0).numpy()
+    Image.fromarray(noise).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+def test_truncated_images_are_refused_though_they_open(kind, kept):
+    data = picture_bytes(kind)
+    with pytest.raises(InputError, match=r"shard\.parquet, row 1"):
+        decode_images([data, data[: int(kept * len(data))]], source="shard.parquet")
+
+
+def test_any_flipped_bit_in_png_pixels_is_found():
+    data = bytearray(picture_bytes("PNG", compress_level=0))
+    data[len(data) // 2] ^= 1  # stored without compression: decodes without complaint
+    with pytest.raises(InputError, match="not a readable image"):
+        decode_picture(bytes(data))
+
+
+def test_images_of_different_sizes_and_missing_ones_are_refused():
+    small, large = (png_bytes(Image.new("RGB", (s, s))) for s in (4, 5))
+    with pytest.raises(InputError, match="row 1: the image is 5x5 pixels, the first one 4x4"):
+        decode_images([small, large])
+    with pytest.raises(InputError, match="row 0: holds no image bytes"):
+        decode_images(pa.array([{"bytes": None, "path": "x.png"}]))
+
+
+def test_table_comes_back_from_its_file(tmp_path):
+    images, groups = random_images(), ["a", "b", "a", "b"]
+    table = image_table(images, [0, 1, 2, 1], NAMES, {"group": groups})
+    record = write_images(tmp_path / "x" / "t.parquet", table, root=tmp_path)
+    assert record == FileRecord("x/t.parquet", sha256_file(tmp_path / record.path), 4)
+    read = read_images(tmp_path / record.path)
+    assert torch.equal(read.images, images)
+    assert read.labels.tolist() == [0, 1, 2, 1]
+    assert read.groups == tuple(groups)
+    assert read.class_names == NAMES
+    assert len(read) == 4
+
+
+def test_same_rows_give_the_same_bytes_whatever_their_chunks(tmp_path):
+    table = image_table(random_images(), [0, 1, 2, 1], NAMES)
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    first, second = (
+        write_images(tmp_path / name, rows)
+        for name, rows in (("a.parquet", table), ("b.parquet", chunked))
+    )
+    assert first.sha256 == second.sha256
+
+
+def test_no_codec_but_png_decides_about_the_bytes(tmp_path):
+    write_images(tmp_path / "t.parquet", image_table([b"x"], [0], ["only"]))
+    with pq.ParquetFile(tmp_path / "t.parquet") as file:
+        columns = file.metadata.row_group(0)
+        codecs = {columns.column(i).compression for i in range(columns.num_columns)}
+    assert codecs == {"UNCOMPRESSED"}
+
+
+def test_large_table_is_cut_into_row_groups(tmp_path):
+    num_rows = ROW_GROUP_ROWS + 1
+    table = image_table([b"x"] * num_rows, [0] * num_rows, ["only"])
+    write_images(tmp_path / "t.parquet", table)
+    with pq.ParquetFile(tmp_path / "t.parquet") as file:
+        assert file.metadata.num_row_groups == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([b"x"], [0, 1], NAMES), "one length"),
+        (([b"x"], [3], NAMES), r"labels must be in 0\.\.2"),
+        (([b"x"], [0], ["a", "a"]), "differ"),
+    ],
+)
+def test_tables_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        image_table(*arguments)
+
+
+def test_table_must_have_the_columns_of_its_schema():
+    schema = shards.synthetic_schema(NAMES)
+    with pytest.raises(ValueError, match=r"missing .*'prompt'.*unknown \['colour'\]"):
+        image_table([b"x"], [0], NAMES, {"colour": ["red"]}, schema=schema)
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "t.parquet"
+    table = image_table(random_images(), [0, 1, 2, 1], NAMES)
+    record = write_images(path, table)
+
+    def pieces():
+        yield table
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        write_image_batches(path, table.schema, pieces())
+    assert sha256_file(path) == record.sha256
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unreadable_tables_are_refused_by_name(tmp_path):
+    path = tmp_path / "t.parquet"
+    with pytest.raises(InputError, match=r"t\.parquet does not exist"):
+        read_images(path)
+    table = image_table(random_images(), [0, 1, 2, 1], NAMES)
+    write_images(path, table)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"t\.parquet is not a readable Parquet file"):
+        read_images(path)
+    write_images(path, table.drop_columns("label"))
+    with pytest.raises(InputError, match=r"lacks the columns \['label'\]; it has \['image'\]"):
+        read_images(path)
+    write_images(path, table.replace_schema_metadata(None))
+    with pytest.raises(InputError, match="does not name its classes"):
+        read_images(path)
+    wrong = table.set_column(1, "label", pa.array([0, 3, 0, 0]))
+    write_images(path, wrong.replace_schema_metadata(table.schema.metadata))
+    with pytest.raises(InputError, match=r"row 1: label 3 is not in 0\.\.2"):
+        read_images(path)
+
+
+def test_half_given_groups_are_refused(tmp_path):
+    table = image_table([b"x"] * 2, [0, 1], NAMES, {"group": ["a", None]})
+    with pytest.raises(InputError, match="row 1: has no group"):
+        table_images(table)
