@@ -40,7 +40,7 @@ def main() -> int:
         print("Everything is up to date: nothing to do.\n")
         show_results()
         return 0
-    with peak_memory() as peak, prefect_server():
+    with peak_memory() as peak, prefect_server(wait=False):
         status = reproduce()
     if status:
         return status

@@ -10,15 +10,23 @@ from contextlib import contextmanager
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from fgds_core.errors import InputError
+
 START_TIMEOUT_S = 120.0
+QUIET_S = 20.0
+"""How long a start may take before a waiting process says so."""
 
 
 @contextmanager
-def prefect_server() -> Iterator[str]:
+def prefect_server(*, wait: bool = True) -> Iterator[str]:
     """Starts a server on a free port of this machine and stops it at the end, come what may.
 
     Processes started meanwhile use it, through `PREFECT_API_URL`. Where that is set already, the
     server it names is used and left alone.
+
+    Args:
+        wait: Whether to wait until it answers; if not, each process does so with
+            `await_server`, and the server starts beside their imports.
 
     Yields:
         The address of the server's API.
@@ -42,7 +50,8 @@ def prefect_server() -> Iterator[str]:
         env={**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
     )
     try:
-        _wait_until_healthy(server, url)
+        if wait:
+            _wait_until_healthy(url, server)
         os.environ["PREFECT_API_URL"] = url
         yield url
     finally:
@@ -55,6 +64,30 @@ def prefect_server() -> Iterator[str]:
             server.wait()
 
 
+def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
+    """Waits for the server that Prefect's settings name; returns at once where they name none.
+
+    Raises:
+        InputError: No server answers there.
+    """
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if url is None:
+        return
+    try:
+        try:
+            _wait_until_healthy(url, timeout_s=min(timeout_s, QUIET_S))
+        except RuntimeError:
+            print(f"waiting for the Prefect server at {url} ...", file=sys.stderr)
+            _wait_until_healthy(url, timeout_s=timeout_s)
+    except RuntimeError as error:
+        raise InputError(
+            f"no Prefect server answers at {url} ({error}); start one with `prefect server"
+            " start`, correct PREFECT_API_URL, or unset it"
+        ) from error
+
+
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -62,10 +95,12 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+def _wait_until_healthy(
+    url: str, server: "subprocess.Popen[bytes] | None" = None, timeout_s: float = START_TIMEOUT_S
+) -> None:
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if server.poll() is not None:
+        if server is not None and server.poll() is not None:
             raise RuntimeError(
                 f"the Prefect server stopped with status {server.returncode} while starting; "
                 "`prefect server start` shows why"
@@ -75,4 +110,4 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise RuntimeError(f"the Prefect server did not start within {START_TIMEOUT_S:.0f} s")
+    raise RuntimeError(f"no answer within {timeout_s:.0f} s")

@@ -13,6 +13,7 @@ from prefect import Flow
 
 from fgds_core.errors import InputError, UnfinishedError
 from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
+from flows.server import await_server
 from tasks.timing import process_s, record_stage, work_s
 
 OUTPUT_FOLDERS = ("data", "models", "reports")
@@ -62,6 +63,7 @@ def guarded(run: Callable[[], object]) -> int:
     _keep_prefect_quiet()
     try:
         check_writable()
+        await_server()
         run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,8 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from micro import MICRO, ROOT
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from fgds_core.errors import InputError
 from fgds_core.images import image_table, write_images
+from flows.server import await_server
 
 Run = Callable[..., int]
 
@@ -121,3 +124,11 @@ def test_a_judge_of_other_classes_does_not_fit(
     judge = str(ROOT / "assets" / "judge")
     said = refused("synthesize", synthesize={**MICRO["synthesize"], "judge": judge})
     assert "synthesize.judge knows the classes" in said
+
+
+def test_a_server_that_does_not_answer_is_named_before_anything_runs():
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(InputError, match=r"no Prefect server answers at http://127\.0\.0\.1:9/api"),
+    ):
+        await_server(timeout_s=0.1)
