@@ -1,15 +1,17 @@
 """Networks as denoisers, `D(z, level) -> z0`.
 
-A network that predicts noise, velocity or the clean latent is adapted once, here. Every such
-network is
+A noisy latent is `z = alpha * z0 + sigma * noise`. A network that predicts noise, velocity, the
+clean latent or a flow is adapted once, here. Every such network is
 
-    D(z) = c_skip(sigma) z + c_out(sigma) F(z / sqrt(1 + sigma**2), timestep)
+    D(z) = c_skip z + c_out F(c_in z, timestep)
 
-with its own `c_skip` and `c_out` (Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1;
-Salimans and Ho 2022, https://arxiv.org/abs/2202.00512, for the velocity), so nothing else asks
-what the network predicts.
+with its own coefficients (Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1; Salimans
+and Ho 2022, https://arxiv.org/abs/2202.00512, for the velocity; Lipman et al. 2023,
+https://arxiv.org/abs/2210.02747, for the flow), so nothing else asks what the network predicts.
+`alpha` and `sigma` may carry a common factor, the solver's own scale; `c_in` takes it out.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,20 +21,21 @@ from torch import Tensor
 
 
 class NoiseLevel(NamedTuple):
-    """One level of the noise schedule, in both tongues."""
+    """One level of the noise schedule: `z = alpha * z0 + sigma * noise`."""
 
+    alpha: float
+    """What is left of the clean latent: 0 is pure noise."""
     sigma: float
-    """Standard deviation of the noise in `z = z0 + sigma * noise`."""
+    """Standard deviation of the noise."""
     timestep: Tensor
     """The same level as the network was trained to be told it, a scalar on the CPU."""
 
 
 Denoiser = Callable[[Tensor, NoiseLevel], Tensor]
-"""Predicts the clean latent, z [B, C, H, W] with `z = z0 + sigma * noise` -> z0 [B, C, H, W]."""
+"""Predicts the clean latent, z [B, C, H, W] -> z0 [B, C, H, W]."""
 
 Network = Callable[..., Tensor]
-"""What was trained: (z / sqrt(1 + sigma**2), timestep, **condition) -> its prediction, [B, C, H,
-W]."""
+"""What was trained: (c_in * z, timestep, **condition) -> its prediction, [B, C, H, W]."""
 
 Condition = Mapping[str, Tensor]
 """What the network is told about each image, by argument name; the first axis is B."""
@@ -41,6 +44,8 @@ Condition = Mapping[str, Tensor]
 class Coefficients(NamedTuple):
     """The line between a network's prediction and the clean latent at one noise level."""
 
+    c_in: float
+    """Scales the noisy latent to what the network was trained on."""
     c_skip: float
     c_out: float
 
@@ -53,24 +58,32 @@ class Coefficients(NamedTuple):
         return (z0 - self.c_skip * z) / self.c_out
 
 
-def _epsilon(sigma: float) -> Coefficients:
-    return Coefficients(1.0, -sigma)
+def _epsilon(alpha: float, sigma: float) -> Coefficients:
+    return Coefficients(1 / math.hypot(alpha, sigma), 1 / alpha, -sigma / alpha)
 
 
-def _velocity(sigma: float) -> Coefficients:
-    return Coefficients(1 / (1 + sigma**2), -sigma / (1 + sigma**2) ** 0.5)
+def _velocity(alpha: float, sigma: float) -> Coefficients:
+    norm = math.hypot(alpha, sigma)
+    return Coefficients(1 / norm, alpha / norm**2, -sigma / norm)
 
 
-def _sample(sigma: float) -> Coefficients:
-    return Coefficients(0.0, 1.0)
+def _sample(alpha: float, sigma: float) -> Coefficients:
+    return Coefficients(1 / math.hypot(alpha, sigma), 0.0, 1.0)
 
 
-PREDICTION_TYPES: dict[str, Callable[[float], Coefficients]] = {
+def _flow(alpha: float, sigma: float) -> Coefficients:
+    # Trained on (1 - s) z0 + s noise; predicts noise - z0.
+    norm = alpha + sigma
+    return Coefficients(1 / norm, 1 / norm, -sigma / norm)
+
+
+PREDICTION_TYPES: dict[str, Callable[[float, float], Coefficients]] = {
     "epsilon": _epsilon,
     "v_prediction": _velocity,
     "sample": _sample,
+    "flow_prediction": _flow,
 }
-"""Noise level -> coefficients, by the name diffusers gives to what a network predicts."""
+"""(alpha, sigma) -> coefficients, by the name diffusers gives to what a network predicts."""
 
 
 def adapt(network: Network, prediction_type: str, condition: Condition) -> Denoiser:
@@ -84,8 +97,9 @@ def adapt(network: Network, prediction_type: str, condition: Condition) -> Denoi
     coefficients = PREDICTION_TYPES[prediction_type]
 
     def denoise(z: Tensor, level: NoiseLevel) -> Tensor:
-        prediction = network(z / (1 + level.sigma**2) ** 0.5, level.timestep, **condition)
-        return coefficients(level.sigma).to_clean(prediction.to(z.dtype), z)
+        line = coefficients(level.alpha, level.sigma)
+        prediction = network(line.c_in * z, level.timestep, **condition)
+        return line.to_clean(prediction.to(z.dtype), z)
 
     return denoise
 
@@ -115,38 +129,39 @@ class ClassifierFree:
 
     def __call__(self, z: Tensor, level: NoiseLevel) -> Tensor:
         """Predicts the clean latent, both halves in one forward of twice the batch."""
-        if self.guidance_scale == 1:
-            return adapt(self.network, self.prediction_type, self.conditional)(z, level)
-        both = {
-            name: torch.cat([self.unconditional[name], self.conditional[name]])
-            for name in self.conditional
-        }
-        z0 = adapt(self.network, self.prediction_type, both)(torch.cat([z, z]), level)  # [2B, ...]
-        unconditional, conditional = z0.chunk(2)
-        return self._combine(unconditional, conditional)
+        return self.halves(z, level).z0
 
     def halves(self, z: Tensor, level: NoiseLevel) -> Halves:
-        """Predicts the clean latent and hands out the conditional half with its graph.
+        """Predicts the clean latent and hands out the conditional half it came from.
 
-        The conditional half is computed once, with a graph back to `z`, and serves twice: for the
-        guided latent, and for whoever wants its gradient. The unconditional half keeps no graph.
+        Where `z` requires a gradient, the conditional half is computed once, with a graph back to
+        `z`, and serves twice: for the guided latent, and for whoever wants its gradient. The
+        unconditional half keeps no graph. Elsewhere both halves are one forward.
 
         Args:
-            z: Noisy latents that require a gradient, [B, C, H, W].
+            z: Noisy latents, [B, C, H, W].
             level: Their noise level.
         """
-        with torch.enable_grad():
-            conditional = adapt(self.network, self.prediction_type, self.conditional)(z, level)
         if self.guidance_scale == 1:
+            conditional = self._adapt(self.conditional)(z, level)
             return Halves(conditional.detach(), conditional)
-        with torch.no_grad():
-            denoise = adapt(self.network, self.prediction_type, self.unconditional)
-            unconditional = denoise(z.detach(), level)
-        return Halves(self._combine(unconditional, conditional.detach()), conditional)
+        if z.requires_grad:
+            conditional = self._adapt(self.conditional)(z, level)
+            with torch.no_grad():
+                unconditional = self._adapt(self.unconditional)(z, level)
+        else:
+            both = {
+                name: torch.cat([self.unconditional[name], self.conditional[name]])
+                for name in self.conditional
+            }
+            z0 = self._adapt(both)(torch.cat([z, z]), level)  # [2B, C, H, W]
+            unconditional, conditional = z0.chunk(2)
+        guided = unconditional + self.guidance_scale * (conditional.detach() - unconditional)
+        return Halves(guided, conditional)
 
-    def c_skip(self, sigma: float) -> float:
+    def c_skip(self, level: NoiseLevel) -> float:
         """Share of `z` that reaches the clean latent around the network."""
-        return PREDICTION_TYPES[self.prediction_type](sigma).c_skip
+        return PREDICTION_TYPES[self.prediction_type](level.alpha, level.sigma).c_skip
 
-    def _combine(self, unconditional: Tensor, conditional: Tensor) -> Tensor:
-        return unconditional + self.guidance_scale * (conditional - unconditional)
+    def _adapt(self, condition: Condition) -> Denoiser:
+        return adapt(self.network, self.prediction_type, condition)

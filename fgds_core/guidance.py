@@ -30,14 +30,14 @@ class Steered(NamedTuple):
 
 
 def relative(
-    z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float
+    z: Tensor, z0: Tensor, grad: Tensor, level: NoiseLevel, c_skip: float, scale: float
 ) -> Steered:
     """Moves the noisy latent by a share of its own norm and leaves the network's answer as it is.
 
     `z + scale * ||z|| * grad / ||grad||`, norms per image. The solver then takes its step from the
     moved latent with the network's prediction (noise, velocity, ...) for the old one, so the clean
     latent shifts by `c_skip` of the move. This is the rule of the authors' released script. It is
-    the same whether `z` has variance 1 or 1 + sigma**2.
+    the same whatever scale the solver keeps `z` in.
     """
     norm = torch.linalg.vector_norm(z, dim=(1, 2, 3), keepdim=True)
     grad_norm = torch.linalg.vector_norm(grad, dim=(1, 2, 3), keepdim=True)  # [B, 1, 1, 1]
@@ -46,18 +46,18 @@ def relative(
 
 
 def score(
-    z: Tensor, z0: Tensor, grad: Tensor, sigma: float, c_skip: float, scale: float
+    z: Tensor, z0: Tensor, grad: Tensor, level: NoiseLevel, c_skip: float, scale: float
 ) -> Steered:
     """Adds `scale` times the gradient to the score of the generator.
 
-    By Tweedie's formula `D(z) = z + sigma**2 * score(z)`, so the clean latent gains `scale *
-    sigma**2 * grad`; exact for `z = z0 + sigma * noise`, the coordinates used here. With the
-    log-likelihood of an observation as criterion and scale 1 it samples the posterior.
+    By Tweedie's formula `alpha * D(z) = z + sigma**2 * score(z)`, so the clean latent gains
+    `scale * sigma**2 / alpha * grad`. With the log-likelihood of an observation as criterion and
+    scale 1 it samples the posterior.
     """
-    return Steered(z, z0 + scale * sigma**2 * grad)
+    return Steered(z, z0 + scale * level.sigma**2 / level.alpha * grad)
 
 
-Rule = Callable[[Tensor, Tensor, Tensor, float, float, float], Steered]
+Rule = Callable[[Tensor, Tensor, Tensor, NoiseLevel, float, float], Steered]
 RULES: dict[str, Rule] = {"relative": relative, "score": score}
 
 
@@ -117,24 +117,34 @@ class Guidance:
     """Criterion at which an image is pushed no further, [B]; None is without limit."""
     micro_batch: int | None = None
     """Images decoded and classified at a time; None is all of them."""
+    jacobian: bool = True
+    """Whether the gradient goes back through the network; without, it is taken at the clean
+    latent and costs no backward there."""
 
     def __call__(self, denoiser: ClassifierFree, z: Tensor, level: NoiseLevel) -> Steered:
         """Takes one guided look: predicts the clean latent and steers.
 
+        Of pure noise nothing can be predicted: there, every image is left alone.
+
         Args:
             denoiser: The generator under classifier-free guidance.
-            z: Noisy latents `z0 + sigma * noise`, [B, C, H, W].
+            z: Noisy latents, [B, C, H, W].
             level: Their noise level.
         """
-        z = z.detach().requires_grad_()
+        if level.alpha == 0:
+            self.account.skipped += 1
+            with torch.inference_mode():
+                return Steered(z, denoiser(z, level))
+        z = z.detach().requires_grad_(self.jacobian)
         z0, conditional = denoiser.halves(z, level)
         values, pull = climb(self.objective, conditional, self.labels, self.micro_batch)
-        (grad,) = torch.autograd.grad(conditional, z, pull)
+        if self.jacobian:
+            (grad,) = torch.autograd.grad(conditional, z, pull)
+        else:
+            grad = pull / level.alpha  # as if z0 were z without its noise
         push = self._decide(values, grad)
         grad = torch.where(push[:, None, None, None], grad, 0.0)
-        return self.rule(
-            z.detach(), z0, grad, level.sigma, denoiser.c_skip(level.sigma), self.scale
-        )
+        return self.rule(z.detach(), z0, grad, level, denoiser.c_skip(level), self.scale)
 
     def _decide(self, values: Tensor, grad: Tensor) -> Tensor:
         """Decides which images are pushed, [B], and keeps account of it."""

@@ -10,10 +10,14 @@ from torch import Tensor
 from fgds_core.denoise import PREDICTION_TYPES, ClassifierFree, NoiseLevel
 from fgds_core.errors import InputError
 from fgds_core.guidance import Guidance
-from fgds_core.noise import sigma_from_alphas_cumprod
 
 Scheduler = Any
 """A solver of diffusers that works in one call of the network per step."""
+
+FLOW = "flow_prediction"
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+EITHER = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
+"""Solvers of diffusion models that solve flows as well."""
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
@@ -24,17 +28,35 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
         config: The generator's own scheduler configuration.
 
     Raises:
-        InputError: If the generator predicts something this sampler does not know.
+        InputError: If the solver does not fit what the generator predicts.
     """
     import diffusers
 
-    scheduler = getattr(diffusers, name).from_config(dict(config))
-    if scheduler.config.prediction_type not in PREDICTION_TYPES:
+    trained = dict(config)
+    prediction_type = trained.get("prediction_type", "epsilon")
+    if prediction_type not in PREDICTION_TYPES:
         raise InputError(
-            "the generator's scheduler says prediction_type"
-            f" {scheduler.config.prediction_type!r}; supported are {sorted(PREDICTION_TYPES)}"
+            f"the generator's scheduler says prediction_type {prediction_type!r}; supported are"
+            f" {sorted(PREDICTION_TYPES)}"
         )
-    return scheduler
+    if (prediction_type == FLOW) != (name in FLOW_SCHEDULERS) and name not in EITHER:
+        fitting = ", ".join((*FLOW_SCHEDULERS, *EITHER)) if prediction_type == FLOW else "another"
+        raise InputError(
+            f"synthesize.scheduler {name} does not solve what the generator predicts"
+            f" ({prediction_type}); choose {fitting}"
+        )
+    if name in FLOW_SCHEDULERS:
+        del trained["prediction_type"]  # it has no such argument
+    elif prediction_type == FLOW:
+        trained |= {"use_flow_sigmas": True, "flow_shift": trained.get("shift", 1.0)}
+    return getattr(diffusers, name).from_config(trained)
+
+
+def prediction_type_of(scheduler: Scheduler) -> str:
+    """What the network of a scheduler of diffusers predicts, one of `PREDICTION_TYPES`."""
+    if type(scheduler).__name__ in FLOW_SCHEDULERS:
+        return FLOW
+    return str(scheduler.config.prediction_type)
 
 
 def sample(
@@ -63,15 +85,11 @@ def sample(
     """
     scheduler.set_timesteps(num_inference_steps)
     extra = _step_arguments(scheduler, eta, generators)
-    coefficients = PREDICTION_TYPES[scheduler.config.prediction_type]
+    coefficients = PREDICTION_TYPES[denoiser.prediction_type]
     guided = guidance.steps if guidance is not None and guidance.scale != 0 else frozenset()
 
-    z: Tensor = noise * scheduler.init_noise_sigma
+    z: Tensor = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     for index, level in enumerate(noise_levels(scheduler)):
-        # The solver's coordinates -> z0 + sigma * noise
-        c = _to_exploding(scheduler, level)
-        z = z * c
-
         # Predict the clean latent, and steer
         if guidance is not None and index in guided:
             z, z0 = guidance(denoiser, z, level)
@@ -81,37 +99,41 @@ def sample(
 
         # Solve one step, from the network's prediction that stands for this clean latent
         with torch.no_grad():
-            prediction = coefficients(level.sigma).to_prediction(z0, z)
-            z = scheduler.step(prediction, level.timestep, z / c, **extra, return_dict=False)[0]
+            prediction = coefficients(level.alpha, level.sigma).to_prediction(z0, z)
+            z = scheduler.step(prediction, level.timestep, z, **extra, return_dict=False)[0]
             z = z.to(noise.dtype)  # some solvers compute in float32 and answer so
     return z
 
 
 def noise_levels(scheduler: Scheduler) -> list[NoiseLevel]:
-    """Lists the levels a solver will visit, after `set_timesteps`.
+    """Lists the levels a solver will visit, in its own scale, after `set_timesteps`.
 
     Raises:
-        InputError: If one is pure noise, of which nothing can be predicted.
+        InputError: If one is pure noise, of which a network that predicts noise tells nothing.
     """
     timesteps = scheduler.timesteps
+    prediction_type = prediction_type_of(scheduler)
     if hasattr(scheduler, "sigmas"):
         sigmas = scheduler.sigmas[: len(timesteps)].double()
+        if prediction_type == FLOW:
+            alphas = 1 - sigmas
+        elif scheduler.scale_model_input(torch.ones(()), timesteps[0]) != 1:
+            alphas = torch.ones_like(sigmas)  # variance exploding
+        else:
+            alphas = 1 / (1 + sigmas**2).sqrt()  # variance preserving
+            sigmas = alphas * sigmas
     else:
-        sigmas = sigma_from_alphas_cumprod(scheduler.alphas_cumprod[timesteps.long()])
-    if not sigmas.isfinite().all():
+        a = scheduler.alphas_cumprod[timesteps.long()].double()
+        alphas, sigmas = a.sqrt(), (1 - a).sqrt()
+    if not sigmas.isfinite().all() or (prediction_type == "epsilon" and not alphas.all()):
         raise InputError(
             f"{type(scheduler).__name__} begins at pure noise with this generator (zero terminal"
             " signal); choose EulerDiscreteScheduler"
         )
-    return [NoiseLevel(float(s), t) for s, t in zip(sigmas, timesteps, strict=True)]
-
-
-def _to_exploding(scheduler: Scheduler, level: NoiseLevel) -> float:
-    """Factor from a solver's coordinates to `z0 + sigma * noise`."""
-    one = torch.ones((), dtype=torch.float64)
-    if scheduler.scale_model_input(one, level.timestep) != 1:
-        return 1.0  # variance exploding: it scales what the network sees
-    return float((1 + level.sigma**2) ** 0.5)
+    return [
+        NoiseLevel(float(alpha), float(sigma), timestep)
+        for alpha, sigma, timestep in zip(alphas, sigmas, timesteps, strict=True)
+    ]
 
 
 def _step_arguments(

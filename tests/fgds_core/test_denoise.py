@@ -3,33 +3,38 @@ import torch
 
 from fgds_core.denoise import PREDICTION_TYPES, ClassifierFree, NoiseLevel, adapt
 
-LEVEL = NoiseLevel(0.7, torch.tensor(300))
+LEVEL = NoiseLevel(0.9, 0.63, torch.tensor(300))
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("prediction_type", sorted(PREDICTION_TYPES))
-def test_every_parametrisation_of_a_perfect_network_gives_the_clean_latent(prediction_type):
-    z0, noise, sigma = randn(2, 4, 3, 3), randn(2, 4, 3, 3, seed=1), LEVEL.sigma
-    a = 1 / (1 + sigma**2)
+def test_every_parametrisation_of_a_perfect_network_gives_the_clean_latent(prediction_type, scale):
+    z0, noise = randn(2, 4, 3, 3), randn(2, 4, 3, 3, seed=1)
+    # What the network was trained on: unit variance, or the line between data and noise
+    sigma = 0.6
+    alpha = 1 - sigma if prediction_type == "flow_prediction" else (1 - sigma**2) ** 0.5
     truth = {
         "epsilon": noise,
         "sample": z0,
-        "v_prediction": a**0.5 * noise - (1 - a) ** 0.5 * z0,
+        "v_prediction": alpha * noise - sigma * z0,
+        "flow_prediction": noise - z0,
     }[prediction_type]
 
     def network(z, timestep):
-        torch.testing.assert_close(z, a**0.5 * z0 + (1 - a) ** 0.5 * noise)  # unit variance
-        assert timestep is LEVEL.timestep
+        torch.testing.assert_close(z, alpha * z0 + sigma * noise)
+        assert timestep is level.timestep
         return truth
 
-    z = z0 + sigma * noise
-    denoised = adapt(network, prediction_type, {})(z, LEVEL)
+    level = NoiseLevel(scale * alpha, scale * sigma, torch.tensor(300))
+    z = level.alpha * z0 + level.sigma * noise
+    denoised = adapt(network, prediction_type, {})(z, level)
     torch.testing.assert_close(denoised, z0, rtol=0, atol=1e-12)
-    back = PREDICTION_TYPES[prediction_type](sigma).to_prediction(denoised, z)
-    torch.testing.assert_close(back, truth, rtol=0, atol=1e-12)
+    line = PREDICTION_TYPES[prediction_type](level.alpha, level.sigma)
+    torch.testing.assert_close(line.to_prediction(denoised, z), truth, rtol=0, atol=1e-12)
 
 
 class Counting:

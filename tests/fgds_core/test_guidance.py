@@ -4,7 +4,7 @@ import torch
 from fgds_core.denoise import PREDICTION_TYPES, ClassifierFree, NoiseLevel
 from fgds_core.guidance import RULES, Account, Guidance, climb, guided_steps, relative, score
 
-LEVEL = NoiseLevel(1.3, torch.tensor(500))
+LEVEL = NoiseLevel(1.0, 1.3, torch.tensor(500))
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -53,7 +53,9 @@ def test_an_interval_bounds_the_guided_steps():
 def test_relative_moves_each_image_by_a_share_of_its_own_norm():
     z, grad = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1)
     z[1] *= 100
-    moved = relative(z, z, grad * torch.tensor([1e-9, 1.0, 1e9])[:, None, None, None], 1.0, 1, 0.1)
+    moved = relative(
+        z, z, grad * torch.tensor([1e-9, 1.0, 1e9])[:, None, None, None], LEVEL, 1, 0.1
+    )
     step = (moved.z - z).flatten(1)
     torch.testing.assert_close(step.norm(dim=1), 0.1 * z.flatten(1).norm(dim=1))
     along = torch.cosine_similarity(step, grad.flatten(1))
@@ -62,29 +64,53 @@ def test_relative_moves_each_image_by_a_share_of_its_own_norm():
 
 @pytest.mark.parametrize("prediction_type", sorted(PREDICTION_TYPES))
 def test_relative_keeps_the_networks_own_prediction(prediction_type):
-    coefficients = PREDICTION_TYPES[prediction_type](LEVEL.sigma)
+    coefficients = PREDICTION_TYPES[prediction_type](LEVEL.alpha, LEVEL.sigma)
     z, z0 = randn(2, 4, 2, 2), randn(2, 4, 2, 2, seed=1)
-    moved = relative(z, z0, randn(2, 4, 2, 2, seed=2), LEVEL.sigma, coefficients.c_skip, 0.1)
+    moved = relative(z, z0, randn(2, 4, 2, 2, seed=2), LEVEL, coefficients.c_skip, 0.1)
     torch.testing.assert_close(
         coefficients.to_prediction(*reversed(moved)), coefficients.to_prediction(z0, z)
     )
 
 
-def test_relative_is_the_same_in_exploding_and_preserving_coordinates():
-    z, grad, c = randn(2, 4, 2, 2), randn(2, 4, 2, 2, seed=1), (1 + LEVEL.sigma**2) ** 0.5
-    exploding = relative(z, z, grad, LEVEL.sigma, 1.0, 0.1).z
-    preserving = relative(z / c, z, grad * c, LEVEL.sigma, 1.0, 0.1).z
-    torch.testing.assert_close(preserving * c, exploding)
+@pytest.mark.parametrize("jacobian", [True, False])
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_guidance_is_the_same_in_whatever_scale_the_solver_keeps_the_latent(rule, jacobian):
+    z, c = randn(4, 4, 3, 3), (1 + LEVEL.sigma**2) ** -0.5
+    preserving = NoiseLevel(c * LEVEL.alpha, c * LEVEL.sigma, LEVEL.timestep)
+    step = guidance(rule=RULES[rule], jacobian=jacobian)
+    expected, ours = step(denoiser(), z, LEVEL), step(denoiser(), c * z, preserving)
+    torch.testing.assert_close(ours.z / c, expected.z, rtol=0, atol=1e-10)
+    torch.testing.assert_close(ours.z0, expected.z0, rtol=0, atol=1e-10)
 
 
 def test_score_adds_to_the_score():
+    level = NoiseLevel(0.8, 1.3, torch.tensor(500))
     z, z0, grad = randn(2, 4, 2, 2), randn(2, 4, 2, 2, seed=1), randn(2, 4, 2, 2, seed=2)
 
     def score_of(z, z0):
-        return (z0 - z) / LEVEL.sigma**2
+        return (level.alpha * z0 - z) / level.sigma**2
 
-    steered = score(z, z0, grad, LEVEL.sigma, 1.0, 3.0)
+    steered = score(z, z0, grad, level, 1.0, 3.0)
     torch.testing.assert_close(score_of(*steered), score_of(z, z0) + 3.0 * grad)
+
+
+def test_without_the_jacobian_the_gradient_is_that_at_the_clean_latent():
+    z, whole = randn(4, 4, 3, 3), denoiser()
+    z0 = whole.halves(z, LEVEL).conditional
+    steered = guidance(rule=score, scale=1.0, jacobian=False)(whole, z, LEVEL)
+    gained = (steered.z0 - whole(z, LEVEL)) / LEVEL.sigma**2
+    expected = torch.cos(z0 + torch.arange(4)[:, None, None, None])
+    torch.testing.assert_close(gained, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_of_pure_noise_nothing_is_guided(rule):
+    level = NoiseLevel(0.0, 1.0, torch.tensor(999))
+    z, step = randn(4, 4, 3, 3), guidance(rule=RULES[rule])
+    steered = step(denoiser(), z, level)
+    assert torch.equal(steered.z, z)
+    assert torch.equal(steered.z0, denoiser()(z, level))
+    assert step.account.skipped.tolist() == [1] * 4
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))

@@ -359,8 +359,55 @@ def test_pure_noise_at_the_start_is_refused():
         noise_levels(solver)
 
 
-def test_an_unknown_prediction_type_is_refused():
-    with pytest.raises(InputError, match="prediction_type"):
-        make_scheduler(
-            "DPMSolverMultistepScheduler", TRAINED | {"prediction_type": "flow_prediction"}
-        )
+@pytest.mark.parametrize(
+    ("name", "prediction_type", "message"),
+    [
+        ("DPMSolverMultistepScheduler", "flux", "prediction_type 'flux'"),
+        ("DDIMScheduler", "flow_prediction", "DDIMScheduler does not solve"),
+        ("FlowMatchEulerDiscreteScheduler", "epsilon", "does not solve"),
+    ],
+)
+def test_a_solver_that_does_not_fit_the_prediction_is_refused(name, prediction_type, message):
+    with pytest.raises(InputError, match=message):
+        make_scheduler(name, TRAINED | {"prediction_type": prediction_type})
+
+
+FLOW = {"prediction_type": "flow_prediction", "num_train_timesteps": 1000, "shift": 3.0}
+
+
+def flow(exact) -> ClassifierFree:
+    """The exact flow of data with a known denoiser, seen on the line (1 - s) z0 + s noise."""
+
+    def network(z, timestep):
+        s = float(timestep) / 1000
+        z0 = torch.full_like(z, PRIOR_MEAN) if s == 1 else exact(z / (1 - s), s / (1 - s))
+        return (z - z0) / s
+
+    return ClassifierFree(network, "flow_prediction", {}, {}, 1.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"]
+)
+def test_gaussian_data_under_a_flow_keep_mean_and_spread(name):
+    z0 = sample(flow(normal_denoiser), make_scheduler(name, FLOW), STARTS, 400)
+    assert z0[0].numpy() == pytest.approx(PRIOR_MEAN, abs=0.01)
+    assert (z0[1] - z0[0]).numpy() == pytest.approx(PRIOR_STD, abs=0.01)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_flow_is_guided_from_its_second_step_on(rule):
+    guidance = Guidance(
+        lambda z0, labels: z0.flatten(1).sum(dim=1),
+        torch.zeros(2, dtype=torch.int64),
+        RULES[rule],
+        0.1,
+        frozenset(range(10)),
+        Account.empty(2),
+    )
+    scheduler = make_scheduler("FlowMatchEulerDiscreteScheduler", FLOW)
+    unguided = sample(flow(normal_denoiser), scheduler, STARTS, 10)
+    guided = sample(flow(normal_denoiser), scheduler, STARTS, 10, guidance=guidance)
+    assert (guided > unguided).all()
+    assert guidance.account.guided.tolist() == [9, 9]
+    assert guidance.account.skipped.tolist() == [1, 1]
