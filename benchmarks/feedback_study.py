@@ -213,6 +213,7 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
     )
     return {
         "setting": dict(setting),
+        "synthesize": params["synthesize"].model_dump(mode="json"),
         "seed": seed,
         "num_synthetic": len(images),
         "guide": evaluate(classifier, val, meta.bins, seed=seed).metrics,
