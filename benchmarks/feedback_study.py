@@ -49,14 +49,14 @@ STUDIES: Mapping[str, list[Setting]] = {
     # How strongly the generator is held to its condition, without feedback and with
     "guidance_scale": [
         {**setting, "synthesize.guidance_scale": guidance_scale}
-        for guidance_scale in (3.0, 2.0, 1.5)
+        for guidance_scale in (3.0, 2.0, 1.5, 1.0)
         for setting in (UNGUIDED, guided("hardness", 0.02))
     ],
     # One global scale, by criterion, beside "as hard as real, no harder"
     **{
         feedback: [
             *(guided(feedback, scale) for scale in (0.01, 0.02, 0.04)),
-            *(guided(feedback, scale, feedback_target="real") for scale in (0.02, 0.04)),
+            guided(feedback, 0.04, feedback_target="real"),
         ]
         for feedback in ("entropy", "hardness", "loss")
     },
@@ -213,6 +213,7 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
     )
     return {
         "setting": dict(setting),
+        "synthesize": params["synthesize"].model_dump(mode="json"),
         "seed": seed,
         "num_synthetic": len(images),
         "guide": evaluate(classifier, val, meta.bins, seed=seed).metrics,
