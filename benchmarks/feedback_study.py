@@ -121,7 +121,7 @@ def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, An
     """Draws a synthetic set; its images and its table."""
     from fgds_core.classify import load_classifier
     from fgds_core.feedback import load_feedback
-    from fgds_core.generator import load_generator
+    from fgds_core.generators import load_generator
     from fgds_core.imbalance import quotas
     from fgds_core.shards import read_synthetic, write_index
     from fgds_core.splits import read_meta, read_prepared

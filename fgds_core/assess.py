@@ -31,7 +31,7 @@ from fgds_core.classify import Classifier, load_classifier, predict
 from fgds_core.config.assess import AssessConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.errors import InputError
-from fgds_core.features import Extractor, FeatureSources, load_extractor
+from fgds_core.features import Extractor, FeatureSources, load_extractor, tower_of
 from fgds_core.feedback import Seen, entropy, loss
 from fgds_core.fidelity import Array, Estimate, fid, kid, mean_interval, nearest, prdc
 from fgds_core.files import write_json, write_text
@@ -112,8 +112,7 @@ def assess(
         )
     weights = config.inception_weights
     sources = FeatureSources(
-        generator=generator.path,
-        revision=generator.revision,
+        tower=tower_of(generator),
         inception_weights=None if weights is None else Path(weights),
         classifier=baseline,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fgds_core.config.generator import GeneratorConfig
 from fgds_core.errors import InputError
 from fgds_core.images import to_uint8
 
@@ -26,18 +26,43 @@ Embed = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Tower:
+    """A CLIP vision tower in a local folder or on the hub.
+
+    Attributes:
+        path: Folder or hub id.
+        revision: Revision of a hub id, or None.
+        subfolder: Where the tower lies below it.
+        processor: Where its preprocessing lies below it; None is what its image size says.
+    """
+
+    path: str
+    revision: str | None = None
+    subfolder: str = "image_encoder"
+    processor: str | None = "feature_extractor"
+
+
+def tower_of(generator: GeneratorConfig) -> Tower:
+    """The vision tower that a generator was trained with, or its adapter."""
+    adapter = generator.adapter
+    if adapter is None:
+        return Tower(generator.path, generator.revision)
+    folder = adapter.image_encoder
+    folder = folder if "/" in folder else f"{adapter.subfolder}/{folder}"
+    return Tower(adapter.path, adapter.revision, folder, processor=None)
+
+
+@dataclass(frozen=True)
 class FeatureSources:
     """Where the networks lie; an extractor needs one of them.
 
     Attributes:
-        generator: Generator, a diffusers folder or hub id, whose CLIP vision tower serves `clip`.
-        revision: Revision of a hub id, or None.
+        tower: The CLIP vision tower that serves `clip`, such as the generator's own.
         inception_weights: The TorchScript file of InceptionV3, or its folder, for `inception`.
         classifier: Folder of a saved classifier, for `classifier`.
     """
 
-    generator: str | None = None
-    revision: str | None = None
+    tower: Tower | None = None
     inception_weights: Path | None = None
     classifier: Path | None = None
 
@@ -87,26 +112,30 @@ def load_extractor(
 def clip(sources: FeatureSources, device: str) -> Embed:
     """Image embeddings of the generator's own CLIP vision tower, D its projection size.
 
-    Only the tower and its preprocessing are loaded. The preprocessing is the folder's
-    `feature_extractor` (shorter side resized, centre cropped, normalised) as tensor operations.
+    Only the tower and its preprocessing are loaded. The preprocessing (shorter side resized,
+    centre cropped, normalised) is done as tensor operations.
     """
-    if sources.generator is None:
+    place = sources.tower
+    if place is None:
         raise InputError("features clip needs the generator that holds the CLIP vision tower")
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-    place: dict[str, Any] = {"revision": sources.revision}
     try:
-        processor = CLIPImageProcessor.from_pretrained(
-            sources.generator, subfolder="feature_extractor", **place
-        )
         tower = CLIPVisionModelWithProjection.from_pretrained(
-            sources.generator, subfolder="image_encoder", **place
+            place.path, subfolder=place.subfolder, revision=place.revision
         )
+        if place.processor is None:
+            side = tower.config.image_size
+            processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side)
+        else:
+            processor = CLIPImageProcessor.from_pretrained(
+                place.path, subfolder=place.processor, revision=place.revision
+            )
     except (OSError, ValueError) as error:
         raise InputError(
-            f"generator {sources.generator!r} has no CLIP vision tower that can be read "
-            f"(image_encoder, feature_extractor): {error}; give a Stable unCLIP folder, or choose "
-            "other features"
+            f"generator {place.path!r} has no CLIP vision tower that can be read "
+            f"({place.subfolder}, {place.processor or 'its preprocessing'}): {error}; give a "
+            "generator that has one, or choose other features"
         ) from error
     tower.to(device).eval()
     height, width = processor.crop_size["height"], processor.crop_size["width"]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fgds_core.config.agreement import EITHER, FLOW_SCHEDULERS
 from fgds_core.denoise import PREDICTION_TYPES, ClassifierFree, NoiseLevel
 from fgds_core.errors import InputError
 from fgds_core.guidance import Guidance
@@ -15,9 +16,6 @@ Scheduler = Any
 """A solver of diffusers that works in one call of the network per step."""
 
 FLOW = "flow_prediction"
-FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
-EITHER = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
-"""Solvers of diffusion models that solve flows as well."""
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:

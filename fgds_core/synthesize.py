@@ -20,7 +20,7 @@ from fgds_core.classify import Classifier
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback
-from fgds_core.generator import Generator, drop_coordinates
+from fgds_core.generators.generator import Generator, drop_coordinates
 from fgds_core.guidance import RULES, Account, Guidance, guided_steps
 from fgds_core.images import ImageSet, from_uint8, image_table, to_uint8
 from fgds_core.imbalance import quotas
@@ -69,6 +69,14 @@ class Drawn:
     account: Account
     criterion: Tensor | None
     """Criterion of the finished images, [B]; None without feedback."""
+
+
+FEEDBACK_DECODERS: dict[str, Callable[[Generator, Tensor], Tensor]] = {
+    "exact": Generator.decode,
+    "half": Generator.decode_half,
+    "tiny": Generator.decode_tiny,
+}
+"""What the classifier sees while it guides, by the name of its decoder."""
 
 
 def plan_parts(
@@ -161,24 +169,25 @@ def draw(
     labels = torch.tensor([request.label for request in requests], device=generator.device)
 
     # Condition: prompts and image embeddings with holes and noise
-    vectors = None
+    image = None
     if embeddings is not None:
         dropout = [stream(seed, "embedding dropout") for seed in seeds]
         embeddings = drop_coordinates(
             embeddings, config.embedding_dropout, config.embedding_rescale, dropout
         )
         noise = randn(embeddings.shape[1:], [stream(seed, "embedding noise") for seed in seeds])
-        vectors = generator.noise_embeddings(embeddings, config.noise_level, noise)
+        image = generator.condition_on(embeddings, config.noise_level, noise)
     denoiser = generator.denoiser(
-        [request.prompt for request in requests], vectors, config.guidance_scale
+        [request.prompt for request in requests], image, config.guidance_scale
     )
 
     # Sample under feedback
     guidance = None
     account = Account.empty(len(requests))
     if feedback is not None and config.feedback_scale != 0:
+        decode = FEEDBACK_DECODERS[config.feedback_decoder]
         guidance = Guidance(
-            objective=lambda z0, classes: feedback(generator.decode(z0), classes),
+            objective=lambda z0, classes: feedback(decode(generator, z0), classes),
             labels=labels,
             rule=RULES[config.feedback_rule],
             scale=config.feedback_scale,
@@ -188,11 +197,13 @@ def draw(
                     config.feedback_every,
                     config.feedback_start,
                     config.feedback_end,
+                    config.feedback_steps,
                 )
             ),
             account=account,
             limits=None if feedback.limits is None else feedback.limits[labels],
             micro_batch=micro_batch,
+            jacobian=config.feedback_jacobian,
         )
     latents = randn(generator.latent_shape, [stream(seed, "latents") for seed in seeds])
     z0 = sample(

@@ -69,6 +69,11 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
             mistakes += [_describe(mistake, name, section) for mistake in error.errors()]
         except TypeError as error:  # dates and other values that YAML knows and JSON does not
             mistakes.append(f"{name}: {error}; write such a value as text, in quotes")
+    if {"generator", "synthesize", "assess"} <= set(params):
+        agreed = import_module("fgds_core.config.agreement")
+        mistakes += agreed.disagreements(
+            params["generator"], params["synthesize"], params["assess"]
+        )
     if mistakes:
         raise InputError(f"{path} is not right:\n" + "\n".join(f"  {line}" for line in mistakes))
     return params

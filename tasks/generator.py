@@ -7,7 +7,12 @@ from tasks.cache import content_digests
 
 
 def generator_digests(generator: GeneratorConfig) -> dict[str, str]:
-    """Digest of the generator's folder; a model on the hub is known by its id and revision."""
-    if Path(generator.path).is_dir():
-        return content_digests(generator.path)
-    return {generator.path: generator.revision or "default"}
+    """Digests of the generator's folders; what is on the hub is known by its id and revision."""
+    places = {generator.path: generator.revision}
+    if generator.adapter is not None:
+        places[generator.adapter.path] = generator.adapter.revision
+    if generator.tiny_decoder is not None:
+        places[generator.tiny_decoder] = None
+    local = [path for path in places if Path(path).is_dir()]
+    on_hub = {path: revision or "default" for path, revision in places.items()}
+    return on_hub | content_digests(*local)

@@ -16,7 +16,7 @@ from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback, load_feedback
-from fgds_core.generator import Generator, load_generator
+from fgds_core.generators import Generator, load_generator
 from fgds_core.images import ImageSet
 from fgds_core.imbalance import quotas
 from fgds_core.shards import PartRecord, remove_foreign_parts, remove_index, write_index

@@ -4,107 +4,54 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
-
-TINY_IMAGE_SIZE = 16
+from tiny import TINY_IMAGE_SIZE
 
 
 @pytest.fixture(scope="session")
 def tiny_unclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a random Stable unCLIP that draws 16 x 16 RGB images from 4 x 8 x 8 latents."""
-    from diffusers import (
-        AutoencoderKL,
-        DDIMScheduler,
-        DDPMScheduler,
-        StableUnCLIPImg2ImgPipeline,
-        UNet2DConditionModel,
-    )
-    from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
-        StableUnCLIPImageNormalizer,
-    )
-    from transformers import (
-        CLIPImageProcessor,
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTokenizer,
-        CLIPVisionConfig,
-        CLIPVisionModelWithProjection,
-    )
+    return tiny.save(tiny.stable_unclip, tmp_path_factory.mktemp("tiny-unclip"))
 
-    width, tokens = 16, 32
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
-    shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 2 * width}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        normalizer = StableUnCLIPImageNormalizer(embedding_dim=width)
-        normalizer.mean.data.normal_(std=0.1)
-        normalizer.std.data.uniform_(0.5, 1.5)
-        pipeline = StableUnCLIPImg2ImgPipeline(
-            feature_extractor=CLIPImageProcessor(
-                size={"shortest_edge": TINY_IMAGE_SIZE},
-                crop_size={"height": TINY_IMAGE_SIZE, "width": TINY_IMAGE_SIZE},
-            ),
-            image_encoder=CLIPVisionModelWithProjection(
-                CLIPVisionConfig(
-                    hidden_size=width,
-                    projection_dim=width,
-                    image_size=TINY_IMAGE_SIZE,
-                    patch_size=8,
-                    **shape,
-                )
-            ),
-            image_normalizer=normalizer,
-            image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
-            tokenizer=CLIPTokenizer(
-                vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=tokens
-            ),
-            text_encoder=CLIPTextModel(
-                CLIPTextConfig(
-                    vocab_size=len(words),
-                    hidden_size=width,
-                    max_position_embeddings=tokens,
-                    bos_token_id=0,
-                    eos_token_id=1,
-                    pad_token_id=1,
-                    **shape,
-                )
-            ),
-            unet=UNet2DConditionModel(
-                sample_size=8,
-                block_out_channels=(8, 16),
-                layers_per_block=1,
-                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-                cross_attention_dim=width,
-                attention_head_dim=2,
-                norm_num_groups=4,
-                class_embed_type="projection",
-                projection_class_embeddings_input_dim=2 * width,
-            ),
-            scheduler=DDIMScheduler(
-                beta_schedule="scaled_linear",
-                beta_start=0.00085,
-                beta_end=0.012,
-                prediction_type="v_prediction",
-                clip_sample=False,
-                set_alpha_to_one=False,
-                steps_offset=1,
-            ),
-            vae=AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 2,
-                up_block_types=("UpDecoderBlock2D",) * 2,
-                block_out_channels=(8, 8),
-                layers_per_block=1,
-                latent_channels=4,
-                norm_num_groups=4,
-                sample_size=TINY_IMAGE_SIZE,
-                scaling_factor=0.5,
-            ),
-        )
-    folder = tmp_path_factory.mktemp("tiny-unclip")
-    pipeline.save_pretrained(folder)
-    return folder
+
+@pytest.fixture(scope="session")
+def tiny_generators(
+    tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, object]]:
+    """The section `generator` for a random generator of every kind, by a name for each."""
+    folder = tmp_path_factory.mktemp("tiny-generators")
+    for name, make in tiny.PIPELINES.items():
+        tiny.save(make, folder / name)
+    for name in ("stable-diffusion", "stable-diffusion-xl"):
+        tiny.save_adapter(folder / name, folder / "adapters" / name)
+    tiny.save(tiny.tiny_decoder, folder / "tiny-decoder")
+    return {
+        "stable-unclip": {"kind": "stable-unclip", "path": str(tiny_unclip)},
+        **{
+            name: {"kind": "text-to-image", "path": str(folder / name)}
+            for name in ("stable-diffusion", "stable-diffusion-xl")
+        },
+        **{
+            f"{name}, ip-adapter": {
+                "kind": "ip-adapter",
+                "path": str(folder / name),
+                "adapter": {
+                    "path": str(folder / "adapters"),
+                    "revision": None,
+                    "subfolder": name,
+                    "weight_name": "adapter.safetensors",
+                    "image_encoder": "image_encoder",
+                    "scale": 0.7,
+                },
+            }
+            for name in ("stable-diffusion", "stable-diffusion-xl")
+        },
+        "stable-diffusion-3": {
+            "kind": "stable-diffusion-3",
+            "path": str(folder / "stable-diffusion-3"),
+        },
+    }
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ class SynthesizeConfig(Section):
         "DPMSolverMultistepScheduler",
         "EulerAncestralDiscreteScheduler",
         "EulerDiscreteScheduler",
+        "FlowMatchEulerDiscreteScheduler",
         "UniPCMultistepScheduler",
     ] = Field(description="the solver, by its name in diffusers")
     num_inference_steps: int = Field(ge=1, le=1000, description="denoising steps per image")
@@ -67,8 +68,27 @@ class SynthesizeConfig(Section):
             " gradient; 0 is off"
         ),
     )
+    feedback_decoder: Literal["exact", "half", "tiny"] = Field(
+        description=(
+            "what decodes the image that the classifier sees while it guides: exact is the"
+            " generator's own decoder, half the same at half the resolution, tiny"
+            " generator.tiny_decoder"
+        )
+    )
+    feedback_jacobian: bool = Field(
+        description=(
+            "whether the gradient goes back through the generator's network; false is cheaper"
+            " and takes it at the predicted clean image"
+        )
+    )
     feedback_every: PositiveInt = Field(
         description="every how many steps guidance acts; 1 is each"
+    )
+    feedback_steps: PositiveInt | None = Field(
+        description=(
+            "how many steps are guided, evenly spread from feedback_start to feedback_end, in"
+            " place of feedback_every; null goes by feedback_every"
+        )
     )
     feedback_start: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="share of the steps after which guidance begins; 0 is from the first"

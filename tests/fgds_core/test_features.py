@@ -9,7 +9,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from fgds_core.classify import create_classifier, save_classifier
 from fgds_core.errors import InputError
-from fgds_core.features import INCEPTION_FILE, FeatureSources, load_extractor
+from fgds_core.features import INCEPTION_FILE, FeatureSources, Tower, load_extractor
 from fgds_core.images import from_uint8
 
 
@@ -59,7 +59,7 @@ class ChannelMeans(nn.Module):
 
 
 def test_clip_gives_what_the_pipelines_own_preprocessing_gives(generator_folder, images):
-    extract = load_extractor("clip", FeatureSources(generator=str(generator_folder)))
+    extract = load_extractor("clip", FeatureSources(tower=Tower(str(generator_folder))))
     processor = CLIPImageProcessor.from_pretrained(generator_folder / "feature_extractor")
     tower = CLIPVisionModelWithProjection.from_pretrained(generator_folder / "image_encoder")
     pixels = processor(images=(images + 1) / 2, do_rescale=False, return_tensors="pt").pixel_values
@@ -75,7 +75,7 @@ def test_clip_gives_what_the_pipelines_own_preprocessing_gives(generator_folder,
 
 
 def test_features_do_not_depend_on_the_batch(generator_folder, images):
-    sources = FeatureSources(generator=str(generator_folder))
+    sources = FeatureSources(tower=Tower(str(generator_folder)))
     done = []
     together = load_extractor("clip", sources, batch_size=64)(images)
     in_pairs = load_extractor("clip", sources, batch_size=2)(images, done.append)
@@ -109,7 +109,7 @@ def test_classifier_features_are_those_of_the_saved_classifier(tmp_path, images)
     ("name", "sources", "remedy"),
     [
         ("clip", FeatureSources(), "generator"),
-        ("clip", FeatureSources(generator="no/such/folder"), "Stable unCLIP folder"),
+        ("clip", FeatureSources(tower=Tower("no/such/folder")), "no/such/folder"),
         ("inception", FeatureSources(), "assess.inception_weights"),
         ("classifier", FeatureSources(), "trained classifier"),
         ("dino", FeatureSources(), "clip"),

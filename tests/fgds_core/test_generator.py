@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.denoise import NoiseLevel
 from fgds_core.errors import InputError
-from fgds_core.generator import Generator, drop_coordinates, load_generator
+from fgds_core.generators import Generator, load_generator
+from fgds_core.generators.generator import drop_coordinates
 from fgds_core.images import to_uint8
 from fgds_core.noise import stream
 
-LEVEL = NoiseLevel(1.0, torch.tensor(400))
+LEVEL = NoiseLevel(1.0, 1.0, torch.tensor(400))
 
 
 def config(path: Path | str, **changes) -> GeneratorConfig:
@@ -22,6 +23,10 @@ def config(path: Path | str, **changes) -> GeneratorConfig:
         "kind": "stable-unclip",
         "path": str(path),
         "revision": None,
+        "variant": None,
+        "adapter": None,
+        "tiny_decoder": None,
+        "image_size": None,
         "prompts": ["a photo of a {class}"],
         "dtype": "float32",
     }
@@ -67,13 +72,14 @@ def test_the_text_encoder_sees_each_distinct_prompt_once(tiny_unclip):
     for _ in range(3):
         encoded = generator.encode_prompts(["a cat", "a dog", "a cat"])
     assert sum(seen) == 2
-    assert torch.equal(encoded[0], encoded[2])
-    assert not torch.equal(encoded[0], encoded[1])
+    embeddings = encoded["encoder_hidden_states"]
+    assert torch.equal(embeddings[0], embeddings[2])
+    assert not torch.equal(embeddings[0], embeddings[1])
 
 
 def test_every_way_of_conditioning_differs_and_neither_is_the_unconditional_half(generator):
     z = torch.randn(1, *generator.latent_shape, generator=stream(0, "latents"))
-    vector = generator.noise_embeddings(torch.ones(1, 16), 0, torch.zeros(1, 16))
+    vector = generator.condition_on(torch.ones(1, 16), 0, torch.zeros(1, 16))
     with torch.no_grad():
         answers = {
             (prompt, image is not None): generator.denoiser([prompt], image, 1.0)(z, LEVEL)

@@ -50,6 +50,12 @@ def test_an_interval_bounds_the_guided_steps():
     assert guided_steps(10, 1, 0.31, 0.39) == ()
 
 
+def test_a_count_spreads_the_guided_steps_evenly():
+    assert guided_steps(30, 1, 0.0, 1.0, 6) == guided_steps(30, 5, 0.0, 1.0)
+    assert guided_steps(20, 1, 0.2, 0.5, 3) == (4, 6, 8)
+    assert guided_steps(10, 1, 0.5, 1.0, 99) == (5, 6, 7, 8, 9)
+
+
 def test_relative_moves_each_image_by_a_share_of_its_own_norm():
     z, grad = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1)
     z[1] *= 100

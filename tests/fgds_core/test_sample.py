@@ -3,12 +3,13 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from tiny import WIDTH
 
 from fgds_core.config.generator import GeneratorConfig
-from fgds_core.denoise import ClassifierFree
+from fgds_core.denoise import ClassifierFree, Condition
 from fgds_core.errors import InputError
 from fgds_core.feedback import Seen, entropy
-from fgds_core.generator import Generator, load_generator
+from fgds_core.generators import Generator, load_generator
 from fgds_core.guidance import RULES, Account, Guidance, guided_steps
 from fgds_core.noise import randn, stream
 from fgds_core.sample import make_scheduler, noise_levels, sample
@@ -31,6 +32,10 @@ def generator(tiny_unclip: Path) -> Generator:
         kind="stable-unclip",
         path=str(tiny_unclip),
         revision=None,
+        variant=None,
+        adapter=None,
+        tiny_decoder=None,
+        image_size=None,
         prompts=["a {class}"],
         dtype="float32",
     )
@@ -45,10 +50,10 @@ def latents(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
     return randn(generator.latent_shape, [stream(s, "latents") for s in seeds]).double()
 
 
-def vectors(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
-    embeddings = randn((generator.embedding_dim,), [stream(s, "embedding") for s in seeds])
+def vectors(generator: Generator, seeds=(0, 1, 2)) -> Condition:
+    embeddings = randn((WIDTH,), [stream(s, "embedding") for s in seeds])
     embeddings = embeddings.to(generator.dtype)
-    return generator.noise_embeddings(embeddings, 5, torch.zeros_like(embeddings))
+    return generator.condition_on(embeddings, 5, torch.zeros_like(embeddings))
 
 
 def criterion(x: torch.Tensor) -> torch.Tensor:
@@ -74,7 +79,7 @@ def test_without_feedback_latents_are_those_of_the_diffusers_pipeline(generator,
     )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler.set_timesteps(6)
-    embeddings = randn((generator.embedding_dim,), [stream(s, "embedding") for s in range(3)])
+    embeddings = randn((WIDTH,), [stream(s, "embedding") for s in range(3)])
     zeros = torch.zeros_like(embeddings)
     pipeline.noise_image_embeddings = lambda image_embeds, noise_level, generator: type(
         pipeline
@@ -146,9 +151,9 @@ def test_the_relative_rule_is_the_released_one(generator):
     ours = draw(generator, guide(generator))
     unet, vae = generator.pipeline.unet, generator.pipeline.vae
     for i, prompt in enumerate(PROMPTS):
-        text = generator.encode_prompts([prompt])
-        empty = generator.encode_prompts([""])
-        image = vectors(generator, [i])
+        text = generator.encode_prompts([prompt])["encoder_hidden_states"]
+        empty = generator.encode_prompts([None])["encoder_hidden_states"]
+        image = vectors(generator, [i])["class_labels"]
         solver = scheduler(generator)
         solver.set_timesteps(6)
         z = latents(generator, [i])
@@ -187,6 +192,10 @@ def test_half_precision_networks_leave_latents_and_criteria_in_float32(tiny_uncl
         kind="stable-unclip",
         path=str(tiny_unclip),
         revision=None,
+        variant=None,
+        adapter=None,
+        tiny_decoder=None,
+        image_size=None,
         prompts=["a {class}"],
         dtype="bfloat16",
     )

@@ -12,7 +12,7 @@ from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import load_feedback
-from fgds_core.generator import Generator, load_generator
+from fgds_core.generators import Generator, load_generator
 from fgds_core.images import ImageSet, read_images
 from fgds_core.noise import stream
 from fgds_core.synthesize import (
@@ -43,7 +43,10 @@ def config(**changes) -> SynthesizeConfig:
         "feedback": "entropy",
         "feedback_rule": "relative",
         "feedback_scale": 0.05,
+        "feedback_decoder": "exact",
+        "feedback_jacobian": True,
         "feedback_every": 2,
+        "feedback_steps": None,
         "feedback_start": 0.0,
         "feedback_end": 1.0,
         "feedback_target": "none",
@@ -59,6 +62,10 @@ def generator(tiny_unclip: Path) -> Generator:
         kind="stable-unclip",
         path=str(tiny_unclip),
         revision=None,
+        variant=None,
+        adapter=None,
+        tiny_decoder=None,
+        image_size=None,
         prompts=list(PROMPTS),
         dtype="float32",
     )

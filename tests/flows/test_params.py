@@ -10,6 +10,16 @@ from ruamel.yaml import YAML
 from fgds_core.errors import InputError
 from flows.params import SECTIONS, dump_params, read_params
 
+ADAPTER = {
+    "path": "owner/adapters",
+    "revision": None,
+    "subfolder": "models",
+    "weight_name": "ip-adapter_sd15.safetensors",
+    "image_encoder": "image_encoder",
+    "scale": 0.6,
+}
+NOISED = {"synthesize.noise_level": 7}
+
 
 def params_with(folder: Path, section: str, key: str | None, value: Any) -> Path:
     yaml = YAML(typ="safe", pure=True)
@@ -53,6 +63,39 @@ def test_a_mistake_names_the_key_the_value_and_what_is_allowed(
 ) -> None:
     with pytest.raises(InputError, match=told):
         read_params(params_with(tmp_path, section, key, value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"generator.kind": "text-to-image"}, r"synthesize\.conditioning: got dual.*text alone"),
+        ({"generator.kind": "text-to-image"}, r"assess\.features: got clip.*no CLIP vision tower"),
+        ({"generator.kind": "stable-diffusion-3"}, r"synthesize\.scheduler: got DDIM.*a flow"),
+        (
+            {"synthesize.scheduler": "FlowMatchEulerDiscreteScheduler"},
+            r"synthesize\.scheduler: got FlowMatch.*diffusion model",
+        ),
+        ({"synthesize.feedback_decoder": "tiny"}, r"generator\.tiny_decoder is null"),
+        (
+            {"generator.kind": "ip-adapter", "generator.adapter": ADAPTER} | NOISED,
+            r"synthesize\.noise_level: got 7.*set it to 0",
+        ),
+        ({"generator.kind": "ip-adapter"}, r"generator: .*adapter must be given"),
+        ({"generator.kind": "ip-adapter", "generator.adapter": {"path": "x"}}, r"weight_name"),
+    ],
+)
+def test_sections_that_do_not_go_together_are_refused(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    tree = yaml.load((ROOT / "params.yaml").read_text())
+    for path, value in {"generator.tiny_decoder": None, **changes}.items():
+        section, key = path.split(".")
+        tree[section][key] = value
+    with (tmp_path / "params.yaml").open("w") as file:
+        yaml.dump(tree, file)
+    with pytest.raises(InputError, match=told):
+        read_params(tmp_path / "params.yaml")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

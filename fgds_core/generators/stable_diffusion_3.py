@@ -1,0 +1,48 @@
+"""Stable Diffusion 3: a transformer that predicts a flow; text alone.
+
+Source: Esser et al. (2024), https://arxiv.org/abs/2403.03206
+"""
+
+from torch import Tensor
+
+from fgds_core.denoise import Condition
+from fgds_core.generators.generator import Family, Pipeline
+
+
+def encode_prompt(pipeline: Pipeline, prompt: str, image_size: int) -> Condition:
+    """Token and pooled embeddings of one prompt."""
+    embedding, _, pooled, _ = pipeline.encode_prompt(
+        prompt,
+        prompt,
+        prompt,
+        device=pipeline.transformer.device,
+        do_classifier_free_guidance=False,
+    )
+    return {
+        "encoder_hidden_states": embedding.squeeze(0),  # [T, C]
+        "pooled_projections": pooled.squeeze(0),  # [C']
+    }
+
+
+def no_prompt(pipeline: Pipeline, image_size: int) -> Condition:
+    """The empty prompt."""
+    return encode_prompt(pipeline, "", image_size)
+
+
+def ask(pipeline: Pipeline, z: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+    """Asks the transformer."""
+    prediction: Tensor = pipeline.transformer(
+        hidden_states=z, timestep=timestep.expand(len(z)), return_dict=False, **condition
+    )[0]
+    return prediction
+
+
+FAMILY = Family(
+    pipelines=("StableDiffusion3Pipeline",),
+    network="transformer",
+    components=("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "transformer", "vae"),
+    optional=("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor"),
+    encode_prompt=encode_prompt,
+    no_prompt=no_prompt,
+    ask=ask,
+)

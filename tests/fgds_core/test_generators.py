@@ -1,0 +1,305 @@
+"""What every kind of generator has to do, on random weights of the very classes people load."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from pydantic import ValidationError
+from tiny import WIDTH
+
+from fgds_core.config.generator import GeneratorConfig
+from fgds_core.errors import InputError
+from fgds_core.feedback import Seen, entropy
+from fgds_core.generators import Generator, load_generator
+from fgds_core.guidance import RULES, Account, Guidance
+from fgds_core.noise import randn, stream
+from fgds_core.sample import make_scheduler, sample
+
+NAMES = (
+    "stable-unclip",
+    "stable-diffusion",
+    "stable-diffusion-xl",
+    "stable-diffusion, ip-adapter",
+    "stable-diffusion-xl, ip-adapter",
+    "stable-diffusion-3",
+)
+PROMPTS = ("a cat", "a dog", "an owl")
+STEPS = 4
+
+Settings = dict[str, dict[str, object]]
+
+
+def config(settings: dict[str, object], **changes) -> GeneratorConfig:
+    values = {
+        "revision": None,
+        "variant": None,
+        "adapter": None,
+        "tiny_decoder": None,
+        "image_size": None,
+        "prompts": ["a {class}"],
+        "dtype": "float32",
+    }
+    return GeneratorConfig.model_validate(values | settings | changes)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def generator(request, tiny_generators: Settings) -> Generator:
+    return load_generator(config(tiny_generators[request.param]), dtype=torch.float64)
+
+
+def solver_name(generator: Generator) -> str:
+    flow = generator.family.network == "transformer"
+    return "FlowMatchEulerDiscreteScheduler" if flow else "DDIMScheduler"
+
+
+def embeddings(seeds=(0, 1, 2)) -> torch.Tensor:
+    return randn((WIDTH,), [stream(seed, "embedding") for seed in seeds]).double()
+
+
+def latents(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
+    return randn(generator.latent_shape, [stream(seed, "latents") for seed in seeds]).double()
+
+
+def denoiser(generator: Generator, seeds=(0, 1, 2)):
+    image = None
+    if generator.takes_images:
+        some = embeddings(seeds)
+        image = generator.condition_on(some, 0, torch.zeros_like(some))
+    return generator.denoiser([PROMPTS[seed] for seed in seeds], image, 2.5)
+
+
+def draw(generator: Generator, seeds=(0, 1, 2), **changes) -> torch.Tensor:
+    return sample(
+        denoiser(generator, seeds),
+        make_scheduler(solver_name(generator), generator.scheduler_config),
+        latents(generator, seeds),
+        STEPS,
+        **changes,
+    )
+
+
+def criterion(x: torch.Tensor) -> torch.Tensor:
+    return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), None)
+
+
+def guide(generator: Generator, num_images: int = 3, **changes) -> Guidance:
+    values = {
+        "objective": lambda z0, labels: criterion(generator.decode(z0)),
+        "labels": torch.zeros(num_images, dtype=torch.int64),
+        "rule": RULES["relative"],
+        "scale": 0.05,
+        "steps": frozenset(range(STEPS)),
+        "account": Account.empty(num_images),
+    }
+    return Guidance(**values | changes)
+
+
+def as_the_pipeline_draws(generator: Generator, seed: int) -> torch.Tensor:
+    """One image: the pipeline takes one embedding for all prompts of a call."""
+    pipeline = generator.pipeline
+    some, arguments = embeddings([seed]), {}
+    if generator.family.network == "transformer":
+        arguments["height"] = arguments["width"] = 16
+    elif generator.takes_images and not generator.family.image.noised:
+        arguments["ip_adapter_image_embeds"] = [torch.stack([torch.zeros_like(some), some])]
+    elif generator.takes_images:
+        arguments |= {"image_embeds": some, "noise_level": 0}
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        prompt=PROMPTS[seed],
+        guidance_scale=2.5,
+        num_inference_steps=STEPS,
+        latents=latents(generator, [seed]),
+        output_type="latent",
+        **arguments,
+    ).images
+
+
+def test_unguided_latents_are_those_of_the_diffusers_pipeline(generator, monkeypatch):
+    pipeline = generator.pipeline
+    solver = make_scheduler(solver_name(generator), generator.scheduler_config)
+    ours = draw(generator)
+    monkeypatch.setattr(pipeline, "scheduler", solver)
+    if generator.takes_images and generator.family.image.noised:
+        noised = type(pipeline).noise_image_embeddings
+        monkeypatch.setattr(
+            pipeline,
+            "noise_image_embeddings",
+            lambda image_embeds, noise_level, generator: noised(
+                pipeline, image_embeds, noise_level, noise=torch.zeros_like(image_embeds)
+            ),
+        )
+    expected = torch.cat([as_the_pipeline_draws(generator, seed) for seed in range(3)])
+    torch.testing.assert_close(ours, expected.double(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_batch_equals_its_images_one_by_one(generator, rule):
+    together = draw(generator, guidance=guide(generator, rule=RULES[rule]))
+    # The solver of flows computes in float32
+    atol = 1e-5 if generator.family.network == "transformer" else 1e-10
+    for seed in range(3):
+        alone = draw(generator, [seed], guidance=guide(generator, 1, rule=RULES[rule]))
+        torch.testing.assert_close(alone, together[seed : seed + 1], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+def test_guidance_raises_the_criterion(generator, jacobian):
+    guided = draw(generator, guidance=guide(generator, jacobian=jacobian))
+    with torch.no_grad():
+        before, after = (criterion(generator.decode(z)) for z in (draw(generator), guided))
+    assert after.mean() > before.mean()
+
+
+def test_prompts_and_images_are_told_apart(generator):
+    drawn = [draw(generator, [0])]
+    drawn.append(
+        sample(
+            generator.denoiser(["a dog"], None, 2.5),
+            make_scheduler(solver_name(generator), generator.scheduler_config),
+            latents(generator, [0]),
+            STEPS,
+        )
+    )
+    assert not torch.allclose(*drawn)
+
+
+def test_cheap_decoders_show_the_same_image_smaller_or_rougher(tiny_generators):
+    decoder = str(Path(str(tiny_generators["stable-diffusion"]["path"])).parent / "tiny-decoder")
+    settings = config(tiny_generators["stable-diffusion"], tiny_decoder=decoder)
+    generator = load_generator(settings)
+    z = torch.zeros(2, *generator.latent_shape)
+    assert generator.decode(z).shape == generator.decode_tiny(z).shape == (2, 3, 16, 16)
+    assert generator.decode_half(z).shape == (2, 3, 8, 8)
+    without = load_generator(config(tiny_generators["stable-diffusion"]))
+    with pytest.raises(InputError, match=r"needs generator\.tiny_decoder"):
+        without.decode_tiny(z)
+
+
+def test_an_image_size_sets_the_latents_and_what_xl_is_told(tiny_generators):
+    generator = load_generator(config(tiny_generators["stable-diffusion-xl"], image_size=24))
+    assert generator.latent_shape == (4, 12, 12)
+    assert generator.encode_prompts(["a cat"])["time_ids"].tolist() == [[24, 24, 0, 0, 24, 24]]
+    with pytest.raises(InputError, match=r"image_size is 25; .* multiples of 2"):
+        load_generator(config(tiny_generators["stable-diffusion-xl"], image_size=25))
+
+
+def test_text_alone_refuses_images(tiny_generators):
+    generator = load_generator(config(tiny_generators["stable-diffusion"]))
+    with pytest.raises(InputError, match="takes text alone"):
+        generator.embed_images(torch.zeros(1, 3, 16, 16))
+
+
+def test_adapters_know_no_noised_embeddings(tiny_generators):
+    generator = load_generator(config(tiny_generators["stable-diffusion, ip-adapter"]))
+    some = embeddings().float()
+    with pytest.raises(InputError, match="noise_level is 7"):
+        generator.condition_on(some, 7, some)
+
+
+def test_an_adapter_embeds_images_with_its_own_tower(tiny_generators):
+    generator = load_generator(config(tiny_generators["stable-diffusion, ip-adapter"]))
+    images = torch.rand(2, 3, 20, 20, generator=stream(0, "images")) * 2 - 1
+    embedded = generator.embed_images(images)
+    assert embedded.shape == (2, WIDTH)
+    assert not torch.allclose(embedded[0], embedded[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_leaves_latents_in_float32(tiny_generators, name):
+    generator = load_generator(config(tiny_generators[name], dtype="bfloat16"))
+    some = embeddings().bfloat16()
+    image = None
+    if generator.takes_images:
+        image = generator.condition_on(some, 0, torch.zeros_like(some))
+    guidance = guide(generator)
+    z0 = sample(
+        generator.denoiser(PROMPTS, image, 2.5),
+        make_scheduler(solver_name(generator), generator.scheduler_config),
+        latents(generator).float(),
+        STEPS,
+        guidance=guidance,
+    )
+    assert z0.dtype == guidance.account.last.dtype == torch.float32
+    assert z0.isfinite().all()
+    assert guidance.account.non_finite.tolist() == [0] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("stable-diffusion", "stable-unclip", "needs a StableUnCLIPImg2ImgPipeline"),
+        ("stable-unclip", "text-to-image", "StableDiffusionPipeline or StableDiffusionXLPipeline"),
+        ("stable-diffusion-3", "text-to-image", "holds a StableDiffusion3Pipeline"),
+    ],
+)
+def test_a_folder_of_another_kind_is_refused(tiny_generators, name, kind, message):
+    with pytest.raises(InputError, match=message):
+        load_generator(config(tiny_generators[name], kind=kind))
+
+
+def adapter(settings: dict[str, object], **changes) -> dict[str, object]:
+    return {"adapter": {**settings["adapter"], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"path": "nowhere"}, r"generator\.adapter\.path: there is no folder nowhere"),
+        ({"weight_name": "other.safetensors"}, r"holds no IP-Adapter .*other\.safetensors"),
+        ({"image_encoder": "none"}, "image encoder none"),
+        ({"subfolder": "stable-diffusion-xl"}, "that fits the generator"),
+    ],
+)
+def test_an_adapter_that_is_not_there_or_does_not_fit_is_refused(
+    tiny_generators, changes, message
+):
+    settings = tiny_generators["stable-diffusion, ip-adapter"]
+    with pytest.raises(InputError, match=message):
+        load_generator(config(settings, **adapter(settings, **changes)))
+
+
+def test_an_adapter_with_a_foreign_image_encoder_is_refused(tiny_generators, tmp_path):
+    settings = tiny_generators["stable-diffusion, ip-adapter"]
+    path = tmp_path / "adapters" / "stable-diffusion"
+    shutil.copytree(Path(settings["adapter"]["path"]) / "stable-diffusion", path)
+    shutil.rmtree(path / "image_encoder")
+    tiny.save(lambda: tiny.image_encoder(projection_dim=24), path / "image_encoder")
+    with pytest.raises(InputError, match="takes image embeddings of 16 numbers"):
+        load_generator(config(settings, **adapter(settings, path=str(path.parent))))
+
+
+def test_an_adapter_is_never_a_pickle(tiny_generators):
+    settings = tiny_generators["stable-diffusion, ip-adapter"]
+    with pytest.raises(ValidationError, match="weight_name"):
+        config(settings, **adapter(settings, weight_name="ip-adapter_sd15.bin"))
+
+
+def test_an_adapter_goes_with_its_kind_only(tiny_generators):
+    settings = tiny_generators["stable-diffusion, ip-adapter"]
+    for changes in ({"kind": "text-to-image"}, {"adapter": None}):
+        with pytest.raises(ValidationError, match="adapter must be given with kind ip-adapter"):
+            config(settings, **changes)
+
+
+def test_a_tiny_decoder_that_is_none_or_of_other_latents_is_refused(tiny_generators, tmp_path):
+    settings = tiny_generators["stable-diffusion"]
+    with pytest.raises(InputError, match=r"generator\.tiny_decoder: .* is no folder"):
+        load_generator(config(settings, tiny_decoder=str(tmp_path)))
+    tiny.save(lambda: tiny.tiny_decoder(latent_channels=16), tmp_path / "sixteen")
+    with pytest.raises(InputError, match="decodes 16 latent channels"):
+        load_generator(config(settings, tiny_decoder=str(tmp_path / "sixteen")))
+
+
+def test_an_inpainting_network_is_refused(tiny_generators, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    folder = shutil.copytree(str(tiny_generators["stable-diffusion"]["path"]), tmp_path / "g")
+    tiny.save(
+        lambda: UNet2DConditionModel(cross_attention_dim=WIDTH, in_channels=9, **tiny.UNET),
+        folder / "unet",
+    )
+    with pytest.raises(InputError, match="9 latent channels in"):
+        load_generator(config({"kind": "text-to-image", "path": str(folder)}))
