@@ -100,6 +100,7 @@ def fit_baseline(
         bins=meta.bins,
         extra={
             "training": config.model_dump(mode="json"),
+            "image_size": meta.image_size,
             "seed": seed,
             **criteria_on_real(classifier, gaussians, val.images, val.labels),
         },

@@ -6,14 +6,15 @@ https://arxiv.org/abs/2310.00158, section 3.
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from fgds_core.augment import augment
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 
@@ -186,6 +187,22 @@ class Critic(Protocol):
 
 
 @dataclass(frozen=True)
+class TrainingAugmentation:
+    """The augmentation that a classifier was trained with."""
+
+    shift: int
+    """Pixels, of images of `image_size` a side."""
+    horizontal_flip: bool
+    erase: float
+    image_size: int
+
+    def at(self, image_size: int) -> "TrainingAugmentation":
+        """The same for images of another size."""
+        shift = round(self.shift * image_size / self.image_size)
+        return replace(self, shift=shift, image_size=image_size)
+
+
+@dataclass(frozen=True)
 class Feedback:
     """A criterion of one classifier, as a function of images."""
 
@@ -194,20 +211,30 @@ class Feedback:
     gaussians: ClassGaussians | None = None
     calibrated: bool = False
     """Whether the logits are divided by the classifier's temperature."""
+    augmentation: TrainingAugmentation | None = None
+    """What happens to an image before the classifier sees it while it guides; None is nothing."""
     limits: Tensor | None = None
     """Per class the value beyond which an image is pushed no further, [K]; None is without
     limit."""
 
-    def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
+    def __call__(
+        self, x: Tensor, labels: Tensor, generators: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
         """Values images, at least in float32 whatever the classifier computes in.
 
         Args:
             x: Images in [-1, 1], [B, 3, H, W].
             labels: Intended classes, [B].
+            generators: One per image, for the augmentation; None leaves it out.
 
         Returns:
             One value per image, [B].
         """
+        if self.augmentation is not None and generators is not None:
+            change = self.augmentation.at(x.shape[-1])
+            x = torch.cat(
+                [augment(one[None], change, g) for one, g in zip(x, generators, strict=True)]
+            )
         logits, features = self.classifier.logits_and_features(x)
         dtype = torch.promote_types(logits.dtype, torch.float32)
         temperature = self.classifier.temperature if self.calibrated else 1.0
@@ -247,8 +274,16 @@ def load_feedback(
     limits = None
     if config.feedback_target == "real":
         limits = _read_limits(folder / "config.json", config).to(device)
+    augmentation = None
+    if config.feedback_augment:
+        augmentation = _read_augmentation(folder / "config.json")
     return Feedback(
-        FEEDBACKS[config.feedback], classifier, gaussians, config.feedback_calibrated, limits
+        FEEDBACKS[config.feedback],
+        classifier,
+        gaussians,
+        config.feedback_calibrated,
+        augmentation,
+        limits,
     )
 
 
@@ -306,3 +341,21 @@ def _read_limits(path: Path, config: SynthesizeConfig) -> Tensor:
             " baseline again, or set feedback_target to none"
         ) from error
     return torch.tensor([math.inf if value is None else value for value in values])
+
+
+def _read_augmentation(path: Path) -> TrainingAugmentation:
+    """Reads how the classifier's training images were changed."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        training = config["training"]
+        return TrainingAugmentation(
+            shift=int(training["shift"]),
+            horizontal_flip=bool(training["horizontal_flip"]),
+            erase=float(training["erase"]),
+            image_size=int(config["image_size"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"synthesize.feedback_augment needs the entries training and image_size in {path};"
+            " train the baseline again, or set feedback_augment to false"
+        ) from error

@@ -18,8 +18,8 @@ from torch import Tensor
 from fgds_core.denoise import ClassifierFree, NoiseLevel
 
 Objective = Callable[[Tensor, Tensor], Tensor]
-"""Values clean latents, (z0 [B, C, H, W], labels [B]) -> one value per image, [B]; larger = more
-wanted."""
+"""Values clean latents: (z0 [b, C, H, W], which images of the batch they are [b]) -> one value per
+image, [b]; larger = more wanted."""
 
 
 class Steered(NamedTuple):
@@ -108,11 +108,9 @@ class Account:
 
 @dataclass(frozen=True)
 class Guidance:
-    """Guides a batch: which criterion, for which classes, by which rule, how far."""
+    """Guides a batch: which criterion, by which rule, how far, when."""
 
     objective: Objective
-    labels: Tensor
-    """Intended classes, [B]."""
     rule: Rule
     scale: float
     steps: frozenset[int]
@@ -143,7 +141,7 @@ class Guidance:
                 return Steered(z, denoiser(z, level))
         z = z.detach().requires_grad_(self.jacobian)
         z0, conditional = denoiser.halves(z, level)
-        values, pull = climb(self.objective, conditional, self.labels, self.micro_batch)
+        values, pull = climb(self.objective, conditional, self.micro_batch)
         if self.jacobian:
             (grad,) = torch.autograd.grad(conditional, z, pull)
         else:
@@ -168,7 +166,7 @@ class Guidance:
 
 
 def climb(
-    objective: Objective, z0: Tensor, labels: Tensor, micro_batch: int | None = None
+    objective: Objective, z0: Tensor, micro_batch: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Values clean latents and finds the direction in which each one's value grows.
 
@@ -178,7 +176,6 @@ def climb(
     Args:
         objective: Values clean latents.
         z0: Clean latents, [B, C, H, W].
-        labels: Intended classes, [B].
         micro_batch: Images at a time; None is all of them.
 
     Returns:
@@ -187,11 +184,10 @@ def climb(
     size = micro_batch or len(z0)
     values, grads = [], []
     with torch.enable_grad():
-        for some, classes in zip(
-            torch.split(z0.detach(), size), torch.split(labels, size), strict=True
-        ):
-            some = some.requires_grad_()
-            value = objective(some, classes)  # [b]
+        for first in range(0, len(z0), size):
+            which = torch.arange(first, min(first + size, len(z0)))
+            some = z0.detach()[which].requires_grad_()
+            value = objective(some, which)  # [b]
             (grad,) = torch.autograd.grad(value.sum(), some)  # images are independent
             values.append(value.detach())
             grads.append(grad)

@@ -21,7 +21,7 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback
 from fgds_core.generators.generator import Generator, drop_coordinates
-from fgds_core.guidance import RULES, Account, Guidance, guided_steps
+from fgds_core.guidance import RULES, Account, Guidance, Objective, guided_steps
 from fgds_core.images import ImageSet, from_uint8, image_table, to_uint8
 from fgds_core.imbalance import quotas
 from fgds_core.noise import image_seed, randn, stream
@@ -185,10 +185,8 @@ def draw(
     guidance = None
     account = Account.empty(len(requests))
     if feedback is not None and config.feedback_scale != 0:
-        decode = FEEDBACK_DECODERS[config.feedback_decoder]
         guidance = Guidance(
-            objective=lambda z0, classes: feedback(decode(generator, z0), classes),
-            labels=labels,
+            objective=_objective(generator, feedback, labels, seeds, config),
             rule=RULES[config.feedback_rule],
             scale=config.feedback_scale,
             steps=frozenset(
@@ -227,6 +225,25 @@ def draw(
             None if guidance is None or feedback is None else feedback(images, labels).cpu()
         )
     return Drawn(images.float().cpu(), account, criterion)
+
+
+def _objective(
+    generator: Generator,
+    feedback: Feedback,
+    labels: Tensor,
+    seeds: Sequence[int],
+    config: SynthesizeConfig,
+) -> Objective:
+    """What guidance climbs: the feedback on decoded latents, each image under its own changes."""
+    decode = FEEDBACK_DECODERS[config.feedback_decoder]
+    changes = [stream(seed, "feedback augmentation") for seed in seeds]
+
+    def objective(z0: Tensor, which: Tensor) -> Tensor:
+        return feedback(
+            decode(generator, z0), labels[which.to(labels.device)], [changes[i] for i in which]
+        )
+
+    return objective
 
 
 def write_part(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
 
+from fgds_core.augment import augment
 from fgds_core.classify import (
     CONFIG,
     Classifier,
@@ -205,39 +206,6 @@ def real_and_synthetic_batches(
         x = torch.stack([source.images[i] for source, i in chosen])  # [B, C, H, W]
         labels = torch.stack([source.labels[i] for source, i in chosen])  # [B]
         yield x, labels
-
-
-def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Shifts (border repeated), flips and erases images at random, each on its own.
-
-    Args:
-        x: Images in [-1, 1], [B, C, H, W].
-        config: Says how far to shift, whether to flip, how much to erase.
-        generator: Source of the randomness, on the CPU.
-
-    Returns:
-        Images in [-1, 1], [B, C, H, W].
-    """
-    num_images, _, height, width = x.shape
-    rows, columns = torch.arange(height), torch.arange(width)
-    offsets = torch.randint(
-        -config.shift, config.shift + 1, (2, num_images, 1), generator=generator
-    )
-    row = (rows + offsets[0]).clamp(0, height - 1)  # [B, H]
-    column = (columns + offsets[1]).clamp(0, width - 1)  # [B, W]
-    if config.horizontal_flip:
-        flipped = torch.rand(num_images, 1, generator=generator) < 0.5
-        column = torch.where(flipped, column.flip(-1), column)
-    index = torch.arange(num_images)
-    x = x[index[:, None, None], :, row[:, :, None], column[:, None, :]]  # [B, H, W, C]
-    x = x.permute(0, 3, 1, 2)  # [B, C, H, W]
-    if config.erase:
-        side, top, left = torch.rand(3, num_images, 1, generator=generator)
-        side = side * config.erase  # a share of the image, like the distances below
-        in_rows = ((rows + 0.5) / height - top).abs() < side / 2  # [B, H]
-        in_columns = ((columns + 0.5) / width - left).abs() < side / 2  # [B, W]
-        x = x.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
-    return x.contiguous()
 
 
 def cosine_with_warmup(step: int, warmup_steps: int, num_steps: int) -> float:

@@ -5,7 +5,7 @@ from fgds_core.errors import InputError
 
 
 def use_device(compute: ComputeConfig) -> str:
-    """Sets this process's CPU threads and names the device it computes on.
+    """Sets this process's CPU threads and attention kernel and names the device it computes on.
 
     Raises:
         InputError: The device is not there.
@@ -14,6 +14,7 @@ def use_device(compute: ComputeConfig) -> str:
 
     if compute.threads:
         torch.set_num_threads(compute.threads)
+    _use_attention(compute.attention)
     if compute.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = compute.device.partition(":")
@@ -25,3 +26,17 @@ def use_device(compute: ComputeConfig) -> str:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("compute.device: there is no mps here; set it to auto or cpu")
     return compute.device
+
+
+def _use_attention(name: str) -> None:
+    """Leaves torch's attention on a GPU one kernel, or all of them to choose from."""
+    from torch.backends import cuda
+
+    switches = {
+        "flash": cuda.enable_flash_sdp,
+        "efficient": cuda.enable_mem_efficient_sdp,
+        "cudnn": cuda.enable_cudnn_sdp,
+        "math": cuda.enable_math_sdp,
+    }
+    for kernel, switch in switches.items():
+        switch(name in ("auto", kernel))

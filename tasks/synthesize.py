@@ -192,7 +192,7 @@ def load_studio(
             config.model_dump_json(),
             fingerprint,
             use_device(compute),
-            compute.micro_batch,
+            compute,
         )
 
 
@@ -202,7 +202,7 @@ def _load_studio(
     config_json: str,
     fingerprint: str,
     device: str,
-    micro_batch: int | None,
+    compute: ComputeConfig,
 ) -> Studio:
     config = SynthesizeConfig.model_validate_json(config_json)
     with work():
@@ -211,7 +211,12 @@ def _load_studio(
         judge = None if config.judge is None else load_classifier(Path(config.judge), device)
         check_fit(real.class_names, baseline, judge)
         generator = load_generator(
-            GeneratorConfig.model_validate_json(generator_json), device, micro_batch=micro_batch
+            GeneratorConfig.model_validate_json(generator_json),
+            device,
+            micro_batch=compute.micro_batch,
+            channels_last=compute.channels_last,
+            compile=compute.compile,
+            gradient_checkpointing=compute.gradient_checkpointing,
         )
         feedback = load_feedback(config, Path(BASELINE), baseline, device)
     return Studio(generator, feedback, judge, real)

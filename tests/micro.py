@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from ruamel.yaml import YAML
 
+from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.images import from_uint8, image_table, write_images
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +52,52 @@ MICRO = {
     "report": {"max_classes": 3, "images_per_class": 2, "neighbours_per_image": 2},
     "compute": {"device": "cpu", "threads": 1, "workers": 1, "batch_size": 4},
 }
+
+
+def generator_config(path: Path | str, **changes: object) -> GeneratorConfig:
+    """The section `generator` for a plain Stable unCLIP folder, with changes."""
+    values = {
+        "kind": "stable-unclip",
+        "path": str(path),
+        "revision": None,
+        "variant": None,
+        "adapter": None,
+        "tiny_decoder": None,
+        "image_size": None,
+        "prompts": ["a {class}"],
+        "dtype": "float32",
+    }
+    return GeneratorConfig.model_validate(values | changes)
+
+
+def synthesize_config(**changes: object) -> SynthesizeConfig:
+    """The section `synthesize` for a handful of images under entropy feedback, with changes."""
+    values = {
+        "target_per_class": 9,
+        "images_per_part": 4,
+        "conditioning": "dual",
+        "embedding_dropout": 0.4,
+        "embedding_rescale": False,
+        "noise_level": 0,
+        "scheduler": "DDIMScheduler",
+        "num_inference_steps": 3,
+        "eta": 0.0,
+        "guidance_scale": 2.0,
+        "feedback": "entropy",
+        "feedback_rule": "relative",
+        "feedback_scale": 0.05,
+        "feedback_decoder": "exact",
+        "feedback_jacobian": True,
+        "feedback_every": 2,
+        "feedback_steps": None,
+        "feedback_start": 0.0,
+        "feedback_end": 1.0,
+        "feedback_target": "none",
+        "feedback_calibrated": False,
+        "feedback_augment": False,
+        "judge": None,
+    }
+    return SynthesizeConfig.model_validate(values | changes)
 
 
 def write_pictures(folder: Path) -> None:

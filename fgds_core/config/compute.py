@@ -1,5 +1,7 @@
 """Where and how fast the stages compute; nothing here changes a result."""
 
+from typing import Literal
+
 from pydantic import Field, PositiveInt
 
 from fgds_core.config.section import Section
@@ -24,4 +26,18 @@ class ComputeConfig(Section):
     micro_batch: PositiveInt | None = Field(
         description="images of a batch that are encoded, decoded and classified at a time; null "
         "is all of them, a small number saves memory"
+    )
+    channels_last: bool = Field(
+        description="whether networks keep images channels last in memory; often faster on GPUs"
+    )
+    compile: bool = Field(
+        description="whether torch.compile translates the generator's networks: minutes at the "
+        "start, faster afterwards"
+    )
+    attention: Literal["auto", "flash", "efficient", "cudnn", "math"] = Field(
+        description="kernel of torch's attention on a GPU; auto lets torch choose"
+    )
+    gradient_checkpointing: bool = Field(
+        description="whether guided steps compute activations twice rather than keep them: less "
+        "memory, more time"
     )

@@ -110,6 +110,13 @@ class SynthesizeConfig(Section):
         )
     )
 
+    feedback_augment: bool = Field(
+        description=(
+            "whether the classifier sees the image with the random shifts, flips and erasures of"
+            " its training while it guides, drawn anew at each step"
+        )
+    )
+
     judge: str | None = Field(
         description="folder of a classifier that labels the finished images; null is none"
     )

@@ -30,6 +30,9 @@ def load_generator(
     dtype: torch.dtype | None = None,
     *,
     micro_batch: int | None = None,
+    channels_last: bool = False,
+    compile: bool = False,
+    gradient_checkpointing: bool = False,
 ) -> Generator:
     """Loads a generator from a local folder or the Hugging Face hub; safetensors only.
 
@@ -38,6 +41,9 @@ def load_generator(
         device: Where its networks shall be.
         dtype: What they shall compute in; None takes it from the parameters.
         micro_batch: Images that go through encoders and decoder at a time; None is all of them.
+        channels_last: Whether its networks keep images channels last in memory.
+        compile: Whether `torch.compile` translates denoising network and decoders.
+        gradient_checkpointing: Whether guided steps compute activations twice, to save memory.
 
     Raises:
         InputError: If there is no such generator, it lacks a component, or is of another kind.
@@ -59,6 +65,15 @@ def load_generator(
         pipeline, family, config.path, config.image_size, micro_batch, tiny_decoder
     )
     _check_fit(generator)
+    decoders = [vae.decoder for vae in (pipeline.vae, tiny_decoder) if vae is not None]
+    for network in (generator.network, *decoders):
+        if channels_last:
+            network.to(memory_format=torch.channels_last)
+        if compile:
+            network.compile()
+    if gradient_checkpointing:
+        for component in (generator.network, pipeline.vae):
+            component.enable_gradient_checkpointing()
     return generator
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from micro import generator_config
 
 from fgds_core import shards
 from fgds_core.assess import assess, match_class_mix, measure_synthetic, rounded
 from fgds_core.classify import create_classifier, predict, save_classifier
 from fgds_core.config.assess import AssessConfig
-from fgds_core.config.generator import GeneratorConfig
 from fgds_core.errors import InputError
 from fgds_core.features import Extractor
 from fgds_core.images import ImageSet, encode_png, from_uint8, image_table, to_uint8, write_images
@@ -311,9 +311,7 @@ def workspace(tmp_path, train, val, synthetic, classifier):
     return tmp_path
 
 
-GENERATOR = GeneratorConfig(
-    kind="stable-unclip", path="none", revision=None, prompts=["a {class}"], dtype="float32"
-)
+GENERATOR = generator_config("none")
 
 
 def run_stage(folder, reports, **options):

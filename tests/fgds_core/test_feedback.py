@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from micro import synthesize_config
 
 from fgds_core.classify import load_classifier
-from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import (
     FEEDBACKS,
@@ -20,6 +20,7 @@ from fgds_core.feedback import (
     load_feedback,
     loss,
 )
+from fgds_core.noise import stream
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -143,34 +144,9 @@ def test_a_missing_or_damaged_statistics_file_is_named(tmp_path: Path):
         ClassGaussians.load(path)
 
 
-def config(**changes) -> SynthesizeConfig:
-    values = {
-        "target_per_class": "max",
-        "images_per_part": 8,
-        "conditioning": "dual",
-        "embedding_dropout": 0.4,
-        "embedding_rescale": False,
-        "noise_level": 0,
-        "scheduler": "DDIMScheduler",
-        "num_inference_steps": 4,
-        "eta": 0.0,
-        "guidance_scale": 2.0,
-        "feedback": "entropy",
-        "feedback_rule": "relative",
-        "feedback_scale": 0.02,
-        "feedback_every": 2,
-        "feedback_start": 0.0,
-        "feedback_end": 1.0,
-        "feedback_target": "none",
-        "feedback_calibrated": False,
-        "judge": None,
-    }
-    return SynthesizeConfig(**values | changes)
-
-
 def test_feedback_off_loads_nothing(tmp_path: Path):
-    assert load_feedback(config(feedback="none"), tmp_path, None) is None
-    assert load_feedback(config(feedback_scale=0.0), tmp_path, None) is None
+    assert load_feedback(synthesize_config(feedback="none"), tmp_path, None) is None
+    assert load_feedback(synthesize_config(feedback_scale=0.0), tmp_path, None) is None
 
 
 def test_real_images_set_the_limits(tiny_classifier: Path):
@@ -178,7 +154,7 @@ def test_real_images_set_the_limits(tiny_classifier: Path):
     stored = json.loads((tiny_classifier / "config.json").read_text())
     for name in sorted(FEEDBACKS):
         feedback = load_feedback(
-            config(feedback=name, feedback_target="real"), tiny_classifier, classifier
+            synthesize_config(feedback=name, feedback_target="real"), tiny_classifier, classifier
         )
         torch.testing.assert_close(
             feedback.limits, torch.tensor(stored["criterion_on_real"][name])
@@ -188,7 +164,9 @@ def test_real_images_set_the_limits(tiny_classifier: Path):
 def test_limits_that_were_never_measured_are_asked_for(tmp_path: Path, tiny_classifier: Path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"criterion_on_real\.entropy"):
-        load_feedback(config(feedback_target="real"), tmp_path, load_classifier(tiny_classifier))
+        load_feedback(
+            synthesize_config(feedback_target="real"), tmp_path, load_classifier(tiny_classifier)
+        )
 
 
 def test_criteria_on_real_are_class_means_and_null_without_images(tiny_classifier: Path):
@@ -212,3 +190,50 @@ def test_calibration_divides_the_logits(tiny_classifier: Path):
     assert torch.equal(plain, Feedback(entropy, classifier)(images, LABELS))
     calibrated = Feedback(entropy, classifier, calibrated=True)(images, LABELS)
     torch.testing.assert_close(calibrated, torch.full((4,), math.log(3)), rtol=0, atol=1e-6)
+
+
+class Recording:
+    """A classifier that keeps what it was shown."""
+
+    class_names = ("cat", "dog", "owl")
+    temperature = 1.0
+
+    def logits_and_features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.seen = x
+        return x.flatten(1)[:, :3], x.flatten(1)
+
+
+@pytest.fixture
+def augmented(tmp_path: Path) -> Feedback:
+    training = {"shift": 2, "horizontal_flip": True, "erase": 0.4}
+    (tmp_path / "config.json").write_text(json.dumps({"training": training, "image_size": 8}))
+    return load_feedback(synthesize_config(feedback_augment=True), tmp_path, Recording())
+
+
+def test_each_image_is_changed_by_its_own_chance_whatever_its_batch(augmented):
+    x, labels = torch.randn(3, 3, 8, 8), torch.zeros(3, dtype=torch.int64)
+    augmented(x, labels, [stream(seed, "changes") for seed in range(3)])
+    together = augmented.classifier.seen
+    augmented(x[2:], labels[2:], [stream(2, "changes")])
+    assert torch.equal(augmented.classifier.seen, together[2:])
+    assert not torch.equal(together, x)
+    augmented(x, labels)
+    assert torch.equal(augmented.classifier.seen, x)
+
+
+def test_gradients_pass_through_the_changes(augmented):
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    value = augmented(x, torch.zeros(2, dtype=torch.int64), [stream(s, "c") for s in range(2)])
+    (grad,) = torch.autograd.grad(value.sum(), x)
+    assert (grad.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_shifts_keep_their_share_of_the_image(augmented):
+    assert augmented.augmentation.at(16).shift == 4
+    assert augmented.augmentation.at(4).shift == 1
+
+
+def test_changes_need_what_the_baseline_says_of_its_training(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="needs the entries training and image_size"):
+        load_feedback(synthesize_config(feedback_augment=True), tmp_path, Recording())

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from micro import generator_config
 from PIL import Image
 from pydantic import ValidationError
 
-from fgds_core.config.generator import GeneratorConfig
 from fgds_core.denoise import NoiseLevel
 from fgds_core.errors import InputError
 from fgds_core.generators import Generator, load_generator
@@ -18,24 +18,9 @@ from fgds_core.noise import stream
 LEVEL = NoiseLevel(1.0, 1.0, torch.tensor(400))
 
 
-def config(path: Path | str, **changes) -> GeneratorConfig:
-    values = {
-        "kind": "stable-unclip",
-        "path": str(path),
-        "revision": None,
-        "variant": None,
-        "adapter": None,
-        "tiny_decoder": None,
-        "image_size": None,
-        "prompts": ["a photo of a {class}"],
-        "dtype": "float32",
-    }
-    return GeneratorConfig(**values | changes)
-
-
 @pytest.fixture(scope="module")
 def generator(tiny_unclip: Path) -> Generator:
-    return load_generator(config(tiny_unclip))
+    return load_generator(generator_config(tiny_unclip))
 
 
 @pytest.fixture
@@ -59,12 +44,12 @@ def test_images_are_embedded_as_the_diffusers_pipeline_does(generator, images):
 
 
 def test_micro_batches_give_the_same_embeddings(tiny_unclip, generator, images):
-    split = load_generator(config(tiny_unclip), micro_batch=2)
+    split = load_generator(generator_config(tiny_unclip), micro_batch=2)
     torch.testing.assert_close(split.embed_images(images), generator.embed_images(images))
 
 
 def test_the_text_encoder_sees_each_distinct_prompt_once(tiny_unclip):
-    generator = load_generator(config(tiny_unclip))
+    generator = load_generator(generator_config(tiny_unclip))
     seen = []
     generator.pipeline.text_encoder.register_forward_hook(
         lambda module, args, output: seen.append(len(args[0]))
@@ -120,12 +105,12 @@ def test_a_rate_of_zero_touches_nothing():
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
-        load_generator(config(tmp_path / "nowhere"))
+        load_generator(generator_config(tmp_path / "nowhere"))
 
 
 def test_a_folder_that_is_no_generator_is_named(tmp_path):
     with pytest.raises(InputError, match=r"model_index\.json cannot be read"):
-        load_generator(config(tmp_path))
+        load_generator(generator_config(tmp_path))
 
 
 @pytest.fixture
@@ -140,13 +125,13 @@ def edit(path: Path, **changes) -> None:
 def test_another_kind_of_pipeline_is_refused(damaged):
     edit(damaged / "model_index.json", _class_name="StableDiffusionPipeline")
     with pytest.raises(InputError, match="holds a StableDiffusionPipeline"):
-        load_generator(config(damaged))
+        load_generator(generator_config(damaged))
 
 
 def test_a_missing_component_is_named(damaged):
     shutil.rmtree(damaged / "image_normalizer")
     with pytest.raises(InputError, match="lacks image_normalizer"):
-        load_generator(config(damaged))
+        load_generator(generator_config(damaged))
 
 
 def test_pickled_weights_are_never_loaded(damaged):
@@ -154,14 +139,14 @@ def test_pickled_weights_are_never_loaded(damaged):
     torch.save({}, weights.with_suffix(".bin"))
     weights.unlink()
     with pytest.raises(InputError, match="safetensors"):
-        load_generator(config(damaged))
+        load_generator(generator_config(damaged))
 
 
 def test_truncated_weights_are_refused(damaged):
     weights = damaged / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="holds no StableUnCLIPImg2ImgPipeline that can be"):
-        load_generator(config(damaged))
+        load_generator(generator_config(damaged))
 
 
 def test_components_of_different_models_are_refused(damaged):
@@ -180,10 +165,10 @@ def test_components_of_different_models_are_refused(damaged):
     )
     other.save_pretrained(damaged / "image_encoder")
     with pytest.raises(InputError, match="takes image vectors of 32 numbers"):
-        load_generator(config(damaged))
+        load_generator(generator_config(damaged))
 
 
 @pytest.mark.parametrize("prompts", [[], ["a photo"], ["a {class} in {place}"], ["a {class"]])
 def test_templates_must_name_the_class_and_nothing_else(prompts):
     with pytest.raises(ValidationError, match="prompts"):
-        config("somewhere", prompts=prompts)
+        generator_config("somewhere", prompts=prompts)

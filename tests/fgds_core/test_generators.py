@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from micro import generator_config
 from pydantic import ValidationError
 from tiny import WIDTH
 
@@ -32,16 +33,7 @@ Settings = dict[str, dict[str, object]]
 
 
 def config(settings: dict[str, object], **changes) -> GeneratorConfig:
-    values = {
-        "revision": None,
-        "variant": None,
-        "adapter": None,
-        "tiny_decoder": None,
-        "image_size": None,
-        "prompts": ["a {class}"],
-        "dtype": "float32",
-    }
-    return GeneratorConfig.model_validate(values | settings | changes)
+    return generator_config(**settings | changes)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -86,8 +78,7 @@ def criterion(x: torch.Tensor) -> torch.Tensor:
 
 def guide(generator: Generator, num_images: int = 3, **changes) -> Guidance:
     values = {
-        "objective": lambda z0, labels: criterion(generator.decode(z0)),
-        "labels": torch.zeros(num_images, dtype=torch.int64),
+        "objective": lambda z0, which: criterion(generator.decode(z0)),
         "rule": RULES["relative"],
         "scale": 0.05,
         "steps": frozenset(range(STEPS)),
@@ -176,6 +167,17 @@ def test_cheap_decoders_show_the_same_image_smaller_or_rougher(tiny_generators):
     without = load_generator(config(tiny_generators["stable-diffusion"]))
     with pytest.raises(InputError, match=r"needs generator\.tiny_decoder"):
         without.decode_tiny(z)
+
+
+@pytest.mark.parametrize("option", ["channels_last", "gradient_checkpointing"])
+@pytest.mark.parametrize("name", NAMES)
+def test_how_a_network_is_run_changes_no_result(tiny_generators, name, option):
+    settings = config(tiny_generators[name])
+    plain = load_generator(settings, dtype=torch.float64)
+    changed = load_generator(settings, dtype=torch.float64, **{option: True})
+    expected, ours = (draw(g, guidance=guide(g)) for g in (plain, changed))
+    atol = 1e-5 if plain.family.network == "transformer" else 1e-10
+    torch.testing.assert_close(ours, expected, rtol=0, atol=atol)
 
 
 def test_an_image_size_sets_the_latents_and_what_xl_is_told(tiny_generators):

@@ -3,9 +3,9 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from micro import generator_config
 from tiny import WIDTH
 
-from fgds_core.config.generator import GeneratorConfig
 from fgds_core.denoise import ClassifierFree, Condition
 from fgds_core.errors import InputError
 from fgds_core.feedback import Seen, entropy
@@ -28,18 +28,7 @@ PROMPTS = ("a cat", "a dog", "an owl")
 
 @pytest.fixture(scope="module")
 def generator(tiny_unclip: Path) -> Generator:
-    config = GeneratorConfig(
-        kind="stable-unclip",
-        path=str(tiny_unclip),
-        revision=None,
-        variant=None,
-        adapter=None,
-        tiny_decoder=None,
-        image_size=None,
-        prompts=["a {class}"],
-        dtype="float32",
-    )
-    return load_generator(config, dtype=torch.float64)
+    return load_generator(generator_config(tiny_unclip), dtype=torch.float64)
 
 
 def solvers(seeds=(0, 1, 2)) -> list[torch.Generator]:
@@ -63,8 +52,7 @@ def criterion(x: torch.Tensor) -> torch.Tensor:
 
 def guide(generator: Generator, rule: str = "relative", scale: float = 0.05, num_images: int = 3):
     return Guidance(
-        objective=lambda z0, labels: criterion(generator.decode(z0)),
-        labels=torch.zeros(num_images, dtype=torch.int64),
+        objective=lambda z0, which: criterion(generator.decode(z0)),
         rule=RULES[rule],
         scale=scale,
         steps=frozenset(guided_steps(6, 2, 0.0, 1.0)),
@@ -121,11 +109,11 @@ def draw(generator, guidance=None, name="DDIMScheduler", **changes):
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_scale_of_zero_is_unguided_bit_for_bit_and_asks_no_classifier(generator, rule):
-    def refuse(z0, labels):
+    def refuse(z0, which):
         raise AssertionError
 
     off = guide(generator, rule, 0.0)
-    off = Guidance(refuse, off.labels, off.rule, 0.0, off.steps, off.account)
+    off = Guidance(refuse, off.rule, 0.0, off.steps, off.account)
     assert torch.equal(draw(generator, off), draw(generator))
 
 
@@ -188,18 +176,7 @@ def test_guidance_raises_the_criterion(generator):
 
 
 def test_half_precision_networks_leave_latents_and_criteria_in_float32(tiny_unclip):
-    config = GeneratorConfig(
-        kind="stable-unclip",
-        path=str(tiny_unclip),
-        revision=None,
-        variant=None,
-        adapter=None,
-        tiny_decoder=None,
-        image_size=None,
-        prompts=["a {class}"],
-        dtype="bfloat16",
-    )
-    half = load_generator(config)
+    half = load_generator(generator_config(tiny_unclip, dtype="bfloat16"))
     guidance = guide(half)
     z0 = sample(
         half.denoiser(PROMPTS, vectors(half), 2.5),
@@ -225,9 +202,7 @@ def test_six_guided_of_thirty_steps_cost_sixty_forwards_and_six_backwards_an_ima
     handle = unet.register_forward_hook(count, with_kwargs=True)
     guidance = guide(generator)
     steps = frozenset(guided_steps(30, 5, 0.0, 1.0))
-    guidance = Guidance(
-        guidance.objective, guidance.labels, guidance.rule, 0.05, steps, guidance.account
-    )
+    guidance = Guidance(guidance.objective, guidance.rule, 0.05, steps, guidance.account)
     sample(
         generator.denoiser(PROMPTS, vectors(generator), 2.5),
         scheduler(generator),
@@ -283,14 +258,13 @@ def normal_denoiser(z, sigma):
 def observe(denoiser: ClassifierFree, num_inference_steps: int) -> Guidance:
     """Guidance by the exact likelihood of an observation given the noisy latent."""
 
-    def likelihood(z0, labels):
+    def likelihood(z0, which):
         sigma, s2 = denoiser.network.sigma, PRIOR_STD**2
         variance = OBSERVATION_STD**2 + s2 * sigma**2 / (s2 + sigma**2)
         return -0.5 * ((OBSERVED - z0) ** 2 / variance).flatten(1).sum(dim=1)
 
     return Guidance(
         likelihood,
-        torch.zeros(2, dtype=torch.int64),
         RULES["score"],
         1.0,
         frozenset(range(num_inference_steps)),
@@ -407,8 +381,7 @@ def test_gaussian_data_under_a_flow_keep_mean_and_spread(name):
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_flow_is_guided_from_its_second_step_on(rule):
     guidance = Guidance(
-        lambda z0, labels: z0.flatten(1).sum(dim=1),
-        torch.zeros(2, dtype=torch.int64),
+        lambda z0, which: z0.flatten(1).sum(dim=1),
         RULES[rule],
         0.1,
         frozenset(range(10)),

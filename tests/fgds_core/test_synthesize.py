@@ -4,11 +4,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from micro import generator_config, synthesize_config
 from pydantic import ValidationError
 
 from fgds_core import shards
 from fgds_core.classify import Classifier, load_classifier
-from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import load_feedback
@@ -28,47 +28,9 @@ NAMES = ("cat", "dog", "owl")
 PROMPTS = ("a {class}", "one {class} outdoors", "the {class}")
 
 
-def config(**changes) -> SynthesizeConfig:
-    values = {
-        "target_per_class": 9,
-        "images_per_part": 4,
-        "conditioning": "dual",
-        "embedding_dropout": 0.4,
-        "embedding_rescale": False,
-        "noise_level": 0,
-        "scheduler": "DDIMScheduler",
-        "num_inference_steps": 3,
-        "eta": 0.0,
-        "guidance_scale": 2.0,
-        "feedback": "entropy",
-        "feedback_rule": "relative",
-        "feedback_scale": 0.05,
-        "feedback_decoder": "exact",
-        "feedback_jacobian": True,
-        "feedback_every": 2,
-        "feedback_steps": None,
-        "feedback_start": 0.0,
-        "feedback_end": 1.0,
-        "feedback_target": "none",
-        "feedback_calibrated": False,
-        "judge": None,
-    }
-    return SynthesizeConfig(**values | changes)
-
-
 @pytest.fixture(scope="module")
 def generator(tiny_unclip: Path) -> Generator:
-    settings = GeneratorConfig(
-        kind="stable-unclip",
-        path=str(tiny_unclip),
-        revision=None,
-        variant=None,
-        adapter=None,
-        tiny_decoder=None,
-        image_size=None,
-        prompts=list(PROMPTS),
-        dtype="float32",
-    )
+    settings = generator_config(tiny_unclip, prompts=list(PROMPTS))
     return load_generator(settings, dtype=torch.float64)
 
 
@@ -108,38 +70,38 @@ def rows(out: Path, record: shards.PartRecord) -> dict[str, list]:
 
 
 def test_parts_fill_every_class_to_the_target_and_no_further():
-    parts = plan_parts([9, 12, 0], NAMES, config())
+    parts = plan_parts([9, 12, 0], NAMES, synthesize_config())
     assert [(p.label, p.index, p.first_index, p.num_images) for p in parts] == [
         (2, 0, 0, 4),
         (2, 1, 4, 4),
         (2, 2, 8, 1),
     ]
-    most = plan_parts([9, 12, 0], NAMES, config(target_per_class="max"))
+    most = plan_parts([9, 12, 0], NAMES, synthesize_config(target_per_class="max"))
     assert sum(p.num_images for p in most if p.label == 0) == 3
     assert sum(p.num_images for p in most if p.label == 2) == 12
 
 
 def test_a_target_that_wants_nothing_is_refused():
     with pytest.raises(InputError, match="target_per_class is 9"):
-        plan_parts([9, 12, 10], NAMES, config())
+        plan_parts([9, 12, 10], NAMES, synthesize_config())
 
 
 def test_images_follow_from_seed_class_and_index_alone():
-    whole = plan_images(Part(1, "dog", 0, 0, 10), PROMPTS, [1, 4, 7, 10], config(), 7)
-    tail = plan_images(Part(1, "dog", 3, 6, 4), PROMPTS, [1, 4, 7, 10], config(), 7)
+    whole = plan_images(Part(1, "dog", 0, 0, 10), PROMPTS, [1, 4, 7, 10], synthesize_config(), 7)
+    tail = plan_images(Part(1, "dog", 3, 6, 4), PROMPTS, [1, 4, 7, 10], synthesize_config(), 7)
     assert tail == whole[6:]
     assert {r.prompt for r in whole} <= {t.format(**{"class": "dog"}) for t in PROMPTS}
     assert len({r.prompt for r in whole}) > 1
     assert {r.conditioning_id for r in whole} <= {1, 4, 7, 10}
     # Another place among the classes changes neither seeds nor choices.
-    moved = plan_images(Part(5, "dog", 0, 0, 10), PROMPTS, [1, 4, 7, 10], config(), 7)
+    moved = plan_images(Part(5, "dog", 0, 0, 10), PROMPTS, [1, 4, 7, 10], synthesize_config(), 7)
     assert [dataclasses.replace(r, label=1) for r in moved] == whole
 
 
 def test_conditioning_says_what_the_generator_is_told():
     part = Part(0, "cat", 0, 0, 5)
-    text = plan_images(part, PROMPTS, [0, 3], config(conditioning="text"), 7)
-    image = plan_images(part, PROMPTS, [0, 3], config(conditioning="image"), 7)
+    text = plan_images(part, PROMPTS, [0, 3], synthesize_config(conditioning="text"), 7)
+    image = plan_images(part, PROMPTS, [0, 3], synthesize_config(conditioning="image"), 7)
     assert all(r.conditioning_id is None and "cat" in r.prompt for r in text)
     assert all(r.conditioning_id in (0, 3) and r.prompt == "" for r in image)
 
@@ -148,7 +110,7 @@ def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_pat
     done = []
     part = Part(2, "owl", 1, 4, 5)
     judge = load_classifier(tiny_classifier)
-    record = write(part, config(), judge=judge, advance=done.append)
+    record = write(part, synthesize_config(), judge=judge, advance=done.append)
     columns = rows(tmp_path, record)
     assert done == [3, 2]
     assert record.path == "02-owl/part-00001.parquet"
@@ -169,7 +131,7 @@ def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_pat
 
 
 def test_without_feedback_nothing_is_guided_and_no_criterion_noted(write, tmp_path):
-    columns = rows(tmp_path, write(Part(0, "cat", 0, 0, 2), config(feedback="none")))
+    columns = rows(tmp_path, write(Part(0, "cat", 0, 0, 2), synthesize_config(feedback="none")))
     assert columns["feedback"] == ["none"] * 2
     assert columns["feedback_scale"] == [0.0] * 2
     assert columns["guided_steps"] == [0] * 2
@@ -178,9 +140,11 @@ def test_without_feedback_nothing_is_guided_and_no_criterion_noted(write, tmp_pa
 
 
 def test_an_image_depends_on_neither_part_nor_batch(write, tmp_path):
-    first = write(Part(0, "cat", 0, 0, 5), config(eta=0.5), tmp_path / "whole")
+    first = write(Part(0, "cat", 0, 0, 5), synthesize_config(eta=0.5), tmp_path / "whole")
     whole = rows(tmp_path / "whole", first)
-    last = write(Part(0, "cat", 1, 3, 2), config(eta=0.5), tmp_path / "tail", batch_size=1)
+    last = write(
+        Part(0, "cat", 1, 3, 2), synthesize_config(eta=0.5), tmp_path / "tail", batch_size=1
+    )
     tail = rows(tmp_path / "tail", last)
     assert tail["image"] == whole["image"][3:]
     assert tail["seed"] == whole["seed"][3:]
@@ -188,15 +152,15 @@ def test_an_image_depends_on_neither_part_nor_batch(write, tmp_path):
 
 
 def test_the_same_part_has_the_same_bytes(write, tmp_path):
-    first = write(Part(1, "dog", 0, 0, 4), config(), tmp_path / "first")
-    again = write(Part(1, "dog", 0, 0, 4), config(), tmp_path / "again")
+    first = write(Part(1, "dog", 0, 0, 4), synthesize_config(), tmp_path / "first")
+    again = write(Part(1, "dog", 0, 0, 4), synthesize_config(), tmp_path / "again")
     assert first.sha256 == again.sha256
 
 
 def test_a_finished_part_is_known_by_fingerprint_and_bytes(write, tmp_path):
     part = Part(1, "dog", 0, 0, 2)
     assert finished_part(part, "made so", tmp_path) is None
-    record = write(part, config(feedback="none"))
+    record = write(part, synthesize_config(feedback="none"))
     assert finished_part(part, "made so", tmp_path) == record
     assert finished_part(part, "made otherwise", tmp_path) is None
     file = tmp_path / record.path
@@ -207,7 +171,7 @@ def test_a_finished_part_is_known_by_fingerprint_and_bytes(write, tmp_path):
 @pytest.mark.parametrize("conditioning", ["text", "image", "dual"])
 @pytest.mark.parametrize("feedback", ["none", "loss", "hardness"])
 def test_every_conditioning_works_with_every_feedback(write, tmp_path, conditioning, feedback):
-    settings = config(
+    settings = synthesize_config(
         conditioning=conditioning,
         feedback=feedback,
         feedback_rule="score",
@@ -223,7 +187,7 @@ def test_every_conditioning_works_with_every_feedback(write, tmp_path, condition
 
 def test_images_take_the_size_of_the_real_ones(write, real, tmp_path):
     larger = dataclasses.replace(real, images=torch.zeros(12, 3, 24, 20))
-    record = write(Part(0, "cat", 0, 0, 2), config(feedback="none"), real=larger)
+    record = write(Part(0, "cat", 0, 0, 2), synthesize_config(feedback="none"), real=larger)
     assert read_images(tmp_path / record.path).images.shape == (2, 3, 24, 20)
 
 
@@ -235,7 +199,7 @@ def test_images_that_are_not_finite_are_named_and_nothing_is_written(write, gene
         with pytest.raises(
             FloatingPointError, match=r"'dog' are not finite: index 4 \(seed \d+\)"
         ):
-            write(Part(1, "dog", 1, 4, 2), config(feedback="none"))
+            write(Part(1, "dog", 1, 4, 2), synthesize_config(feedback="none"))
     finally:
         bias.data.copy_(before)
     assert not list(tmp_path.rglob("*.parquet"))
@@ -245,8 +209,8 @@ def test_a_class_without_real_images_needs_text(write, real, tmp_path):
     lonely = dataclasses.replace(real, labels=torch.zeros(12, dtype=torch.int64))
     part = Part(1, "dog", 0, 0, 1)
     with pytest.raises(InputError, match="'dog' has no real training image"):
-        write(part, config(), real=lonely)
-    assert write(part, config(conditioning="text"), real=lonely).num_rows == 1
+        write(part, synthesize_config(), real=lonely)
+    assert write(part, synthesize_config(conditioning="text"), real=lonely).num_rows == 1
 
 
 def test_classifiers_of_other_classes_are_refused(classifier):
@@ -273,4 +237,4 @@ def test_classifiers_of_other_classes_are_refused(classifier):
 )
 def test_parameters_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
-        config(**changes)
+        synthesize_config(**changes)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from fgds_core.augment import augment
 from fgds_core.classify import predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig, TrainConfig
 from fgds_core.errors import InputError
 from fgds_core.images import ImageSet
 from fgds_core.train import (
-    augment,
     cosine_with_warmup,
     fit_temperature,
     read_training,
