@@ -70,7 +70,16 @@ JUDGE = Path(__file__).parent / "judge"
 EMBED_DIM = 64
 MAX_TOKENS = 16
 SEED = 0
-STAGE_SEEDS = {"vae": 1, "clip": 2, "judge": 3, "unet": 4, "card": 5, "decoder": 6, "sharpen": 7}
+STAGE_SEEDS = {
+    "vae": 1,
+    "clip": 2,
+    "judge": 3,
+    "unet": 4,
+    "card": 5,
+    "decoder": 6,
+    "sharpen": 7,
+    "tiny_decoder": 8,  # assets/tiny_decoder.py
+}
 CHECKPOINT_SECONDS = 90.0
 
 # ---------------------------------------------------------------- networks

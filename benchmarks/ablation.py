@@ -17,7 +17,8 @@ from benchmarks.experiments import Arm, as_markdown, run_experiments
 
 UNGUIDED = {"synthesize.feedback": "none"}
 
-# What an arm does not name is as in params.yaml, the feedback scale among it.
+# What an arm does not name is as in params.yaml. Each criterion has its own scale, chosen on
+# validation images by benchmarks.feedback_study (docs/results.md).
 ARMS = {
     "baseline": Arm({}, stages=("train_baseline",)),
     "baseline, class-balanced": Arm(
@@ -26,9 +27,12 @@ ARMS = {
     "text only": Arm({**UNGUIDED, "synthesize.conditioning": "text"}),
     "dual": Arm({**UNGUIDED, "synthesize.embedding_dropout": 0.0}),
     "dual + dropout": Arm(UNGUIDED),
-    "feedback: loss": Arm({"synthesize.feedback": "loss"}),
-    "feedback: hardness": Arm({"synthesize.feedback": "hardness"}),
-    "feedback: entropy": Arm({"synthesize.feedback": "entropy"}),
+    **{
+        f"feedback: {feedback}": Arm(
+            {"synthesize.feedback": feedback, "synthesize.feedback_scale": scale}
+        )
+        for feedback, scale in (("loss", 0.02), ("hardness", 0.02), ("entropy", 0.01))
+    },
 }
 
 

@@ -64,12 +64,13 @@ def experiment_name(arm: str, seed: int) -> str:
 
 
 def source_digest() -> str:
-    """Digest of all that makes a result: the stages' code and dependencies, parameters, assets."""
+    """Digest of all that makes a result: the stages' code and other dependencies, parameters."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+    data = yaml.safe_load(Path("params.yaml").read_text())["data"]["root"]
     names = ("prepare", "train_baseline", "synthesize", "assess", "retrain")
-    deps = {dep for name in names for dep in stages[name]["deps"]}
+    deps = {dep.replace("${data.root}", data) for name in names for dep in stages[name]["deps"]}
     listing = subprocess.run(
-        ["git", "ls-files", "-s", "--", "params.yaml", "assets", *sorted(deps)],
+        ["git", "ls-files", "-s", "--", "params.yaml", *sorted(deps)],
         check=True,
         capture_output=True,
         text=True,
