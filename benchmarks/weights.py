@@ -1,0 +1,133 @@
+"""How many weights the generators of docs/generators.md have, from their published configurations.
+
+    python -m benchmarks.weights        # seconds; no weights are loaded or made
+
+Prints millions of weights by part and GiB in half precision.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.networks import REAL
+
+
+def unet(**config: Any) -> nn.Module:  # noqa: ANN401
+    """A UNet of Stable Diffusion."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(**config)
+
+
+def vae() -> nn.Module:
+    """The autoencoder that all of them share the shape of."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(latent_channels=4, **REAL.vae)
+
+
+def text(width: int, layers: int, heads: int, projection: int | None = None) -> nn.Module:
+    """A CLIP text encoder."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        projection_dim=projection or width,
+    )
+    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
+
+
+def vision(width: int, layers: int, heads: int, mlp: int, projection: int) -> nn.Module:
+    """A CLIP vision tower of 14-pixel patches at 224."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=width,
+            intermediate_size=mlp,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            projection_dim=projection,
+            patch_size=14,
+        )
+    )
+
+
+def sd21_unclip() -> dict[str, nn.Module]:
+    """Stable Diffusion 2.1 unCLIP, the ViT-H one."""
+    return {
+        "network": unet(
+            cross_attention_dim=1024,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=2048,
+            **REAL.unet,
+        ),
+        "vae": vae(),
+        "text": text(1024, 23, 16),
+        "vision": vision(1280, 32, 16, 5120, 1024),
+    }
+
+
+def sd15_adapter() -> dict[str, nn.Module]:
+    """Stable Diffusion 1.5 with ip-adapter_sd15."""
+    return {
+        "network": unet(
+            cross_attention_dim=768,
+            attention_head_dim=8,
+            block_out_channels=(320, 640, 1280, 1280),
+        ),
+        "vae": vae(),
+        "text": text(768, 12, 12),
+        "vision": vision(1280, 32, 16, 5120, 1024),
+    }
+
+
+def sdxl_adapter() -> dict[str, nn.Module]:
+    """Stable Diffusion XL with ip-adapter_sdxl_vit-h."""
+    return {
+        "network": unet(
+            cross_attention_dim=2048,
+            attention_head_dim=(5, 10, 20),
+            block_out_channels=(320, 640, 1280),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+        ),
+        "vae": vae(),
+        "text": nn.ModuleList([text(768, 12, 12), text(1280, 32, 20, 1280)]),
+        "vision": vision(1280, 32, 16, 5120, 1024),
+    }
+
+
+GENERATORS: dict[str, Callable[[], dict[str, nn.Module]]] = {
+    "SD 2.1 unCLIP": sd21_unclip,
+    "SD 1.5 + IP-Adapter": sd15_adapter,
+    "SDXL + IP-Adapter": sdxl_adapter,
+}
+
+
+def main() -> None:
+    """Prints the table."""
+    print("| generator | network | vae | text | vision | GiB in half precision |")
+    print("|---|---|---|---|---|---|")
+    for name, make in GENERATORS.items():
+        with torch.device("meta"):
+            parts = make()
+        counts = {
+            part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()
+        }
+        cells = " | ".join(f"{count / 1e6:.0f} M" for count in counts.values())
+        print(f"| {name} | {cells} | {2 * sum(counts.values()) / 2**30:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the documents tell people to write is what the pipeline reads."""
+
+import re
+
+import pytest
+from micro import ROOT
+from ruamel.yaml import YAML
+
+from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.synthesize import SynthesizeConfig
+from flows.params import SECTIONS, read_params
+
+
+def blocks() -> list[tuple[str, dict]]:
+    """The YAML blocks of all documents; `...` stands for what is as in params.yaml."""
+    found = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for text in re.findall(r"```yaml\n(.*?)```", path.read_text(), re.S):
+            tree = YAML(typ="safe", pure=True).load(text.replace(", ...}", "}"))
+            found.append((path.name, tree))
+    return found
+
+
+@pytest.mark.parametrize(("name", "tree"), blocks())
+def test_documented_parameters_are_parameters(name: str, tree: dict) -> None:
+    params = read_params(ROOT / "params.yaml")
+    models = {"generator": GeneratorConfig, "synthesize": SynthesizeConfig}
+    for section, values in tree.items():
+        if section in models:
+            known = params[section].model_dump()
+            models[section].model_validate(known | values)
+        elif section in SECTIONS:
+            assert isinstance(values, dict)
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in link:
+                assert (path.parent / link).exists(), f"{path.name}: {link}"
