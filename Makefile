@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro test setup ablation clean
+.PHONY: repro test setup ablation bench clean
 
 repro: setup  ## the main job: all stages up to date, then the accuracy before and after
 	@python -m flows.repro
@@ -24,6 +24,9 @@ test: setup  ## style, types, tests; CI runs this
 
 ablation: setup  ## the table of arms over seeds, hours
 	python -m benchmarks.ablation
+
+bench: setup  ## the cost of guided sampling, minutes; `python -m benchmarks.modes` for its quality
+	python -m benchmarks.sampling
 
 setup: $(BIN)/python
 	@sha256sum --check --status $(STAMP) 2>/dev/null || $(MAKE) --no-print-directory install

@@ -40,6 +40,9 @@ REPORTS = {
     "retrain": {"test": "reports/final.json", "validation": "reports/final/validation.json"},
 }
 
+PLAIN = ("criterion", "density", "fid")
+"""Columns that are shown as they are; all others are shares, shown in percent."""
+
 Columns = Mapping[str, tuple[str, tuple[str, ...]]]
 """Column -> (report: test, validation or synthetic; keys of its value)."""
 
@@ -134,8 +137,7 @@ def as_markdown(arms: Mapping[str, Mapping[str, Any]], columns: Columns) -> str:
     def cell(column: str, value: Mapping[str, Any] | None) -> str:
         if value is None:
             return ""
-        scale = 1 if column in ("fid", "density") else 100
-        digits = 2 if column in ("fid", "density") else 1
+        scale, digits = (1, 2) if column in PLAIN else (100, 1)
         mean = f"{value['mean'] * scale:.{digits}f}"
         if value["low"] is None:
             return mean
