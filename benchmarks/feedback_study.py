@@ -55,22 +55,22 @@ STUDIES: Mapping[str, list[Setting]] = {
     # One global scale, by criterion, beside "as hard as real, no harder"
     **{
         feedback: [
-            *(guided(feedback, scale) for scale in (0.01, 0.02, 0.04)),
+            *(guided(feedback, scale) for scale in (0.01, 0.02, 0.04, 0.08)),
             guided(feedback, 0.04, feedback_target="real"),
         ]
         for feedback in ("entropy", "hardness", "loss")
     },
     # The classifier that guides: balanced or not, calibrated or not
     "guide": [
-        {**BALANCED, **guided("entropy", 0.02)},
-        {**BALANCED, **guided("entropy", 0.02, feedback_target="real")},
-        guided("entropy", 0.02, feedback_calibrated=True),
+        {**BALANCED, **guided("loss", 0.02)},
+        {**BALANCED, **guided("hardness", 0.02)},
+        guided("loss", 0.02, feedback_calibrated=True),
     ],
     # When in sampling it acts
     "schedule": [
-        guided("entropy", 0.02, feedback_start=0.0, feedback_end=0.5),
-        guided("entropy", 0.02, feedback_start=0.5, feedback_end=1.0),
-        guided("entropy", 0.02, feedback_every=5),
+        guided("loss", 0.02, feedback_start=0.0, feedback_end=0.5),
+        guided("loss", 0.02, feedback_start=0.5, feedback_end=1.0),
+        guided("loss", 0.02, feedback_every=5),
     ],
     # What conditioning does without feedback
     "conditioning": [
