@@ -105,3 +105,35 @@ def test_workers_change_no_byte_and_more_images_keep_the_finished_parts(
         "02-owl/part-00001.parquet",
         "02-owl/part-00002.parquet",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("stable-diffusion", {"conditioning": "text", "feedback_decoder": "half"}),
+        ("stable-diffusion-xl", {"conditioning": "text", "scheduler": "EulerDiscreteScheduler"}),
+        ("stable-diffusion, ip-adapter", {"feedback_jacobian": False}),
+        ("stable-diffusion-xl, ip-adapter", {"scheduler": "DPMSolverMultistepScheduler"}),
+        (
+            "stable-diffusion-3",
+            {"conditioning": "text", "scheduler": "FlowMatchEulerDiscreteScheduler"},
+        ),
+        ("stable-unclip", {"feedback_decoder": "tiny", "feedback_steps": 1}),
+    ],
+)
+def test_generator_mode_and_solver_are_switched_by_parameters_alone(
+    workspace: Path,
+    ready: Run,
+    tiny_generators: dict[str, dict[str, object]],
+    name: str,
+    changes: dict[str, object],
+) -> None:
+    generator = {"adapter": None, **tiny_generators[name]}
+    if changes.get("feedback_decoder") == "tiny":
+        other = Path(str(tiny_generators["stable-diffusion"]["path"]))
+        generator["tiny_decoder"] = str(other.parent / "tiny-decoder")
+    status = ready(
+        "synthesize", generator=generator, synthesize=changes, assess={"features": "classifier"}
+    )
+    assert status == 0
+    assert read_index(workspace / "data" / "synthetic").wanted == (0, 4, 12)
