@@ -74,10 +74,12 @@ STUDIES: Mapping[str, list[Setting]] = {
     ],
     # What conditioning does without feedback
     "conditioning": [
-        {**UNGUIDED, "synthesize.conditioning": "text"},
-        {**UNGUIDED, "synthesize.embedding_dropout": 0.0},
+        {**UNGUIDED, "synthesize.embedding_dropout": 0.8},
         {**UNGUIDED, "synthesize.embedding_dropout": 0.6},
+        {**UNGUIDED, "synthesize.conditioning": "text"},
+        {**UNGUIDED, "synthesize.embedding_dropout": 0.8, "synthesize.embedding_rescale": True},
         {**UNGUIDED, "synthesize.embedding_rescale": True},
+        {**UNGUIDED, "synthesize.embedding_dropout": 0.0},
     ],
 }
 
