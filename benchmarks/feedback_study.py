@@ -31,55 +31,76 @@ RESULTS = Path("benchmarks/results/feedback_study.json")
 
 Setting = Mapping[str, Any]
 
-UNGUIDED: Setting = {"synthesize.feedback": "none"}
+
+def synthesized(**synthesize: str | float | bool) -> Setting:
+    """A setting of the synthesize section."""
+    return {f"synthesize.{key}": value for key, value in synthesize.items()}
+
+
+def unguided(**synthesize: str | float | bool) -> Setting:
+    """A setting without feedback."""
+    return synthesized(feedback="none", **synthesize)
 
 
 def guided(feedback: str, scale: float, **synthesize: str | float | bool) -> Setting:
     """A setting with feedback."""
-    return {
-        "synthesize.feedback": feedback,
-        "synthesize.feedback_scale": scale,
-        **{f"synthesize.{key}": value for key, value in synthesize.items()},
-    }
+    return synthesized(feedback=feedback, feedback_scale=scale, **synthesize)
 
 
 BALANCED: Setting = {"train_baseline.sampling": "class_balanced"}
 
+# Every setting names its guidance and dropout, so that a new default in params.yaml moves no row.
+FIRST = {"guidance_scale": 1.5, "embedding_dropout": 0.4}
+TUNED = {"guidance_scale": 1.5, "embedding_dropout": 0.8}
+
 STUDIES: Mapping[str, list[Setting]] = {
     # How strongly the generator is held to its condition, without feedback and with
     "guidance_scale": [
-        {**setting, "synthesize.guidance_scale": guidance_scale}
+        setting
         for guidance_scale in (3.0, 2.0, 1.5, 1.0)
-        for setting in (UNGUIDED, guided("hardness", 0.02))
+        for changes in [{**FIRST, "guidance_scale": guidance_scale}]
+        for setting in (unguided(**changes), guided("hardness", 0.02, **changes))
     ],
     # One global scale, by criterion, beside "as hard as real, no harder"
     **{
         feedback: [
-            *(guided(feedback, scale) for scale in (0.01, 0.02, 0.04, 0.08)),
-            guided(feedback, 0.04, feedback_target="real"),
+            *(guided(feedback, scale, **FIRST) for scale in (0.01, 0.02, 0.04, 0.08)),
+            guided(feedback, 0.04, **FIRST, feedback_target="real"),
         ]
         for feedback in ("entropy", "hardness", "loss")
     },
+    # What conditioning does without feedback
+    "conditioning": [
+        *(
+            unguided(**{**FIRST, "embedding_dropout": dropout}, embedding_rescale=rescale)
+            for dropout, rescale in [
+                (0.0, False),
+                (0.6, False),
+                (0.8, False),
+                (0.9, False),
+                (0.4, True),
+                (0.8, True),
+            ]
+        ),
+        unguided(**FIRST, conditioning="text"),
+    ],
+    # Each criterion's scale again, at the dropout that does best
+    "tuned": [
+        *(guided("loss", scale, **TUNED) for scale in (0.01, 0.02, 0.04)),
+        *(guided("hardness", scale, **TUNED) for scale in (0.01, 0.02, 0.04)),
+        *(guided("entropy", scale, **TUNED) for scale in (0.01, 0.02)),
+    ],
     # The classifier that guides: balanced or not, calibrated or not
     "guide": [
-        {**BALANCED, **guided("loss", 0.02)},
-        {**BALANCED, **guided("hardness", 0.02)},
-        guided("loss", 0.02, feedback_calibrated=True),
+        {**BALANCED, **guided("loss", 0.02, **TUNED)},
+        {**BALANCED, **guided("hardness", 0.02, **TUNED)},
+        guided("entropy", 0.01, **TUNED, feedback_calibrated=True),
     ],
     # When in sampling it acts
     "schedule": [
-        guided("loss", 0.02, feedback_start=0.0, feedback_end=0.5),
-        guided("loss", 0.02, feedback_start=0.5, feedback_end=1.0),
-        guided("loss", 0.02, feedback_every=5),
-    ],
-    # What conditioning does without feedback
-    "conditioning": [
-        {**UNGUIDED, "synthesize.embedding_dropout": 0.8},
-        {**UNGUIDED, "synthesize.embedding_dropout": 0.6},
-        {**UNGUIDED, "synthesize.conditioning": "text"},
-        {**UNGUIDED, "synthesize.embedding_dropout": 0.8, "synthesize.embedding_rescale": True},
-        {**UNGUIDED, "synthesize.embedding_rescale": True},
-        {**UNGUIDED, "synthesize.embedding_dropout": 0.0},
+        guided("loss", 0.02, **TUNED, feedback_start=0.0, feedback_end=0.5),
+        guided("loss", 0.02, **TUNED, feedback_start=0.5, feedback_end=1.0),
+        guided("loss", 0.02, **TUNED, feedback_every=5),
     ],
 }
 
