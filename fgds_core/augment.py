@@ -54,5 +54,6 @@ def augment(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -
         side = side * augmentation.erase  # a share of the image, like the distances below
         in_rows = ((rows + 0.5) / height - top).abs() < side / 2  # [B, H]
         in_columns = ((columns + 0.5) / width - left).abs() < side / 2  # [B, W]
-        x = x.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
+        erased = in_rows[:, :, None] & in_columns[:, None, :]  # [B, H, W]
+        x = x.masked_fill(erased[:, None].to(x.device), 0.0)
     return x.contiguous()

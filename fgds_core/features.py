@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.generator import GeneratorConfig, tower_folder
 from fgds_core.errors import InputError
 from fgds_core.images import to_uint8
 
@@ -32,12 +32,14 @@ class Tower:
     Attributes:
         path: Folder or hub id.
         revision: Revision of a hub id, or None.
+        variant: Variant of the weights' files, or None.
         subfolder: Where the tower lies below it.
         processor: Where its preprocessing lies below it; None is what its image size says.
     """
 
     path: str
     revision: str | None = None
+    variant: str | None = None
     subfolder: str = "image_encoder"
     processor: str | None = "feature_extractor"
 
@@ -46,10 +48,8 @@ def tower_of(generator: GeneratorConfig) -> Tower:
     """The vision tower that a generator was trained with, or its adapter."""
     adapter = generator.adapter
     if adapter is None:
-        return Tower(generator.path, generator.revision)
-    folder = adapter.image_encoder
-    folder = folder if "/" in folder else f"{adapter.subfolder}/{folder}"
-    return Tower(adapter.path, adapter.revision, folder, processor=None)
+        return Tower(generator.path, generator.revision, generator.variant)
+    return Tower(adapter.path, adapter.revision, subfolder=tower_folder(adapter), processor=None)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,13 @@ def clip(sources: FeatureSources, device: str) -> Embed:
 
     try:
         tower = CLIPVisionModelWithProjection.from_pretrained(
-            place.path, subfolder=place.subfolder, revision=place.revision
+            place.path,
+            subfolder=place.subfolder,
+            revision=place.revision,
+            variant=place.variant,
+            dtype=torch.float32,  # whatever the weights are stored in: one feature space
+            use_safetensors=True,
+            local_files_only=Path(place.path).is_dir(),
         )
         if place.processor is None:
             side = tower.config.image_size

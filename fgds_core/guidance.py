@@ -8,6 +8,7 @@ batch.
 Source: Askari Hemmat et al. (2024), https://arxiv.org/abs/2310.00158, section 3.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,9 +18,16 @@ from torch import Tensor
 
 from fgds_core.denoise import ClassifierFree, NoiseLevel
 
+Decode = Callable[[Tensor], Tensor]
+"""Clean latents [b, C, H, W] -> images [b, 3, H', W'], differentiably."""
+
 Objective = Callable[[Tensor, Tensor], Tensor]
-"""Values clean latents: (z0 [b, C, H, W], which images of the batch they are [b]) -> one value per
-image, [b]; larger = more wanted."""
+"""Values images: (x [b, 3, H, W], which images of the batch they are [b]) -> one value per image,
+[b]; larger = more wanted."""
+
+PURE_NOISE = 1e-3
+"""Share of signal in a noisy latent, `alpha / hypot(alpha, sigma)`, below which nothing can be
+predicted."""
 
 
 class Steered(NamedTuple):
@@ -110,6 +118,7 @@ class Account:
 class Guidance:
     """Guides a batch: which criterion, by which rule, how far, when."""
 
+    decode: Decode
     objective: Objective
     rule: Rule
     scale: float
@@ -135,17 +144,15 @@ class Guidance:
             z: Noisy latents, [B, C, H, W].
             level: Their noise level.
         """
-        if level.alpha == 0:
+        if level.alpha <= PURE_NOISE * math.hypot(level.alpha, level.sigma):
             self.account.skipped += 1
             with torch.inference_mode():
                 return Steered(z, denoiser(z, level))
         z = z.detach().requires_grad_(self.jacobian)
         z0, conditional = denoiser.halves(z, level)
-        values, pull = climb(self.objective, conditional, self.micro_batch)
-        if self.jacobian:
-            (grad,) = torch.autograd.grad(conditional, z, pull)
-        else:
-            grad = pull / level.alpha  # as if z0 were z without its noise
+        values, pull = climb(self.decode, self.objective, conditional, self.micro_batch)
+        # Without the Jacobian: as if z0 were z without its noise
+        grad = pull_back(conditional, z, pull) if self.jacobian else pull / level.alpha
         push = self._decide(values, grad)
         grad = torch.where(push[:, None, None, None], grad, 0.0)
         return self.rule(z.detach(), z0, grad, level, denoiser.c_skip(level), self.scale)
@@ -166,7 +173,7 @@ class Guidance:
 
 
 def climb(
-    objective: Objective, z0: Tensor, micro_batch: int | None = None
+    decode: Decode, objective: Objective, z0: Tensor, micro_batch: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Values clean latents and finds the direction in which each one's value grows.
 
@@ -174,7 +181,8 @@ def climb(
     at a time while the network behind it runs once for the whole batch.
 
     Args:
-        objective: Values clean latents.
+        decode: Makes images of latents.
+        objective: Values images.
         z0: Clean latents, [B, C, H, W].
         micro_batch: Images at a time; None is all of them.
 
@@ -187,8 +195,36 @@ def climb(
         for first in range(0, len(z0), size):
             which = torch.arange(first, min(first + size, len(z0)))
             some = z0.detach()[which].requires_grad_()
-            value = objective(some, which)  # [b]
-            (grad,) = torch.autograd.grad(value.sum(), some)  # images are independent
+            x = decode(some)  # [b, 3, H', W']
+            seen = x.detach().requires_grad_()
+            value = objective(seen, which)  # [b]
+            (grad,) = torch.autograd.grad(value.sum(), seen)  # images are independent
             values.append(value.detach())
-            grads.append(grad)
+            grads.append(pull_back(x, some, grad))
     return torch.cat(values), torch.cat(grads)
+
+
+def pull_back(output: Tensor, input: Tensor, grad: Tensor) -> Tensor:
+    """Carries a gradient back through a network that may compute in half precision.
+
+    The gradient of a confident classifier is so small that half precision would flush it to zero,
+    in silence. Each image's is brought to about unit size before and back to its own after, by a
+    power of two, which changes no other digit.
+
+    Args:
+        output: What the network gave, [B, ...].
+        input: What it was given, [B, ...].
+        grad: Gradient of something with respect to `output`.
+
+    Returns:
+        Its gradient with respect to `input`.
+    """
+    largest = grad.flatten(1).abs().amax(dim=1)  # [B]
+    exponent = torch.frexp(largest).exponent
+    exponent = torch.where(largest.isfinite() & (largest > 0), exponent, 0)
+    (back,) = torch.autograd.grad(output, input, _times_two_to(grad, -exponent))
+    return _times_two_to(back, exponent)
+
+
+def _times_two_to(x: Tensor, exponent: Tensor) -> Tensor:
+    return torch.ldexp(x, exponent.view(-1, *[1] * (x.dim() - 1)))

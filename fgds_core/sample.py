@@ -37,22 +37,41 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
             f"the generator's scheduler says prediction_type {prediction_type!r}; supported are"
             f" {sorted(PREDICTION_TYPES)}"
         )
-    if (prediction_type == FLOW) != (name in FLOW_SCHEDULERS) and name not in EITHER:
-        fitting = ", ".join((*FLOW_SCHEDULERS, *EITHER)) if prediction_type == FLOW else "another"
+    flow = prediction_type == FLOW
+    if flow != (name in FLOW_SCHEDULERS) and name not in EITHER:
+        fitting = ", ".join((*FLOW_SCHEDULERS, *EITHER)) if flow else "another"
         raise InputError(
             f"synthesize.scheduler {name} does not solve what the generator predicts"
             f" ({prediction_type}); choose {fitting}"
         )
+    if prediction_type == "sample" and name == "EulerAncestralDiscreteScheduler":
+        raise InputError(
+            f"synthesize.scheduler {name} takes no network that predicts the clean latent; choose"
+            " another, such as EulerDiscreteScheduler"
+        )
+    if trained.get("use_dynamic_shifting"):
+        raise InputError(
+            "the generator's scheduler shifts its noise levels by the size of the image"
+            " (use_dynamic_shifting), which is not supported; take a generator with a fixed shift"
+        )
+    if not flow and not {"beta_start", "trained_betas"} & set(trained):
+        raise InputError(
+            f"the generator's scheduler {trained.get('_class_name', '')} does not say by betas how"
+            " it was trained; take a generator that was trained with a schedule of betas"
+        )
     if name in FLOW_SCHEDULERS:
         del trained["prediction_type"]  # it has no such argument
-    elif prediction_type == FLOW:
+    elif flow:
         trained |= {"use_flow_sigmas": True, "flow_shift": trained.get("shift", 1.0)}
+    # Latents are not bounded as pixels are; diffusers clips them unless told otherwise
+    trained |= {"clip_sample": False, "thresholding": False}
+    trained.setdefault("set_alpha_to_one", False)
     return getattr(diffusers, name).from_config(trained)
 
 
 def prediction_type_of(scheduler: Scheduler) -> str:
     """What the network of a scheduler of diffusers predicts, one of `PREDICTION_TYPES`."""
-    if type(scheduler).__name__ in FLOW_SCHEDULERS:
+    if type(scheduler).__name__.startswith("FlowMatch"):
         return FLOW
     return str(scheduler.config.prediction_type)
 

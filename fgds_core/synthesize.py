@@ -8,6 +8,7 @@ a part, so a resumed run repeats them.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -186,7 +187,8 @@ def draw(
     account = Account.empty(len(requests))
     if feedback is not None and config.feedback_scale != 0:
         guidance = Guidance(
-            objective=_objective(generator, feedback, labels, seeds, config),
+            decode=partial(FEEDBACK_DECODERS[config.feedback_decoder], generator),
+            objective=_objective(feedback, labels, seeds),
             rule=RULES[config.feedback_rule],
             scale=config.feedback_scale,
             steps=frozenset(
@@ -227,21 +229,12 @@ def draw(
     return Drawn(images.float().cpu(), account, criterion)
 
 
-def _objective(
-    generator: Generator,
-    feedback: Feedback,
-    labels: Tensor,
-    seeds: Sequence[int],
-    config: SynthesizeConfig,
-) -> Objective:
-    """What guidance climbs: the feedback on decoded latents, each image under its own changes."""
-    decode = FEEDBACK_DECODERS[config.feedback_decoder]
+def _objective(feedback: Feedback, labels: Tensor, seeds: Sequence[int]) -> Objective:
+    """The feedback on images of a batch, each under its own random changes."""
     changes = [stream(seed, "feedback augmentation") for seed in seeds]
 
-    def objective(z0: Tensor, which: Tensor) -> Tensor:
-        return feedback(
-            decode(generator, z0), labels[which.to(labels.device)], [changes[i] for i in which]
-        )
+    def objective(x: Tensor, which: Tensor) -> Tensor:
+        return feedback(x, labels[which.to(labels.device)], [changes[i] for i in which])
 
     return objective
 
@@ -318,8 +311,12 @@ def write_part(
 
 
 def finished_part(part: Part, fingerprint: str, out: Path) -> shards.PartRecord | None:
-    """Finds a part finished before, by fingerprint and bytes; None if it must be drawn."""
-    return shards.finished_part(out, part.path, fingerprint)
+    """Finds a part finished before, by fingerprint, images and bytes; None if it must be drawn."""
+    record = shards.finished_part(out, part.path, fingerprint)
+    wanted = (part.label, part.first_index, part.num_images)
+    if record is None or (record.label, record.first_index, record.num_rows) != wanted:
+        return None
+    return record
 
 
 def check_fit(

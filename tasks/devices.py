@@ -14,7 +14,8 @@ def use_device(compute: ComputeConfig) -> str:
 
     if compute.threads:
         torch.set_num_threads(compute.threads)
-    _use_attention(compute.attention)
+    if torch.cuda.is_available():
+        _prefer_attention(compute.attention)
     if compute.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = compute.device.partition(":")
@@ -28,15 +29,14 @@ def use_device(compute: ComputeConfig) -> str:
     return compute.device
 
 
-def _use_attention(name: str) -> None:
-    """Leaves torch's attention on a GPU one kernel, or all of them to choose from."""
+def _prefer_attention(name: str) -> None:
+    """Leaves torch's attention one fast kernel; what it cannot compute goes the plain way."""
     from torch.backends import cuda
 
     switches = {
         "flash": cuda.enable_flash_sdp,
         "efficient": cuda.enable_mem_efficient_sdp,
         "cudnn": cuda.enable_cudnn_sdp,
-        "math": cuda.enable_math_sdp,
     }
     for kernel, switch in switches.items():
         switch(name in ("auto", kernel))

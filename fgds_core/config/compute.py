@@ -35,7 +35,8 @@ class ComputeConfig(Section):
         "start, faster afterwards"
     )
     attention: Literal["auto", "flash", "efficient", "cudnn", "math"] = Field(
-        description="kernel of torch's attention on a GPU; auto lets torch choose"
+        description="kernel that torch's attention prefers on a GPU; auto lets torch choose, math "
+        "is the plain one"
     )
     gradient_checkpointing: bool = Field(
         description="whether guided steps compute activations twice rather than keep them: less "

@@ -128,6 +128,15 @@ class SynthesizeConfig(Section):
                 f"feedback_start ({self.feedback_start}) must be below feedback_end"
                 f" ({self.feedback_end})"
             )
+        steps = self.num_inference_steps
+        if self.feedback != "none" and not any(
+            self.feedback_start <= i / steps < self.feedback_end for i in range(steps)
+        ):
+            raise ValueError(
+                f"no step lies between feedback_start ({self.feedback_start}) and feedback_end"
+                f" ({self.feedback_end}) with num_inference_steps {steps}; widen the interval, or"
+                " set feedback to none"
+            )
         if self.eta > 0 and self.scheduler != "DDIMScheduler":
             raise ValueError(
                 f"eta ({self.eta}) works with DDIMScheduler only; set it to 0 for {self.scheduler}"

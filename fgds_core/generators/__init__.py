@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from fgds_core.config.generator import AdapterConfig, GeneratorConfig
+from fgds_core.config.generator import AdapterConfig, GeneratorConfig, tower_folder
 from fgds_core.errors import InputError
 from fgds_core.generators import ip_adapter, stable_diffusion_3, stable_unclip, text_to_image
 from fgds_core.generators.generator import Component, Family, Generator, Pipeline
+from fgds_core.generators.text_to_image import is_xl
 
 KINDS: dict[str, Family] = {
     "stable-unclip": stable_unclip.FAMILY,
@@ -59,8 +60,8 @@ def load_generator(
             component.requires_grad_(False).eval().to(device)
             if component.dtype != dtype:
                 component.to(dtype)
-    if dtype == torch.float16 and getattr(pipeline.vae.config, "force_upcast", False):
-        pipeline.vae.to(dtype=torch.float32)  # this decoder overflows in half precision
+    if dtype == torch.float16 and _overflows(pipeline):
+        pipeline.vae.to(dtype=torch.float32)
     generator = Generator(
         pipeline, family, config.path, config.image_size, micro_batch, tiny_decoder
     )
@@ -86,6 +87,11 @@ def _load_pipeline(config: GeneratorConfig, family: Family, dtype: torch.dtype) 
         raise InputError(
             f"generator.path: there is no folder {config.path}; give a folder of diffusers or a"
             " hub id owner/name"
+        )
+    if local and config.revision is not None:
+        raise InputError(
+            f"generator.revision is {config.revision}, but {config.path} is a folder, which has"
+            " none; set it to null"
         )
     kinds = " or ".join(family.pipelines)
     place = f"the folder {config.path}" if local else f"the model {config.path} on the hub"
@@ -155,13 +161,29 @@ def _load_adapter(pipeline: Pipeline, adapter: AdapterConfig) -> None:
             f"generator.adapter.path: there is no folder {adapter.path}; give a folder or a hub id"
             " owner/name"
         )
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    tower = tower_folder(adapter)
     with _quiet():
         try:
+            encoder = CLIPVisionModelWithProjection.from_pretrained(
+                adapter.path,
+                subfolder=tower,
+                revision=adapter.revision,
+                dtype=pipeline.dtype,
+                use_safetensors=True,
+                local_files_only=Path(adapter.path).is_dir(),
+            )
+            side = encoder.config.image_size
+            pipeline.register_modules(
+                image_encoder=encoder,
+                feature_extractor=CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side),
+            )
             pipeline.load_ip_adapter(
                 adapter.path,
                 subfolder=adapter.subfolder,
                 weight_name=adapter.weight_name,
-                image_encoder_folder=adapter.image_encoder,
+                image_encoder_folder=None,
                 revision=adapter.revision,
                 local_files_only=Path(adapter.path).is_dir(),
                 low_cpu_mem_usage=False,
@@ -169,8 +191,8 @@ def _load_adapter(pipeline: Pipeline, adapter: AdapterConfig) -> None:
         except Exception as error:
             raise InputError(
                 f"generator.adapter: {adapter.path} holds no IP-Adapter"
-                f" {adapter.subfolder}/{adapter.weight_name} with the image encoder"
-                f" {adapter.image_encoder} that fits the generator ({_brief(error)})"
+                f" {adapter.subfolder}/{adapter.weight_name} with the image encoder {tower} that"
+                f" fits the generator ({_brief(error)})"
             ) from error
     pipeline.set_ip_adapter_scale(adapter.scale)
 
@@ -186,6 +208,11 @@ def _load_tiny(path: str, dtype: torch.dtype) -> Component:
                 f"generator.tiny_decoder: {path} is no folder or hub id of an AutoencoderTiny with"
                 f" safetensors weights ({_brief(error)}); correct it, or set it to null"
             ) from error
+
+
+def _overflows(pipeline: Pipeline) -> bool:
+    """Whether the decoder overflows in half precision: that of Stable Diffusion XL."""
+    return is_xl(pipeline) and bool(pipeline.vae.config.force_upcast)
 
 
 def is_hub_id(path: str) -> bool:

@@ -249,8 +249,12 @@ class Generator:
 
 
 def _decode(vae: Component, z: Tensor) -> Tensor:
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    latents = z / vae.config.scaling_factor + shift
+    config = vae.config
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    latents = z / config.scaling_factor
+    if mean is not None and std is not None:
+        latents = latents * z.new_tensor(std).view(-1, 1, 1) + z.new_tensor(mean).view(-1, 1, 1)
+    latents = latents + (getattr(config, "shift_factor", None) or 0.0)
     x: Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
     return x.to(z.dtype)
 

@@ -17,8 +17,8 @@ ADDED = ("text_embeds", "time_ids", "image_embeds")
 
 
 def is_xl(pipeline: Pipeline) -> bool:
-    """Whether the pipeline has the second text encoder of Stable Diffusion XL."""
-    return getattr(pipeline, "text_encoder_2", None) is not None
+    """Whether the pipeline is a Stable Diffusion XL."""
+    return type(pipeline).__name__ == "StableDiffusionXLPipeline"
 
 
 def encode_prompt(pipeline: Pipeline, prompt: str, image_size: int) -> Condition:

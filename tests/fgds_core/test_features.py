@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from cleanfid.resize import build_resizer
+from micro import generator_config
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from fgds_core.classify import create_classifier, save_classifier
 from fgds_core.errors import InputError
-from fgds_core.features import INCEPTION_FILE, FeatureSources, Tower, load_extractor
+from fgds_core.features import INCEPTION_FILE, FeatureSources, Tower, load_extractor, tower_of
 from fgds_core.images import from_uint8
 
 
@@ -127,3 +129,24 @@ def test_absent_or_damaged_inception_weights_say_where_to_put_them(tmp_path):
     (tmp_path / INCEPTION_FILE).write_bytes(b"not a network")
     with pytest.raises(InputError, match="TorchScript"):
         load_extractor("inception", sources)
+
+
+def test_the_tower_is_read_in_its_variant_and_in_single_precision(tmp_path):
+    tower = tiny.image_encoder().half()
+    tower.save_pretrained(tmp_path / "image_encoder", variant="fp16")
+    tiny.feature_extractor().save_pretrained(tmp_path / "feature_extractor")
+    extract = load_extractor("clip", FeatureSources(tower=Tower(str(tmp_path), variant="fp16")))
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    (features,) = [extract.embed(images)]
+    assert features.dtype == torch.float32
+
+
+def test_an_adapter_brings_its_own_tower(tiny_generators):
+    settings = tiny_generators["stable-diffusion, ip-adapter"]
+    tower = tower_of(generator_config(**settings))
+    assert load_extractor("clip", FeatureSources(tower=tower))(
+        torch.zeros(2, 3, 16, 16)
+    ).shape == (
+        2,
+        tiny.WIDTH,
+    )

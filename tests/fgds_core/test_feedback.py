@@ -6,6 +6,7 @@ import pytest
 import torch
 from micro import synthesize_config
 
+from fgds_core.augment import augment
 from fgds_core.classify import load_classifier
 from fgds_core.errors import InputError
 from fgds_core.feedback import (
@@ -13,6 +14,7 @@ from fgds_core.feedback import (
     ClassGaussians,
     Feedback,
     Seen,
+    TrainingAugmentation,
     criteria_on_real,
     entropy,
     fit_class_gaussians,
@@ -226,6 +228,12 @@ def test_gradients_pass_through_the_changes(augmented):
     value = augmented(x, torch.zeros(2, dtype=torch.int64), [stream(s, "c") for s in range(2)])
     (grad,) = torch.autograd.grad(value.sum(), x)
     assert (grad.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_images_on_another_device_than_the_chances_are_changed_there():
+    change = TrainingAugmentation(shift=2, horizontal_flip=True, erase=0.4, image_size=8)
+    x = torch.empty(2, 3, 8, 8, device="meta")
+    assert augment(x, change, stream(0, "changes")).device.type == "meta"
 
 
 def test_shifts_keep_their_share_of_the_image(augmented):

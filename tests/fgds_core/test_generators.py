@@ -1,5 +1,6 @@
 """What every kind of generator has to do, on random weights of the very classes people load."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def criterion(x: torch.Tensor) -> torch.Tensor:
 
 def guide(generator: Generator, num_images: int = 3, **changes) -> Guidance:
     values = {
-        "objective": lambda z0, which: criterion(generator.decode(z0)),
+        "decode": generator.decode,
+        "objective": lambda x, which: criterion(x),
         "rule": RULES["relative"],
         "scale": 0.05,
         "steps": frozenset(range(STEPS)),
@@ -251,7 +253,7 @@ def adapter(settings: dict[str, object], **changes) -> dict[str, object]:
     [
         ({"path": "nowhere"}, r"generator\.adapter\.path: there is no folder nowhere"),
         ({"weight_name": "other.safetensors"}, r"holds no IP-Adapter .*other\.safetensors"),
-        ({"image_encoder": "none"}, "image encoder none"),
+        ({"image_encoder": "none"}, "image encoder stable-diffusion/none"),
         ({"subfolder": "stable-diffusion-xl"}, "that fits the generator"),
     ],
 )
@@ -271,6 +273,44 @@ def test_an_adapter_with_a_foreign_image_encoder_is_refused(tiny_generators, tmp
     tiny.save(lambda: tiny.image_encoder(projection_dim=24), path / "image_encoder")
     with pytest.raises(InputError, match="takes image embeddings of 16 numbers"):
         load_generator(config(settings, **adapter(settings, path=str(path.parent))))
+
+
+def test_a_pickled_image_encoder_is_never_loaded(tiny_generators, tmp_path):
+    settings = tiny_generators["stable-diffusion, ip-adapter"]
+    path = tmp_path / "adapters" / "stable-diffusion"
+    shutil.copytree(Path(settings["adapter"]["path"]) / "stable-diffusion", path)
+    weights = path / "image_encoder" / "model.safetensors"
+    torch.save({}, weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    with pytest.raises(InputError, match="holds no IP-Adapter"):
+        load_generator(config(settings, **adapter(settings, path=str(path.parent))))
+
+
+def test_a_revision_belongs_to_the_hub(tiny_generators):
+    with pytest.raises(InputError, match=r"generator\.revision is main, but .* is a folder"):
+        load_generator(config(tiny_generators["stable-diffusion"], revision="main"))
+
+
+def test_normalised_latents_are_brought_back_before_decoding(tiny_generators, tmp_path):
+    settings = tiny_generators["stable-diffusion-xl"]
+    plain = load_generator(config(settings))
+    folder = shutil.copytree(str(settings["path"]), tmp_path / "generator")
+    path = folder / "vae" / "config.json"
+    mean, std = [0.1, -0.2, 0.3, 0.0], [2.0, 1.0, 0.5, 1.5]
+    changes = {"latents_mean": mean, "latents_std": std}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    normalised = load_generator(config(settings, path=str(folder)))
+    z = latents(plain).float()
+    scaling = plain.pipeline.vae.config.scaling_factor
+    raw = z * torch.tensor(std).view(-1, 1, 1) + scaling * torch.tensor(mean).view(-1, 1, 1)
+    torch.testing.assert_close(normalised.decode(z), plain.decode(raw))
+
+
+def test_half_precision_decodes_xl_in_single(tiny_generators):
+    xl = load_generator(config(tiny_generators["stable-diffusion-xl"], dtype="float16"))
+    plain = load_generator(config(tiny_generators["stable-diffusion"], dtype="float16"))
+    assert xl.pipeline.vae.dtype == torch.float32
+    assert xl.dtype == plain.pipeline.vae.dtype == torch.float16
 
 
 def test_an_adapter_is_never_a_pickle(tiny_generators):

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from fgds_core.denoise import PREDICTION_TYPES, ClassifierFree, NoiseLevel
-from fgds_core.guidance import RULES, Account, Guidance, climb, guided_steps, relative, score
+from fgds_core.guidance import (
+    PURE_NOISE,
+    RULES,
+    Account,
+    Guidance,
+    climb,
+    guided_steps,
+    pull_back,
+    relative,
+    score,
+)
 
 LEVEL = NoiseLevel(1.0, 1.3, torch.tensor(500))
 
@@ -26,6 +36,11 @@ def denoiser(num_images: int = 4) -> ClassifierFree:
     )
 
 
+def as_it_is(z0: torch.Tensor) -> torch.Tensor:
+    """A decoder that shows the latent."""
+    return z0
+
+
 def objective(z0: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
     return torch.sin(z0 + which[:, None, None, None]).flatten(1).sum(dim=1)
 
@@ -37,6 +52,7 @@ def shifted(first: int, z0: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
 
 def guidance(num_images: int = 4, **changes) -> Guidance:
     values = {
+        "decode": as_it_is,
         "objective": objective,
         "rule": relative,
         "scale": 0.05,
@@ -115,9 +131,34 @@ def test_without_the_jacobian_the_gradient_is_that_at_the_clean_latent():
     torch.testing.assert_close(gained, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1e-12, 1e-7, 1.0, 1e6])
+def test_half_precision_carries_back_gradients_of_any_size(dtype, size):
+    weight = randn(12, 12, seed=3).float()
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        half = torch.tanh(x.to(dtype) @ weight.to(dtype))
+        return half.to(x.dtype)
+
+    x = randn(4, 12).float().requires_grad_()
+    grad = randn(4, 12, seed=1).float()
+    expected = pull_back(network(x), x, grad)
+    ours = pull_back(network(x), x, size * grad)
+    torch.testing.assert_close(ours / size, expected, rtol=0.05, atol=0.02)
+    assert (ours.norm(dim=1) > 0).all()
+
+
+def test_bringing_gradients_to_size_changes_no_digit():
+    x = randn(4, 12).requires_grad_()
+    grad = randn(4, 12, seed=1) * torch.tensor([1e-9, 1.0, 1e9, 0.0]).view(4, 1)
+    (plain,) = torch.autograd.grad(torch.tanh(x), x, grad)
+    assert torch.equal(pull_back(torch.tanh(x), x, grad), plain)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5 * PURE_NOISE])
 @pytest.mark.parametrize("rule", sorted(RULES))
-def test_of_pure_noise_nothing_is_guided(rule):
-    level = NoiseLevel(0.0, 1.0, torch.tensor(999))
+def test_of_pure_noise_nothing_is_guided(rule, alpha):
+    level = NoiseLevel(alpha, 1.0, torch.tensor(999))
     z, step = randn(4, 4, 3, 3), guidance(rule=RULES[rule])
     steered = step(denoiser(), z, level)
     assert torch.equal(steered.z, z)
@@ -157,7 +198,7 @@ def test_the_gradient_is_that_of_the_whole_graph():
 @pytest.mark.parametrize("micro_batch", [1, 3, 4, None])
 def test_micro_batches_change_nothing(micro_batch):
     z0, which = randn(4, 4, 3, 3), torch.arange(4)
-    values, grads = climb(objective, z0, micro_batch)
+    values, grads = climb(as_it_is, objective, z0, micro_batch)
     torch.testing.assert_close(values, objective(z0, which), rtol=0, atol=1e-10)
     torch.testing.assert_close(
         grads, torch.cos(z0 + which[:, None, None, None]), rtol=0, atol=1e-10

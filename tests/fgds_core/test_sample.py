@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -52,7 +53,8 @@ def criterion(x: torch.Tensor) -> torch.Tensor:
 
 def guide(generator: Generator, rule: str = "relative", scale: float = 0.05, num_images: int = 3):
     return Guidance(
-        objective=lambda z0, which: criterion(generator.decode(z0)),
+        decode=generator.decode,
+        objective=lambda x, which: criterion(x),
         rule=RULES[rule],
         scale=scale,
         steps=frozenset(guided_steps(6, 2, 0.0, 1.0)),
@@ -113,7 +115,7 @@ def test_a_scale_of_zero_is_unguided_bit_for_bit_and_asks_no_classifier(generato
         raise AssertionError
 
     off = guide(generator, rule, 0.0)
-    off = Guidance(refuse, off.rule, 0.0, off.steps, off.account)
+    off = Guidance(off.decode, refuse, off.rule, 0.0, off.steps, off.account)
     assert torch.equal(draw(generator, off), draw(generator))
 
 
@@ -202,7 +204,7 @@ def test_six_guided_of_thirty_steps_cost_sixty_forwards_and_six_backwards_an_ima
     handle = unet.register_forward_hook(count, with_kwargs=True)
     guidance = guide(generator)
     steps = frozenset(guided_steps(30, 5, 0.0, 1.0))
-    guidance = Guidance(guidance.objective, guidance.rule, 0.05, steps, guidance.account)
+    guidance = replace(guidance, steps=steps)
     sample(
         generator.denoiser(PROMPTS, vectors(generator), 2.5),
         scheduler(generator),
@@ -264,6 +266,7 @@ def observe(denoiser: ClassifierFree, num_inference_steps: int) -> Guidance:
         return -0.5 * ((OBSERVED - z0) ** 2 / variance).flatten(1).sum(dim=1)
 
     return Guidance(
+        lambda z0: z0,
         likelihood,
         RULES["score"],
         1.0,
@@ -348,6 +351,7 @@ def test_pure_noise_at_the_start_is_refused():
         ("DPMSolverMultistepScheduler", "flux", "prediction_type 'flux'"),
         ("DDIMScheduler", "flow_prediction", "DDIMScheduler does not solve"),
         ("FlowMatchEulerDiscreteScheduler", "epsilon", "does not solve"),
+        ("EulerAncestralDiscreteScheduler", "sample", "predicts the clean latent"),
     ],
 )
 def test_a_solver_that_does_not_fit_the_prediction_is_refused(name, prediction_type, message):
@@ -378,16 +382,33 @@ def test_gaussian_data_under_a_flow_keep_mean_and_spread(name):
     assert (z0[1] - z0[0]).numpy() == pytest.approx(PRIOR_STD, abs=0.01)
 
 
+def test_a_schedule_that_is_not_known_is_refused():
+    with pytest.raises(InputError, match="use_dynamic_shifting"):
+        make_scheduler("FlowMatchEulerDiscreteScheduler", FLOW | {"use_dynamic_shifting": True})
+    with pytest.raises(InputError, match="does not say by betas"):
+        make_scheduler("DDIMScheduler", {"prediction_type": "epsilon", "sigma_max": 80.0})
+
+
+def test_latents_are_never_clipped_whatever_scheduler_the_generator_came_with():
+    euler = diffusers.EulerDiscreteScheduler(beta_start=0.0001, beta_end=0.02)
+    solver = make_scheduler("DDIMScheduler", euler.config)
+    assert not solver.config.clip_sample
+    far = sample(analytic(lambda z, sigma: torch.full_like(z, 7.0)), solver, STARTS, 50)
+    torch.testing.assert_close(far, torch.full_like(far, 7.0), rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"])
 @pytest.mark.parametrize("rule", sorted(RULES))
-def test_a_flow_is_guided_from_its_second_step_on(rule):
+def test_a_flow_is_guided_from_its_second_step_on(rule, name):
     guidance = Guidance(
+        lambda z0: z0,
         lambda z0, which: z0.flatten(1).sum(dim=1),
         RULES[rule],
         0.1,
         frozenset(range(10)),
         Account.empty(2),
     )
-    scheduler = make_scheduler("FlowMatchEulerDiscreteScheduler", FLOW)
+    scheduler = make_scheduler(name, FLOW)
     unguided = sample(flow(normal_denoiser), scheduler, STARTS, 10)
     guided = sample(flow(normal_denoiser), scheduler, STARTS, 10, guidance=guidance)
     assert (guided > unguided).all()

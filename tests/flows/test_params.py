@@ -47,6 +47,7 @@ def params_with(folder: Path, section: str, key: str | None, value: Any) -> Path
         ("synthesize", "feedback", "entrpy", r'synthesize\.feedback: got "entrpy".*\'entropy\''),
         ("synthesize", "feedback_scale", -1, r"synthesize\.feedback_scale: got -1.*equal to 0"),
         ("synthesize", "noise_level", 1.5, r"synthesize\.noise_level: got 1\.5.*integer"),
+        ("synthesize", "feedback_start", 0.99, r"no step lies between feedback_start \(0\.99\)"),
         ("retrain", "real_share", 2, r"retrain\.real_share: got 2.*share of real images"),
         ("train_baseline", "learning_rate", "1e-3", r'learning_rate: got "1e-3".*valid number'),
         ("data", "kind", "zip", r"data\.kind: got \"zip\": must be one of 'parquet', 'folder'"),

@@ -107,6 +107,16 @@ def test_workers_change_no_byte_and_more_images_keep_the_finished_parts(
     ]
 
 
+def test_parts_of_another_size_are_not_taken_for_those_of_the_same_name(
+    workspace: Path, ready: Run
+) -> None:
+    # 12 owls: parts of 8 and 4; then the second part of 4 has as many images as the old one
+    assert ready("synthesize", synthesize={"images_per_part": 8}) == 0
+    assert ready("synthesize", synthesize={"images_per_part": 4}) == 0
+    index = read_index(workspace / "data" / "synthetic")
+    assert [part.first_index for part in index.parts if part.label == 2] == [0, 4, 8]
+
+
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
