@@ -78,6 +78,7 @@ STUDIES: Mapping[str, list[Setting]] = {
                 (0.6, False),
                 (0.8, False),
                 (0.9, False),
+                (0.95, False),
                 (0.4, True),
                 (0.8, True),
             ]
