@@ -7,17 +7,23 @@ of a class: finished parts are kept whatever happens, and the same command resum
 minutes for the 1,163 images of the embedded default on 2 CPU cores.
 """
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
-from tasks.cache import Outputs, content_digests, run, run_each
+from tasks.cache import Outputs, content_digests, run
+from tasks.fanout import make_runner, run_each, runs_here
 from tasks.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED
 from tasks.progress import bar
+
+if TYPE_CHECKING:
+    from fgds_core.synthesize import Part
 
 
 @flow(name="synthesize")
@@ -45,16 +51,19 @@ def synthesize(
     planned = plan(synthesize)
     check_space(planned)
 
-    with (
-        bar("synthesize", sum(planned.wanted), "images") as advance,
-        ThreadPoolTaskRunner(max_workers=compute.workers) as runner,
-    ):
+    with bar("synthesize", sum(planned.wanted), "images") as advance:
+        shown_by_tasks = runs_here(compute)
+
+        def finished(part: "Part", outcome: object, remembered: bool) -> None:
+            if remembered or not shown_by_tasks:
+                advance(part.num_images)
+
         drawn = run_each(
             draw_part,
             "part",
             planned.parts,
-            runner,
-            remembered=lambda part: advance(part.num_images),
+            partial(make_runner, compute),
+            finished,
             generator=generator,
             config=synthesize,
             seed=seed,

@@ -10,15 +10,14 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import State, Task, task, unmapped
+from prefect import State, Task, task
 from prefect.cache_policies import INPUTS, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
-from prefect.task_runners import TaskRunner
 
 from fgds_core.errors import InputError
 from tasks import code
@@ -168,55 +167,13 @@ def run(task: Task[..., Out], **inputs: object) -> Out:
     """
     state = task(**inputs, return_state=True)
     outputs: Out = state.result()
-    if not _holds(state, outputs):
+    if not holds(state, outputs):
         outputs = task.with_options(refresh_cache=True)(**inputs)
     return outputs
 
 
-def run_each(
-    task: Task[..., Out],
-    over: str,
-    items: Sequence[Any],
-    runner: TaskRunner[Any],
-    remembered: Callable[[Any], object] = lambda item: None,
-    **shared: object,
-) -> list[Out | Exception]:
-    """Runs a task for each of many items, or takes the remembered outputs where they hold.
-
-    Args:
-        task: From `stage_task`.
-        over: Name of the argument that is one of the items.
-        items: Its values.
-        runner: Runs as many at a time as it has workers.
-        remembered: Called with each item that was answered from the cache.
-        shared: The other arguments.
-
-    Returns:
-        For each item its outputs, or the error it failed with; one failure stops no other item.
-    """
-    constant = {name: unmapped(value) for name, value in shared.items()}
-    results: dict[int, Out | Exception] = {}
-
-    def submit(task: Task[..., Out], places: Sequence[int]) -> list[int]:
-        futures = runner.map(task, {over: [items[place] for place in places], **constant})
-        stale = []
-        for place, future in zip(places, futures, strict=True):
-            result = future.result(raise_on_failure=False)
-            results[place] = result
-            if isinstance(result, Exception):
-                continue
-            if not _holds(future.state, result):
-                stale.append(place)
-            elif future.state.name == CACHED:
-                remembered(items[place])
-        return stale
-
-    if stale := submit(task, range(len(items))):
-        submit(task.with_options(refresh_cache=True), stale)
-    return [results[place] for place in range(len(items))]
-
-
-def _holds(state: State[Any], outputs: Outputs) -> bool:
+def holds(state: State[Any], outputs: Outputs) -> bool:
+    """Whether a run's outputs are in this workspace, restored if they were only remembered."""
     return state.name != CACHED or is_intact(outputs) or restore(outputs)
 
 

@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from fgds_core.splits import read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
 from tasks import code
 from tasks.cache import Outputs, stage_task, written
-from tasks.devices import use_device
+from tasks.devices import claim_device
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
 from tasks.progress import advance
 from tasks.timing import work
@@ -48,7 +48,7 @@ class Plan:
     """What there is to draw.
 
     Attributes:
-        parts: In order of class and index.
+        parts: Of the class with most to draw first, so that none is left over at the end.
         class_names: Name of each of the K classes.
         real: Real training images of each class, [K].
         wanted: Synthetic images of each class, [K].
@@ -64,8 +64,12 @@ def plan(config: SynthesizeConfig) -> Plan:
     """Plans the synthetic set for the prepared data."""
     meta = read_meta(Path(PREPARED))
     real = meta.counts["train"]
-    parts = plan_parts(real, meta.class_names, config)
     wanted = quotas(real, config.target_per_class)
+    parts = sorted(
+        plan_parts(real, meta.class_names, config),
+        key=lambda part: wanted[part.label],
+        reverse=True,
+    )
     return Plan(tuple(parts), meta.class_names, real, tuple(wanted))
 
 
@@ -191,20 +195,17 @@ def load_studio(
             generator.model_dump_json(),
             config.model_dump_json(),
             fingerprint,
-            use_device(compute),
-            compute,
+            compute.model_dump_json(),
         )
 
 
 @lru_cache(maxsize=1)
 def _load_studio(
-    generator_json: str,
-    config_json: str,
-    fingerprint: str,
-    device: str,
-    compute: ComputeConfig,
+    generator_json: str, config_json: str, fingerprint: str, compute_json: str
 ) -> Studio:
     config = SynthesizeConfig.model_validate_json(config_json)
+    compute = ComputeConfig.model_validate_json(compute_json)
+    device = _claimed_device(compute_json)
     with work():
         real = read_prepared(Path(PREPARED), "train")
         baseline = load_classifier(Path(BASELINE), device)
@@ -220,6 +221,12 @@ def _load_studio(
         )
         feedback = load_feedback(config, Path(BASELINE), baseline, device)
     return Studio(generator, feedback, judge, real)
+
+
+@cache
+def _claimed_device(compute_json: str) -> str:
+    """The GPU of this process, kept when other networks are loaded."""
+    return claim_device(ComputeConfig.model_validate_json(compute_json))
 
 
 @stage_task(name="synthesize-index")

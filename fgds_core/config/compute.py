@@ -1,10 +1,28 @@
 """Where and how fast the stages compute; nothing here changes a result."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from fgds_core.config.section import Section
+
+
+class DaskConfig(Section):
+    """The Dask cluster whose workers draw, with `runner: dask`."""
+
+    address: str | None = Field(
+        description="scheduler of a cluster that runs, such as tcp://host:8786; null starts one"
+    )
+    cluster_class: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$",
+        description="class of the cluster to start, such as dask.distributed.LocalCluster, "
+        "dask_cuda.LocalCUDACluster or dask_jobqueue.SLURMCluster",
+    )
+    cluster_kwargs: dict[str, Any] = Field(description="its arguments")
+    adapt: dict[str, Any] | None = Field(
+        description="arguments of its adapt(), such as {minimum: 1, maximum: 8}, to start and "
+        "stop workers by need | null"
+    )
 
 
 class ComputeConfig(Section):
@@ -17,8 +35,15 @@ class ComputeConfig(Section):
     threads: int = Field(
         ge=0, le=1024, description="CPU threads of a process; 0 is as many as there are cores"
     )
+    runner: Literal["local", "dask"] = Field(
+        description="who draws: this machine (a process for each GPU, threads on a CPU) or the "
+        "workers of a Dask cluster"
+    )
     workers: int = Field(
-        ge=1, le=256, description="parts that are drawn at the same time, 1 or more"
+        ge=1, le=4096, description="parts that are drawn at the same time, 1 or more"
+    )
+    workers_per_device: int = Field(
+        ge=1, le=64, description="worker processes that may share one GPU"
     )
     batch_size: PositiveInt = Field(
         description="images that are drawn, embedded or measured together"
@@ -42,3 +67,13 @@ class ComputeConfig(Section):
         description="whether guided steps compute activations twice rather than keep them: less "
         "memory, more time"
     )
+    dask: DaskConfig | None = Field(description="the cluster, with runner dask | null")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "ComputeConfig":
+        if self.runner == "dask" and self.dask is None:
+            raise ValueError(
+                "runner dask needs the section dask, with the address of a scheduler or the class"
+                " of a cluster"
+            )
+        return self

@@ -147,3 +147,51 @@ def test_generator_mode_and_solver_are_switched_by_parameters_alone(
     )
     assert status == 0
     assert read_index(workspace / "data" / "synthetic").wanted == (0, 4, 12)
+
+
+DASK = {
+    "address": None,
+    "cluster_class": "dask.distributed.LocalCluster",
+    "cluster_kwargs": {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None},
+    "adapt": None,
+}
+
+COUNTING = """
+import os
+import tasks.synthesize
+
+if tasks.synthesize.load_generator.__name__ != "counting":  # Dask runs a preload more than once
+    load_generator = tasks.synthesize.load_generator
+
+    def counting(*arguments, **options):
+        with open("loads.log", "a") as file:
+            print(os.getpid(), file=file)
+        return load_generator(*arguments, **options)
+
+    tasks.synthesize.load_generator = counting
+"""
+
+
+def test_dask_workers_load_once_each_and_change_no_byte(workspace: Path, ready: Run) -> None:
+    out = workspace / "data" / "synthetic"
+    small = {"images_per_part": 2}
+    assert ready("synthesize", synthesize=small) == 0
+    here = contents(out)
+    for path in out.rglob("*.*"):
+        path.unlink()
+    Path("counting.py").write_text(COUNTING)
+    workers = {**DASK["cluster_kwargs"], "preload": "counting.py"}
+    cluster = {**DASK, "cluster_kwargs": workers}
+    assert ready("synthesize", compute={"runner": "dask", "dask": cluster}) == 0
+    assert contents(out) == here
+    loads = Path("loads.log").read_text().split()
+    assert len(loads) == len(set(loads)) <= 2  # eight parts, each worker process loads once
+
+
+def test_a_scheduler_that_is_not_there_is_named(
+    workspace: Path, ready: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dask = {"address": "tcp://127.0.0.1:1"}
+    status = ready("synthesize", compute={"runner": "dask", "dask": {**DASK, **dask}})
+    assert status == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from fgds_core.errors import InputError
 from tasks import code
@@ -15,7 +14,6 @@ from tasks.cache import (
     content_digests,
     is_intact,
     run,
-    run_each,
     stage_task,
     written,
 )
@@ -37,29 +35,9 @@ def write(text: str, compute: int) -> Outputs:
     return written("out")
 
 
-@stage_task(name="write-one")
-def write_one(name: str) -> Outputs:
-    made.append(name)
-    if name == "broken":
-        raise FloatingPointError("no numbers")
-    Path(name).write_text(name)
-    return written(name)
-
-
 @flow
 def write_text(text: str, compute: int = 1) -> Outputs:
     return run(write, text=text, compute=compute)
-
-
-@flow
-def write_many(names: list[str]) -> list[str]:
-    remembered: list[str] = []
-    with ThreadPoolTaskRunner(max_workers=2) as runner:
-        results = run_each(write_one, "name", names, runner, remembered.append)
-    assert [type(result) for result in results] == [
-        FloatingPointError if name == "broken" else Outputs for name in names
-    ]
-    return remembered
 
 
 def test_compute_is_in_no_key(prefect_folder: Path) -> None:
@@ -124,15 +102,6 @@ def test_a_damaged_cache_of_dvc_is_not_trusted(prefect_folder: Path) -> None:
     write_text("a")
     assert Path("out/file.txt").read_text() == "a"
     assert made == ["a", "a"]
-
-
-def test_one_failure_leaves_the_others_finished(prefect_folder: Path) -> None:
-    write_many(["one", "broken", "two"])
-    Path("two").write_text("damaged")
-    made.clear()
-    assert write_many(["one", "broken", "two"]) == ["one"]
-    assert sorted(made) == ["broken", "two"]
-    assert Path("two").read_text() == "two"
 
 
 def test_records_hold_in_any_workspace(prefect_folder: Path) -> None:
