@@ -31,7 +31,7 @@ ARMS = {
         f"feedback: {feedback}": Arm(
             {"synthesize.feedback": feedback, "synthesize.feedback_scale": scale}
         )
-        for feedback, scale in (("loss", 0.02), ("hardness", 0.02), ("entropy", 0.01))
+        for feedback, scale in (("loss", 0.01), ("hardness", 0.01), ("entropy", 0.01))
     },
 }
 
