@@ -396,6 +396,7 @@ def _guidance(table: pa.Table, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         "guided_steps": mean("guided_steps"),
         "skipped_steps": mean("skipped_steps"),
         "nonfinite_steps": sum(rows["nonfinite_steps"].to_pylist()),
+        "redrawn_images": sum(attempt != 0 for attempt in rows["attempt"].to_pylist()),
     }
 
 

@@ -113,6 +113,14 @@ class Account:
         """Opens an account in which nothing has happened."""
         return cls(*(torch.zeros(num_images, dtype=torch.int64) for _ in range(3)))
 
+    def of(self, which: Tensor) -> "Account":
+        """The account of some images of the batch; a mask [B]."""
+        first = None if self.first is None else self.first[which]
+        last = None if self.last is None else self.last[which]
+        return Account(
+            self.guided[which], self.skipped[which], self.non_finite[which], first, last
+        )
+
 
 @dataclass(frozen=True)
 class Guidance:

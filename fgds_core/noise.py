@@ -31,6 +31,11 @@ def image_seed(run_seed: int, class_name: str, index: int) -> int:
     return _digest(str(run_seed), class_name, str(index))
 
 
+def another_seed(seed: int, attempt: int) -> int:
+    """The seed with which an image is drawn again, the same whenever that has to be done."""
+    return _digest(str(seed), "attempt", str(attempt))
+
+
 def stream(seed: int, purpose: str) -> torch.Generator:
     """Opens an image's stream of random numbers for one purpose, on the CPU.
 

@@ -42,6 +42,7 @@ _SYNTHETIC_COLUMNS: dict[str, pa.DataType] = {
     "prompt": pa.string(),
     "seed": pa.int64(),
     "index": pa.int64(),
+    "attempt": pa.int64(),
     "conditioning_id": pa.int64(),
     "embedding_dropout": pa.float64(),
     "noise_level": pa.int64(),
@@ -117,11 +118,12 @@ class SyntheticIndex:
 def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
     """The schema of a synthetic shard.
 
-    Beside image and label: group; prompt; seed (below 2^63); index in the class; conditioning_id
-    (row of the conditioning image in `train.parquet`, null for text alone); embedding_dropout
-    (fraction); noise_level (0 to 999); guidance_scale (1 is off); feedback and feedback_scale (0
-    is off); criterion_first and criterion_last (at the first and last guided step, null if none)
-    and criterion_final (of the finished image, null where it was not computed); guided_steps,
+    Beside image and label: group; prompt; seed (below 2^63); index in the class; attempt (how
+    often it was drawn before, with values that were not finite); conditioning_id (row of the
+    conditioning image in `train.parquet`, null for text alone); embedding_dropout (fraction);
+    noise_level (0 to 999); guidance_scale (1 is off); feedback and feedback_scale (0 is off);
+    criterion_first and criterion_last (at the first and last guided step, null if none) and
+    criterion_final (of the finished image, null where it was not computed); guided_steps,
     skipped_steps and nonfinite_steps; judge_label and judge_probability (null without a judge).
     """
     return image_schema(class_names, _SYNTHETIC_COLUMNS)

@@ -7,7 +7,7 @@ a part, so a resumed run repeats them.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from fgds_core.generators.generator import Generator, drop_coordinates
 from fgds_core.guidance import RULES, Account, Guidance, Objective, guided_steps
 from fgds_core.images import ImageSet, from_uint8, image_table, to_uint8
 from fgds_core.imbalance import quotas
-from fgds_core.noise import image_seed, randn, stream
+from fgds_core.noise import another_seed, image_seed, randn, stream
 from fgds_core.sample import make_scheduler, sample
 
 
@@ -59,6 +59,8 @@ class ImageRequest:
     """Empty where the generator is told no text."""
     conditioning_id: int | None
     """Row of the conditioning image among the real training images; None where there is none."""
+    attempt: int = 0
+    """How often it came out with values that are not finite before."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,14 @@ class Drawn:
     criterion: Tensor | None
     """Criterion of the finished images, [B]; None without feedback."""
 
+    def of(self, which: Tensor) -> "Drawn":
+        """Some of the images; a mask [B]."""
+        criterion = None if self.criterion is None else self.criterion[which]
+        return Drawn(self.images[which], self.account.of(which), criterion)
+
+
+MAX_ATTEMPTS = 3
+"""How often an image is drawn before values that are not finite fail its part."""
 
 FEEDBACK_DECODERS: dict[str, Callable[[Generator, Tensor], Tensor]] = {
     "exact": Generator.decode,
@@ -278,7 +288,8 @@ def write_part(
 
     Raises:
         InputError: If the class has no real image to condition on.
-        FloatingPointError: If an image came out with values that are not finite.
+        FloatingPointError: If an image came out with values that are not finite in every attempt,
+            each from other noise and at half the feedback scale of the one before.
     """
     rows = torch.nonzero(real.labels == part.label).flatten().tolist()
     if config.conditioning != "text" and not rows:
@@ -289,23 +300,36 @@ def write_part(
     requests = plan_images(part, prompts, rows, config, run_seed)
     embedded = _embed_each_once(generator, requests, real.images, batch_size)
 
-    tables = []
-    for first in range(0, len(requests), batch_size):
-        batch = requests[first : first + batch_size]
+    def table_of(batch: Sequence[ImageRequest], attempt: int = 0) -> pa.Table:
         embeddings = None
         if embedded:
             embeddings = torch.stack([embedded[r.conditioning_id] for r in batch])  # [B, D]
+        gentler = config.model_copy(update={"feedback_scale": config.feedback_scale / 2**attempt})
         drawn = draw(
             generator,
             batch,
             embeddings,
-            config,
+            gentler,
             feedback,
             image_size=(real.images.shape[-2], real.images.shape[-1]),
             micro_batch=micro_batch,
         )
-        _check_finite(drawn.images, batch, part)
-        tables.append(_table(drawn, batch, real, judge, generator.device, config))
+        finite = drawn.images.flatten(1).isfinite().all(dim=1)  # [B]
+        broken = [request for request, ok in zip(batch, finite.tolist(), strict=True) if not ok]
+        if broken and attempt == MAX_ATTEMPTS - 1:
+            raise _not_finite(broken, part)
+        whole = [request for request in batch if request not in broken]
+        rows = []
+        if whole:
+            rows.append(_table(drawn.of(finite), whole, real, judge, generator.device, gentler))
+        if broken:
+            rows.append(table_of([_again(request) for request in broken], attempt + 1))
+        return rows[0] if len(rows) == 1 else pa.concat_tables(rows).sort_by("index")
+
+    tables = []
+    for first in range(0, len(requests), batch_size):
+        batch = requests[first : first + batch_size]
+        tables.append(table_of(batch))
         advance(len(batch))
     return shards.write_synthetic_part(out, part.path, pa.concat_tables(tables), fingerprint)
 
@@ -356,15 +380,18 @@ def _embed_each_once(
     return embedded
 
 
-def _check_finite(images: Tensor, batch: Sequence[ImageRequest], part: Part) -> None:
-    finite = images.flatten(1).isfinite().all(dim=1)
-    broken = [request for request, ok in zip(batch, finite.tolist(), strict=True) if not ok]
-    if broken:
-        named = ", ".join(f"index {r.index} (seed {r.seed})" for r in broken[:5])
-        raise FloatingPointError(
-            f"{len(broken)} of {len(batch)} images of class {part.class_name!r} are not finite:"
-            f" {named}; lower synthesize.feedback_scale, or set generator.dtype to float32"
-        )
+def _again(request: ImageRequest) -> ImageRequest:
+    """The same image from other noise."""
+    attempt = request.attempt + 1
+    return replace(request, seed=another_seed(request.seed, attempt), attempt=attempt)
+
+
+def _not_finite(broken: Sequence[ImageRequest], part: Part) -> FloatingPointError:
+    named = ", ".join(f"index {r.index} (seed {r.seed})" for r in broken[:5])
+    return FloatingPointError(
+        f"{len(broken)} images of class {part.class_name!r} are not finite after {MAX_ATTEMPTS}"
+        f" attempts: {named}; lower synthesize.feedback_scale, or set generator.dtype to float32"
+    )
 
 
 def _table(
@@ -397,6 +424,7 @@ def _table(
             "prompt": [request.prompt for request in batch],
             "seed": [request.seed for request in batch],
             "index": [request.index for request in batch],
+            "attempt": [request.attempt for request in batch],
             "conditioning_id": rows,
             "embedding_dropout": [
                 0.0 if row is None else config.embedding_dropout for row in rows

@@ -70,6 +70,7 @@ def make_table(images, conditioning=None, judge=None):
         "guidance_scale": [2.0] * n,
         "feedback": ["entropy"] * n,
         "feedback_scale": [0.02] * n,
+        "attempt": [0] * n,
         "criterion_first": [0.25] * n,
         "criterion_last": [0.5] * (n - 1) + [None] * (n > 0),
         "criterion_final": [0.625] * n,
@@ -203,6 +204,7 @@ def test_guidance_is_summed_up_over_the_images_that_were_guided(measured):
         "guided_steps": 4,
         "skipped_steps": 1,
         "nonfinite_steps": 3,
+        "redrawn_images": 0,
     }
     assert measured.metrics["per_class"]["cat"]["guidance"]["criterion_first"] is None
     rows = [r for r in measured.criterion if r["class"] == "emu" and r["criterion"] == "feedback"]

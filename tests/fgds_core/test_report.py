@@ -144,6 +144,7 @@ def _write_assessment(reports, class_names, counts, *, judge):
         "guided_steps": 9.7,
         "skipped_steps": 0.3,
         "nonfinite_steps": 0,
+        "redrawn_images": 0,
     }
     write_json(
         reports / "synthetic.json",

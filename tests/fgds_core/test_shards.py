@@ -28,6 +28,7 @@ def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES
         "guidance_scale": [2.0] * num_rows,
         "feedback": ["entropy"] * num_rows,
         "feedback_scale": [0.02] * num_rows,
+        "attempt": [0] * num_rows,
         "criterion_first": [0.5] * num_rows,
         "criterion_last": [0.7] * num_rows,
         "criterion_final": [0.8] * num_rows,

@@ -74,6 +74,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "guidance_scale": [2.0] * 10,
         "feedback": ["none"] * 10,
         "feedback_scale": [0.0] * 10,
+        "attempt": [0] * 10,
         "criterion_first": [None] * 10,
         "criterion_last": [None] * 10,
         "criterion_final": [None] * 10,

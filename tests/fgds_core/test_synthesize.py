@@ -7,6 +7,7 @@ import torch
 from micro import generator_config, synthesize_config
 from pydantic import ValidationError
 
+import fgds_core.synthesize
 from fgds_core import shards
 from fgds_core.classify import Classifier, load_classifier
 from fgds_core.config.synthesize import SynthesizeConfig
@@ -65,8 +66,8 @@ def write(generator, classifier, real, tiny_classifier, tmp_path):
     return run
 
 
-def rows(out: Path, record: shards.PartRecord) -> dict[str, list]:
-    return pq.read_table(out / record.path).to_pydict()
+def rows(out: Path, record: shards.PartRecord, folder: str = "") -> dict[str, list]:
+    return pq.read_table(out / folder / record.path).to_pydict()
 
 
 def test_parts_fill_every_class_to_the_target_and_no_further():
@@ -197,12 +198,40 @@ def test_images_that_are_not_finite_are_named_and_nothing_is_written(write, gene
     bias.data.fill_(float("nan"))
     try:
         with pytest.raises(
-            FloatingPointError, match=r"'dog' are not finite: index 4 \(seed \d+\)"
+            FloatingPointError, match=r"'dog' are not finite after 3 attempts: index 4 \(seed"
         ):
             write(Part(1, "dog", 1, 4, 2), synthesize_config(feedback="none"))
     finally:
         bias.data.copy_(before)
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_an_image_that_is_not_finite_is_drawn_again_from_other_noise_at_a_lower_scale(
+    write, tmp_path, monkeypatch, failures
+):
+    part, settings = Part(1, "dog", 0, 0, 5), synthesize_config(images_per_part=5)
+    undisturbed = rows(tmp_path, write(part, settings))
+    draw = fgds_core.synthesize.draw
+
+    def spoiling(generator, requests, *arguments, **options):
+        drawn = draw(generator, requests, *arguments, **options)
+        for image, request in zip(drawn.images, requests, strict=True):
+            if request.index == 1 and request.attempt < failures:
+                image[0, 0, 0] = float("nan")
+        return drawn
+
+    monkeypatch.setattr(fgds_core.synthesize, "draw", spoiling)
+    again = rows(tmp_path, write(part, settings, out=tmp_path / "again"), "again")
+    assert again["index"] == [0, 1, 2, 3, 4]
+    assert again["attempt"] == [0, failures, 0, 0, 0]
+    assert again["feedback_scale"][1] == settings.feedback_scale / 2**failures
+    assert again["seed"][1] != undisturbed["seed"][1]
+    for name in ("prompt", "conditioning_id"):
+        assert again[name] == undisturbed[name]
+    others = [0, 2, 3, 4]
+    for name in undisturbed:
+        assert [again[name][i] for i in others] == [undisturbed[name][i] for i in others]
 
 
 def test_a_class_without_real_images_needs_text(write, real, tmp_path):
