@@ -1,18 +1,22 @@
 """One Prefect server for a whole job, rather than one for each of its processes."""
 
+import atexit
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from fgds_core.errors import InputError
 
 START_TIMEOUT_S = 120.0
+PR_SET_PDEATHSIG = 1
 QUIET_S = 20.0
 """How long a start may take before a waiting process says so."""
 
@@ -47,6 +51,7 @@ def prefect_server(*, wait: bool = True) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the job; the server stops after it
+        preexec_fn=_end_with_parent,
         env={**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
     )
     try:
@@ -62,6 +67,27 @@ def prefect_server(*, wait: bool = True) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def use_server() -> None:
+    """Makes sure of a server: the one that Prefect's settings name, or one of this process's own.
+
+    Prefect would start one by itself, but in this process's group, where Ctrl-C stops it before
+    the flow can say how it ended. Its own one stops when the process ends, after Prefect has sent
+    the last events.
+
+    Raises:
+        InputError: No server answers at the address in the settings.
+    """
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+    if get_current_settings().api.url is not None:
+        await_server()
+        return
+    until_the_end = ExitStack()
+    atexit.register(until_the_end.close)
+    url = until_the_end.enter_context(prefect_server())
+    until_the_end.enter_context(temporary_settings({PREFECT_API_URL: url}))
 
 
 def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
@@ -86,6 +112,12 @@ def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
             f"no Prefect server answers at {url} ({error}); start one with `prefect server"
             " start`, correct PREFECT_API_URL, or unset it"
         ) from error
+
+
+def _end_with_parent() -> None:
+    """Has Linux stop this process when its parent dies, even of SIGKILL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _free_port() -> int:

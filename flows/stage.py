@@ -3,18 +3,24 @@
 import argparse
 import inspect
 import logging
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from httpx import ConnectError
 from prefect import Flow
+from prefect.exceptions import TerminationSignal
 
 from fgds_core.errors import InputError, UnfinishedError
 from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
-from flows.server import await_server
+from flows.server import use_server
+from tasks.exclusive import exclusive
 from tasks.timing import process_s, record_stage, work_s
+
+STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
 
 OUTPUT_FOLDERS = ("data", "models", "reports")
 
@@ -58,20 +64,36 @@ def guarded(run: Callable[[], object]) -> int:
     """Runs a flow; a mistake in the input is shown as its message, without a traceback.
 
     Returns:
-        0, 2 after an `InputError`, 1 after an `UnfinishedError`.
+        0, 2 after an `InputError`, 1 after an `UnfinishedError`, 128 and the signal's number when
+        it was stopped.
     """
     _keep_prefect_quiet()
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         check_writable()
-        await_server()
-        run()
+        with exclusive():
+            use_server()
+            run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except UnfinishedError as error:
         print(f"unfinished: {error}", file=sys.stderr)
         return 1
+    except ConnectError as error:
+        print(f"unfinished: the Prefect server is gone ({error}). {STOPPED}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        print(f"stopped. {STOPPED}", file=sys.stderr)
+        number = error.signal if isinstance(error, TerminationSignal) else signal.SIGINT
+        return 128 + number
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise TerminationSignal(number)
 
 
 def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:

@@ -18,6 +18,7 @@ from prefect import Flow, flow
 from flows.params import PARAMS, read_params
 from flows.stage import run_pipeline, sections_of
 from tasks.dvc import record
+from tasks.exclusive import exclusive
 from tasks.timing import record_stage, work_s
 
 STAGES = ("prepare", "train_baseline", "synthesize", "assess", "retrain", "report")
@@ -32,12 +33,13 @@ def synth_pipeline(params: str = str(PARAMS)) -> None:
             with another file are not recorded and count as changed.
     """
     everything = read_params(Path(params))
-    for name in STAGES:
-        stage = stage_flow(name)
-        with _timed(name):
-            stage(**{section: everything[section] for section in sections_of(stage)})
-            if Path(params) == PARAMS:
-                record(name)
+    with exclusive():
+        for name in STAGES:
+            stage = stage_flow(name)
+            with _timed(name):
+                stage(**{section: everything[section] for section in sections_of(stage)})
+                if Path(params) == PARAMS:
+                    record(name)
 
 
 def stage_flow(name: str) -> Flow[..., Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from tasks.devices import claim_device
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
 from tasks.progress import advance
 from tasks.timing import work
+
+log = logging.getLogger(__name__)
 
 NO_EFFECT = {"target_per_class", "images_per_part"}
 """Parameters that say how many images there are and how they are packed, not what they show."""
@@ -148,6 +151,7 @@ def draw_part(
         advance("synthesize", part.num_images)
     else:
         studio = load_studio(generator, config, fingerprint, compute)
+        log.info("drawing %s", part.path)
         with work():
             remove_index(out)
             record = write_part(

@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from micro import MICRO, ROOT, set_params, write_pictures
+from clones import commit, dvc, make_clone, module, run
+from micro import set_params
 
 from flows.server import prefect_server
 from flows.synth_pipeline import STAGES
@@ -22,21 +22,7 @@ PAGE = "reports/index.html"
 @pytest.fixture(scope="module")
 def clone(tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this repository, its code as it is now, with tiny data and a tiny generator."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in run(["git", "ls-files", "-co", "--exclude-standard"], ROOT).splitlines():
-        source, target = ROOT / name, folder / name
-        if name.startswith(("assets/", "docs/", "benchmarks/", "dvc.lock", "reports/")):
-            continue
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    shutil.copytree(tiny_unclip, folder / "assets" / "tiny-unclip")
-    write_pictures(folder / "assets" / "pictures")
-    shutil.copytree(ROOT / "assets" / "judge", folder / "assets" / "judge")
-    set_params(folder, MICRO)
-    run(["git", "init", "--quiet"], folder)
-    commit(folder)
-    return folder
+    return make_clone(tmp_path_factory.mktemp("clone"), tiny_unclip)
 
 
 @pytest.fixture(scope="module")
@@ -65,26 +51,6 @@ def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         with prefect_server():
             yield
-
-
-def commit(folder: Path) -> None:
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    run(["git", "add", "--all"], folder)
-    run(["git", *identity, "commit", "--quiet", "--message", "state"], folder)
-
-
-def run(command: Sequence[str], folder: Path, status: int = 0) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
-
-
-def dvc(folder: Path, *arguments: str) -> str:
-    return run([sys.executable, "-m", "dvc", *arguments], folder)
-
-
-def module(folder: Path, *arguments: str, status: int = 0) -> str:
-    return run([sys.executable, "-m", *arguments], folder, status)
 
 
 def outputs(folder: Path) -> dict[str, str]:

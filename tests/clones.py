@@ -1,0 +1,51 @@
+"""Clones of this repository with tiny data and a tiny generator, and commands in them."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from micro import MICRO, ROOT, set_params, write_pictures
+
+
+def make_clone(folder: Path, tiny_unclip: Path) -> Path:
+    """Makes a clone of the code as it is now, under git, none of its stages run."""
+    for name in run(["git", "ls-files", "-co", "--exclude-standard"], ROOT).splitlines():
+        source, target = ROOT / name, folder / name
+        if name.startswith(("assets/", "docs/", "benchmarks/", "dvc.lock", "reports/")):
+            continue
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    shutil.copytree(tiny_unclip, folder / "assets" / "tiny-unclip")
+    write_pictures(folder / "assets" / "pictures")
+    shutil.copytree(ROOT / "assets" / "judge", folder / "assets" / "judge")
+    set_params(folder, MICRO)
+    run(["git", "init", "--quiet"], folder)
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    """Commits everything."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    run(["git", "add", "--all"], folder)
+    run(["git", *identity, "commit", "--quiet", "--message", "state"], folder)
+
+
+def run(command: Sequence[str], folder: Path, status: int = 0) -> str:
+    """Runs a command that has to end with a status; returns all it says."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """Runs DVC."""
+    return run([sys.executable, "-m", "dvc", *arguments], folder)
+
+
+def module(folder: Path, *arguments: str, status: int = 0) -> str:
+    """Runs a module, such as `flows.repro`."""
+    return run([sys.executable, "-m", *arguments], folder, status)
