@@ -37,7 +37,9 @@ def hub_commit(path: str, revision: str | None, cache: Path | None = None) -> st
 
     try:
         return str(model_info(path, revision=revision, timeout=10).sha)
-    except (OSError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled):
+    except HFValidationError:  # neither a folder nor an id
+        return revision or "main"
+    except (OSError, HfHubHTTPError, OfflineModeIsEnabled):
         pass
     for name in ("model_index.json", "config.json", "README.md"):
         found = try_to_load_from_cache(path, name, cache_dir=cache, revision=revision)
