@@ -1,6 +1,6 @@
-"""Draws criterion and accuracy over the feedback scale, from the rows of the study on validation.
+"""Shows the study on validation: a picture of criterion and accuracy over scale, and its table.
 
-python -m benchmarks.feedback_plot      # writes docs/images/feedback_study.png
+python -m benchmarks.feedback_plot      # writes docs/images/feedback_study.png, prints the table
 """
 
 import json
@@ -20,18 +20,33 @@ from fgds_core.feedback import FEEDBACKS
 
 PICTURE = Path("docs/images/feedback_study.png")
 GUIDANCE_SCALE = 1.5
+DROPOUTS = (0.4, 0.9)
 UNITS = {"loss": 1, "entropy": 1, "hardness": 50}
 """Nats a unit of the last panel; hardness is a log-likelihood in many dimensions."""
 COLOURS = {"loss": "#c0392b", "hardness": "#2471a3", "entropy": "#1e8449"}
 
 
-def by_scale(rows: Mapping[str, Any], feedback: str) -> dict[float, list[Mapping[str, Any]]]:
-    """Rows of one criterion without a target, by scale; scale 0 is the unguided ones."""
+def by_scale(
+    rows: Mapping[str, Any], feedback: str, dropout: float
+) -> dict[float, list[Mapping[str, Any]]]:
+    """Rows of one criterion at plain settings, by scale; scale 0 is the unguided ones."""
+    plain = {
+        "guidance_scale": GUIDANCE_SCALE,
+        "embedding_dropout": dropout,
+        "embedding_rescale": False,
+        "conditioning": "dual",
+        "feedback_calibrated": False,
+        "feedback_start": 0.0,
+        "feedback_end": 1.0,
+        "feedback_every": 2,
+        "target_per_class": 200,
+    }
     found: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows.values():
         config = row["synthesize"]
-        plain = config["conditioning"] == "dual" and config["embedding_dropout"] == 0.4
-        if config["guidance_scale"] != GUIDANCE_SCALE or not plain:
+        if any(config[key] != value for key, value in plain.items()):
+            continue
+        if row["setting"].get("train_baseline.sampling"):
             continue
         if config["feedback"] == "none":
             found[0.0].append(row)
@@ -56,41 +71,87 @@ def draw(axes: Axes, points: Mapping[float, list[float]], label: str, colour: st
         axes.plot([scale] * len(values), values, "o", color=colour, ms=3.5, alpha=0.6)
 
 
+def agreement(row: Mapping[str, Any]) -> float:
+    """Share of images that the judge takes for what was wanted, mean over classes."""
+    values = row["label_agreement"].values()
+    return float(sum(values) / len(values))
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """Means over seeds of every setting, in percent."""
+    settings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows.values():
+        settings[describe(row)].append(row)
+    lines = [
+        "| guidance | dropout | feedback | seeds | overall | many | medium | few | agreement |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for setting, some in sorted(settings.items()):
+        cells = [
+            f"{100 * sum(row['final'][name] for row in some) / len(some):.1f}"
+            for name in ("overall", "many", "medium", "few")
+        ]
+        judged = f"{100 * sum(map(agreement, some)) / len(some):.1f}"
+        lines.append(f"| {setting} | {len(some)} | {' | '.join(cells)} | {judged} |")
+    return "\n".join(lines)
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """A setting as the first cells of its line."""
+    config = row["synthesize"]
+    dropout = f"{config['embedding_dropout']:g}"
+    if config["conditioning"] == "text":
+        dropout = "text only"
+    elif config["embedding_rescale"]:
+        dropout += ", rescaled"
+    feedback = config["feedback"]
+    if feedback != "none":
+        feedback += f" {config['feedback_scale']:g}"
+        words = {
+            "to real": config["feedback_target"] == "real",
+            "calibrated": config["feedback_calibrated"],
+            "first half": config["feedback_end"] == 0.5,
+            "second half": config["feedback_start"] == 0.5,
+            "every 5th step": config["feedback_every"] == 5,
+            "class-balanced guide": row["setting"].get("train_baseline.sampling") is not None,
+        }
+        if config["target_per_class"] != 200:
+            feedback += f", {config['target_per_class']} a class"
+        feedback += "".join(f", {word}" for word, applies in words.items() if applies)
+    return f"{config['guidance_scale']:g} | {dropout} | {feedback}"
+
+
 def main() -> None:
-    """Reads the rows and writes the picture."""
+    """Reads the rows, writes the picture and prints the table."""
     rows = json.loads(RESULTS.read_text())
-    figure, panels = plt.subplots(1, 4, figsize=(13, 3.3), layout="constrained")
-    for feedback in FEEDBACKS:
-        scales = by_scale(rows, feedback)
-        colour = COLOURS[feedback]
-        for axes, bin_name in zip(panels, ("few", "overall"), strict=False):
-            points = {
-                scale: [100 * row["final"][bin_name] for row in some]
-                for scale, some in scales.items()
-            }
-            draw(axes, points, feedback, colour)
-            axes.set_title(f"{bin_name}, validation accuracy (%)", fontsize=10)
-        agreement = {
-            scale: [
-                100 * sum(row["label_agreement"].values()) / len(row["label_agreement"])
-                for row in some
-            ]
-            for scale, some in scales.items()
-        }
-        draw(panels[2], agreement, feedback, colour)
-        above = {
-            scale: [excess(row, feedback) / UNITS[feedback] for row in some]
-            for scale, some in scales.items()
-        }
-        draw(panels[3], above, feedback, colour)
-    panels[2].set_title("judge's agreement (%)", fontsize=10)
-    panels[3].set_title("criterion: synthetic - real\n(nats; hardness / 50)", fontsize=10)
-    panels[3].axhline(0, color="grey", lw=0.8)
-    for axes in panels:
+    print(table(rows))
+    figure, lines = plt.subplots(len(DROPOUTS), 4, figsize=(13, 6.2), layout="constrained")
+    for dropout, panels in zip(DROPOUTS, lines, strict=True):
+        for feedback in FEEDBACKS:
+            scales, colour = by_scale(rows, feedback, dropout), COLOURS[feedback]
+            for axes, value in zip(
+                panels,
+                (
+                    lambda row: 100 * row["final"]["few"],
+                    lambda row: 100 * row["final"]["overall"],
+                    lambda row: 100 * agreement(row),
+                    lambda row, feedback=feedback: excess(row, feedback) / UNITS[feedback],
+                ),
+                strict=True,
+            ):
+                points = {scale: [value(row) for row in some] for scale, some in scales.items()}
+                draw(axes, points, feedback, colour)
+        titles = ("few", "overall", "judge's agreement", "criterion: synthetic - real")
+        units = ("accuracy, %", "accuracy, %", "%", "nats; hardness / 50")
+        for axes, title, unit in zip(panels, titles, units, strict=True):
+            axes.set_title(f"{title} (dropout {dropout})", fontsize=10)
+            axes.set_ylabel(unit, fontsize=9)
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+        panels[3].axhline(0, color="grey", lw=0.8)
+    for axes in lines[-1]:
         axes.set_xlabel("feedback_scale")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize=9)
+    lines[0][0].legend(frameon=False, fontsize=9)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURE, dpi=110)
     print(PICTURE)

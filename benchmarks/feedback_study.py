@@ -93,16 +93,18 @@ STUDIES: Mapping[str, list[Setting]] = {
     ],
     # The classifier that guides: balanced or not, calibrated or not
     "guide": [
-        {**BALANCED, **guided("loss", 0.02, **TUNED)},
-        {**BALANCED, **guided("hardness", 0.02, **TUNED)},
+        {**BALANCED, **guided("loss", 0.01, **TUNED)},
+        {**BALANCED, **guided("hardness", 0.01, **TUNED)},
         guided("entropy", 0.01, **TUNED, feedback_calibrated=True),
     ],
     # When in sampling it acts
     "schedule": [
-        guided("loss", 0.02, **TUNED, feedback_start=0.0, feedback_end=0.5),
-        guided("loss", 0.02, **TUNED, feedback_start=0.5, feedback_end=1.0),
-        guided("loss", 0.02, **TUNED, feedback_every=5),
+        guided("loss", 0.01, **TUNED, feedback_start=0.0, feedback_end=0.5),
+        guided("loss", 0.01, **TUNED, feedback_start=0.5, feedback_end=1.0),
+        guided("loss", 0.01, **TUNED, feedback_every=5),
     ],
+    # How many images each class is filled up to
+    "target": [guided("loss", 0.01, **TUNED, target_per_class=target) for target in (100, 400)],
 }
 
 
