@@ -5,6 +5,7 @@ in different ways - what their text encoders give, how an image conditions them,
 is asked - is a `Family`: one record of functions for each kind.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,8 @@ class Generator:
     tiny_decoder: Component | None = None
     """An `AutoencoderTiny` of the same latents; None where there is none."""
     _prompts: dict[str | None, Condition] = field(default_factory=dict, repr=False)
+    _encoding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """A tokenizer holds its padding as state, so only one thread at a time may use it."""
 
     @property
     def network(self) -> Component:
@@ -139,14 +142,15 @@ class Generator:
         Returns:
             What the network is told, by name; the first axis is B.
         """
-        for prompt in dict.fromkeys(prompts):
-            if prompt not in self._prompts:
-                size = self.latent_shape[1] * self.latent_scale
-                self._prompts[prompt] = (
-                    self.family.no_prompt(self.pipeline, size)
-                    if prompt is None
-                    else self.family.encode_prompt(self.pipeline, prompt, size)
-                )
+        with self._encoding:
+            for prompt in dict.fromkeys(prompts):
+                if prompt not in self._prompts:
+                    size = self.latent_shape[1] * self.latent_scale
+                    self._prompts[prompt] = (
+                        self.family.no_prompt(self.pipeline, size)
+                        if prompt is None
+                        else self.family.encode_prompt(self.pipeline, prompt, size)
+                    )
         encoded = [self._prompts[prompt] for prompt in prompts]
         return {name: torch.stack([one[name] for one in encoded]) for name in encoded[0]}
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,6 +159,25 @@ def test_prompts_and_images_are_told_apart(generator):
         )
     )
     assert not torch.allclose(*drawn)
+
+
+def test_prompts_are_encoded_by_one_thread_at_a_time(tiny_unclip, monkeypatch):
+    generator = load_generator(generator_config(tiny_unclip), "cpu")
+    encode, inside, most = generator.pipeline.encode_prompt, [], []
+
+    def slowly(*arguments):  # a tokenizer's padding is state, which a second thread would change
+        inside.append(None)
+        most.append(len(inside))
+        time.sleep(0.05)
+        encoded = encode(*arguments)
+        inside.pop()
+        return encoded
+
+    monkeypatch.setattr(generator.pipeline, "encode_prompt", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(generator.encode_prompts, [["a dog", None]] * 2)
+    assert most == [1, 1]
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
 def test_cheap_decoders_show_the_same_image_smaller_or_rougher(tiny_generators):
