@@ -8,6 +8,7 @@ minutes for the 1,163 images of the embedded default on 2 CPU cores.
 """
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import flow
@@ -19,7 +20,7 @@ from fgds_core.errors import InputError, UnfinishedError
 from tasks.cache import Outputs, content_digests, run
 from tasks.fanout import make_runner, run_each, runs_here
 from tasks.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED
+from tasks.layout import BASELINE, PREPARED, SYNTHETIC
 from tasks.progress import bar
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
+    from fgds_core.shards import remove_foreign_parts
     from tasks.synthesize import (
         check_space,
         draw_part,
@@ -78,9 +80,11 @@ def synthesize(
     if failures:
         raise _unfinished(failures, len(planned.parts))
 
+    records = tuple(part.record for part in drawn if not isinstance(part, Exception))
+    remove_foreign_parts(Path(SYNTHETIC), records)
     return run(
         write_synthetic_index,
-        records=tuple(part.record for part in drawn if not isinstance(part, Exception)),
+        records=records,
         class_names=planned.class_names,
         wanted=planned.wanted,
         made_by=origin,

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from fgds_core.feedback import Feedback, load_feedback
 from fgds_core.generators import Generator, load_generator
 from fgds_core.images import ImageSet
 from fgds_core.imbalance import quotas
-from fgds_core.shards import PartRecord, remove_foreign_parts, remove_index, write_index
+from fgds_core.shards import PartRecord, remove_index, write_index
 from fgds_core.splits import read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
 from tasks import code
@@ -37,6 +37,9 @@ NO_EFFECT = {"target_per_class", "images_per_part"}
 
 SPARE = 1.2
 """Synthetic images may compress worse than the real ones their size is estimated from."""
+
+LEFT_FREE = 1 << 20
+"""Bytes that drawing leaves for what else writes to the disk."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,8 @@ def check_space(plan: Plan) -> None:
         InputError: There is too little space for the images and their copy in DVC's cache.
     """
     num_images = sum(plan.wanted)
-    image_bytes = Path(PREPARED, "train.parquet").stat().st_size / sum(plan.real)
     there = sum(file.stat().st_size for file in Path(SYNTHETIC).rglob("*.parquet"))
-    needed = max(0, SPARE * num_images * image_bytes - there) * 2
+    needed = max(0, num_images * _image_bytes(plan.real) - there) * 2
     free = shutil.disk_usage("data").free
     if needed > free:
         raise InputError(
@@ -124,6 +126,26 @@ def check_space(plan: Plan) -> None:
             f"DVC's cache, but {Path(SYNTHETIC).resolve()} has {free / 1e9:.2f} GB free; free "
             "space, or lower synthesize.target_per_class"
         )
+
+
+def check_room(part: Part) -> None:
+    """Refuses a part that a disk which has filled up since cannot take, before it is drawn.
+
+    Raises:
+        InputError: There is no room for it.
+    """
+    real = read_meta(Path(PREPARED)).counts["train"]
+    needed = part.num_images * _image_bytes(real) + LEFT_FREE
+    if shutil.disk_usage("data").free < needed:
+        raise InputError(
+            f"no space left for {SYNTHETIC}, a part needs {needed / 1e6:.1f} MB; make room and run"
+            " again, finished parts are kept"
+        )
+
+
+def _image_bytes(real: Sequence[int]) -> float:
+    """How many bytes a synthetic image may take, by the size of the real ones."""
+    return SPARE * Path(PREPARED, "train.parquet").stat().st_size / sum(real)
 
 
 @stage_task(name="synthesize", task_run_name="synthesize-{part.class_name}-{part.index}")
@@ -150,6 +172,7 @@ def draw_part(
     if record is not None:
         advance("synthesize", part.num_images)
     else:
+        check_room(part)
         studio = load_studio(generator, config, fingerprint, compute)
         log.info("drawing %s", part.path)
         with work():
@@ -242,7 +265,6 @@ def write_synthetic_index(
     fingerprint: str,
 ) -> Outputs:
     """Writes `index.json`, last: it turns the parts into a synthetic set."""
-    remove_foreign_parts(Path(SYNTHETIC), records)
     write_index(
         Path(SYNTHETIC),
         records,
