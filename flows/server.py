@@ -114,6 +114,19 @@ def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
         ) from error
 
 
+def answers(timeout_s: float = 5) -> bool:
+    """Whether the server that Prefect's settings name is there; true where they name none."""
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    try:
+        if url is not None:
+            _wait_until_healthy(url, timeout_s=timeout_s)
+    except RuntimeError:
+        return False
+    return True
+
+
 def _end_with_parent() -> None:
     """Has Linux stop this process when its parent dies, even of SIGKILL."""
     if sys.platform == "linux":

@@ -1,26 +1,31 @@
 """The command line of a stage: reads the parameters, runs the flow, reports mistakes and times."""
 
 import argparse
+import errno
 import inspect
 import logging
+import os
 import signal
 import sys
 import tempfile
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from httpx import ConnectError
+from httpx import TransportError
 from prefect import Flow
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 
 from fgds_core.errors import InputError, UnfinishedError
 from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
-from flows.server import use_server
+from flows.server import answers, use_server
 from tasks.exclusive import exclusive
 from tasks.timing import process_s, record_stage, work_s
 
 STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 OUTPUT_FOLDERS = ("data", "models", "reports")
 
@@ -40,7 +45,7 @@ def run_stage(flow: Flow[..., Any], description: str) -> NoReturn:
     status = guarded(lambda: flow(**params))
     if not status:
         record_stage(flow.name, process_s(), work_s())
-    sys.exit(status)
+    _leave(status)
 
 
 def run_pipeline(flow: Flow[..., Any], description: str) -> NoReturn:
@@ -52,7 +57,7 @@ def run_pipeline(flow: Flow[..., Any], description: str) -> NoReturn:
     """
     args = parser("python -m flows.synth_pipeline", description, tuple(SECTIONS)).parse_args()
     _read(args, tuple(SECTIONS))
-    sys.exit(guarded(lambda: flow(params=str(args.params))))
+    _leave(guarded(lambda: flow(params=str(args.params))))
 
 
 def sections_of(flow: Flow[..., Any]) -> tuple[str, ...]:
@@ -80,8 +85,14 @@ def guarded(run: Callable[[], object]) -> int:
     except UnfinishedError as error:
         print(f"unfinished: {error}", file=sys.stderr)
         return 1
-    except ConnectError as error:
-        print(f"unfinished: the Prefect server is gone ({error}). {STOPPED}", file=sys.stderr)
+    except (TransportError, PrefectHTTPStatusError) as error:
+        print(f"unfinished: the Prefect server fails ({error}). {STOPPED}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = "" if error.filename is None else f" for {error.filename}"
+        print(f"unfinished: {error.strerror}{where}; make room. {STOPPED}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, TerminationSignal) as error:
         print(f"stopped. {STOPPED}", file=sys.stderr)
@@ -90,6 +101,15 @@ def guarded(run: Callable[[], object]) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _leave(status: int) -> NoReturn:
+    """Exits; at once if the server is gone, which Prefect would try for minutes to tell events."""
+    if not answers():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
@@ -149,17 +169,24 @@ def _read(args: argparse.Namespace, sections: tuple[str, ...]) -> Mapping[str, A
 
 
 class _Duplicates(logging.Filter):
-    """Drops what Prefect's engine says on the console about errors that the command reports."""
+    """Drops what the libraries say on the console about errors that the command reports."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, InputError | UnfinishedError):
+        if isinstance(error, InputError | UnfinishedError | FloatingPointError):
             return False
         if error is not None and record.name.startswith("prefect.flow_runs"):
             return False  # Python shows the same traceback once more
-        return not record.getMessage().startswith("Finished in state Failed")
+        if isinstance(error, OSError | CancelledError) and record.name.startswith("distributed"):
+            return False  # a scheduler that is gone
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return False
+        return not record.getMessage().startswith(
+            ("Finished in state Failed", "Service 'EventsWorker' failed")
+        )
 
 
 def _keep_prefect_quiet() -> None:
-    for handler in logging.getLogger("prefect").handlers:
-        handler.addFilter(_Duplicates())
+    for logger in (logging.getLogger(), logging.getLogger("prefect._internal")):
+        for handler in logger.handlers:
+            handler.addFilter(_Duplicates())

@@ -134,7 +134,11 @@ def run_each(
     while lost and fruitless < MAX_FRUITLESS:
         log.warning("workers died; %d parts are given to new ones", len(lost))
         others_first = lost[len(lost) // 2 :] + lost[: len(lost) // 2]  # one of them may kill
-        lost = round_of(again, others_first)[1]
+        try:
+            lost = round_of(again, others_first)[1]
+        except InputError as error:  # the cluster itself is gone
+            results |= dict.fromkeys(lost, error)
+            break
         fruitless = fruitless + 1 if len(lost) == len(others_first) else 0
     for place in lost:
         finished(items[place], results[place], False)
@@ -142,10 +146,10 @@ def run_each(
 
 
 def _outcome(future: PrefectFuture[Out]) -> Out | Exception:
-    """What a run gave, or the error it failed with."""
+    """What a run gave, or the error it failed with; what is raised comes from the way to it."""
     try:
         return future.result(raise_on_failure=False)
-    except (BrokenExecutor, CancelledError, TaskCancelledError) as error:
+    except (BrokenExecutor, CancelledError, TaskCancelledError, OSError) as error:
         return WorkerLost(f"its worker died ({error or type(error).__name__})")
     except Exception as error:
         return error

@@ -1,5 +1,6 @@
 """A user's mistake is one message and a status; nothing already made is lost."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from fgds_core.errors import InputError
 from fgds_core.images import image_table, write_images
 from flows.server import await_server
+from flows.stage import guarded
 
 Run = Callable[..., int]
 
@@ -93,6 +95,16 @@ def test_a_stage_before_its_turn(refused: Callable[..., str]) -> None:
 def test_outputs_that_cannot_be_written(workspace: Path, refused: Callable[..., str]) -> None:
     (workspace / "models").write_text("a file where a folder belongs")
     assert "cannot write to" in refused("prepare")
+
+
+def test_a_disk_that_fills_up(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "data/index.json")
+
+    assert guarded(write) == 1
+    said = capsys.readouterr().err
+    assert "No space left on device for data/index.json; make room" in said
+    assert "resume with" in said
 
 
 def test_a_device_that_is_not_there(run_stage: Run, refused: Callable[..., str]) -> None:
