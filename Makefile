@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro test setup ablation bench clean
+.PHONY: repro test faults setup ablation bench clean
 
 repro: setup  ## the main job: all stages up to date, then the accuracy before and after
 	@python -m flows.repro
@@ -21,6 +21,9 @@ test: setup  ## style, types, tests; CI runs this
 	ruff format --check .
 	mypy
 	python -m pytest
+
+faults: setup  ## everything that can happen to a run, about ten minutes; docs/reliability.md
+	timeout 1800 python -m pytest tests/faults -m faults --faults-out benchmarks/results/faults.json
 
 ablation: setup  ## the table of arms over seeds, hours
 	python -m benchmarks.ablation

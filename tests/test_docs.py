@@ -1,5 +1,6 @@
 """What the documents tell people to write is what the pipeline reads."""
 
+import json
 import re
 
 import pytest
@@ -38,3 +39,13 @@ def test_links_between_documents_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             if "://" not in link:
                 assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_the_table_of_faults_is_what_was_measured() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "faults.json").read_text())
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    for row in rows:
+        survived = {True: "yes", False: "no", None: "not run"}[row.pop("survived")]
+        case, *numbers = row.values()
+        cells = ["none" if number is None else str(number) for number in numbers]
+        assert f"| {' | '.join([case, survived, *cells])} |" in text

@@ -1,0 +1,99 @@
+"""One prepared clone and its undisturbed synthetic set; a copy and a row of the table per case."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clones import make_clone, module
+from disturbed import WORKERS, Case, contents
+from micro import set_params
+
+from flows.server import prefect_server
+
+CASES = pytest.StashKey[list[dict[str, object]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-out", type=Path, help="file for the table of the cases, JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CASES] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    case = getattr(item, "funcargs", {}).get("case")
+    if report.when == "call" and case is not None:
+        case.close()
+        row = case.row(None if report.skipped else report.passed)
+        item.config.stash.setdefault(CASES, []).append(row)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    file = session.config.getoption("--faults-out", default=None)
+    if file is not None and (rows := session.config.stash[CASES]):
+        file.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Prefect server for the runs whose own one is not the matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        patch.setenv("PREFECT_RESULTS_LOCAL_STORAGE_PATH", ".prefect/storage")
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        with prefect_server():
+            yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with all that the stage synthesize reads; it draws 80 images in 20 parts."""
+    clone = make_clone(tmp_path_factory.mktemp("prepared"), tiny_unclip)
+    changes = {"target_per_class": 40, "images_per_part": 4, "num_inference_steps": 12}
+    set_params(clone, {"synthesize": changes, "compute": {"workers": WORKERS}})
+    module(clone, "flows.prepare")
+    module(clone, "flows.train_baseline")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the clone in which the stage ran undisturbed."""
+    folder = tmp_path_factory.mktemp("finished") / "clone"
+    shutil.copytree(prepared, folder)
+    module(folder, "flows.synthesize")
+    return folder
+
+
+@pytest.fixture
+def case(
+    request: pytest.FixtureRequest, prepared: Path, finished: Path, tmp_path: Path
+) -> Iterator[Case]:
+    """A case in a copy of the clone, of the finished one where the fault comes after the run.
+
+    The marker `case` names it: `case(name, finished=False)`.
+    """
+    (name,) = request.node.get_closest_marker("case").args
+    (tmp_path / "logs").mkdir()
+    whole = contents(finished / "data" / "synthetic")
+    case = Case(name, tmp_path / "clone", tmp_path / "logs", whole)
+    after = request.node.get_closest_marker("case").kwargs.get("finished", False)
+    shutil.copytree(finished if after else prepared, case.folder)
+    case.parts_planned = 0 if after else sum(path.endswith(".parquet") for path in whole)
+    yield case
+    case.close()
