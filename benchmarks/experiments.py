@@ -131,6 +131,18 @@ def table(
     return out
 
 
+def paired(runs: Mapping[str, Any], arm: str, other: str, column: str) -> dict[str, Any] | None:
+    """Mean and 95 % interval of the difference of two arms within a seed; None below two seeds."""
+    values: dict[str, dict[int, float]] = {arm: {}, other: {}}
+    for run in runs.values():
+        if run["arm"] in values:
+            values[run["arm"]][run["seed"]] = run["columns"][column]
+    seeds = sorted(values[arm].keys() & values[other].keys())
+    if len(seeds) < 2:
+        return None
+    return interval([values[arm][seed] - values[other][seed] for seed in seeds])
+
+
 def as_markdown(arms: Mapping[str, Mapping[str, Any]], columns: Columns) -> str:
     """The table in Markdown; accuracies and shares in percent."""
 

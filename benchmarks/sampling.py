@@ -37,9 +37,10 @@ from fgds_core.classify import Classifier
 from fgds_core.denoise import ClassifierFree
 from fgds_core.feedback import FEEDBACKS, Feedback
 from fgds_core.generators import Generator
-from fgds_core.guidance import RULES, Account, Guidance, climb, guided_steps
+from fgds_core.guidance import RULES, Account, Guidance, climb
 from fgds_core.noise import randn, stream
 from fgds_core.sample import make_scheduler, noise_levels, sample
+from fgds_core.schedule import guided_steps
 from fgds_core.synthesize import FEEDBACK_DECODERS
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback
 from fgds_core.generators.generator import Generator, drop_coordinates
-from fgds_core.guidance import RULES, Account, Guidance, Objective, guided_steps
+from fgds_core.guidance import RULES, Account, Guidance, Objective
 from fgds_core.images import ImageSet, from_uint8, image_table, to_uint8
 from fgds_core.imbalance import quotas
 from fgds_core.noise import another_seed, image_seed, randn, stream
@@ -201,15 +201,7 @@ def draw(
             objective=_objective(feedback, labels, seeds),
             rule=RULES[config.feedback_rule],
             scale=config.feedback_scale,
-            steps=frozenset(
-                guided_steps(
-                    config.num_inference_steps,
-                    config.feedback_every,
-                    config.feedback_start,
-                    config.feedback_end,
-                    config.feedback_steps,
-                )
-            ),
+            steps=frozenset(config.guided_steps),
             account=account,
             limits=None if feedback.limits is None else feedback.limits[labels],
             micro_batch=micro_batch,

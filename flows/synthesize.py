@@ -4,7 +4,7 @@
 
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes. About two
-minutes for the 1,163 images of the embedded default on 2 CPU cores.
+minutes for the 1,158 images of the embedded default on 2 CPU cores.
 """
 
 from functools import partial

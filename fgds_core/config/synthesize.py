@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from fgds_core.config.section import Section
+from fgds_core.schedule import guided_steps
 
 
 class SynthesizeConfig(Section):
@@ -128,17 +129,25 @@ class SynthesizeConfig(Section):
                 f"feedback_start ({self.feedback_start}) must be below feedback_end"
                 f" ({self.feedback_end})"
             )
-        steps = self.num_inference_steps
-        if self.feedback != "none" and not any(
-            self.feedback_start <= i / steps < self.feedback_end for i in range(steps)
-        ):
+        if self.feedback != "none" and not self.guided_steps:
             raise ValueError(
                 f"no step lies between feedback_start ({self.feedback_start}) and feedback_end"
-                f" ({self.feedback_end}) with num_inference_steps {steps}; widen the interval, or"
-                " set feedback to none"
+                f" ({self.feedback_end}) with num_inference_steps {self.num_inference_steps};"
+                " widen the interval, or set feedback to none"
             )
         if self.eta > 0 and self.scheduler != "DDIMScheduler":
             raise ValueError(
                 f"eta ({self.eta}) works with DDIMScheduler only; set it to 0 for {self.scheduler}"
             )
         return self
+
+    @property
+    def guided_steps(self) -> tuple[int, ...]:
+        """Indices of the steps that are guided, where there is feedback."""
+        return guided_steps(
+            self.num_inference_steps,
+            self.feedback_every,
+            self.feedback_start,
+            self.feedback_end,
+            self.feedback_steps,
+        )

@@ -10,7 +10,6 @@ from fgds_core.guidance import (
     Account,
     Guidance,
     climb,
-    guided_steps,
     pull_back,
     relative,
     score,
@@ -60,22 +59,6 @@ def guidance(num_images: int = 4, **changes) -> Guidance:
         "account": Account.empty(num_images),
     }
     return Guidance(**values | changes)
-
-
-def test_the_release_guides_six_of_thirty_steps():
-    assert guided_steps(30, 5, 0.0, 1.0) == (0, 5, 10, 15, 20, 25)
-
-
-def test_an_interval_bounds_the_guided_steps():
-    assert guided_steps(20, 1, 0.2, 0.5) == tuple(range(4, 10))
-    assert guided_steps(20, 3, 0.2, 0.5) == (4, 7)
-    assert guided_steps(10, 1, 0.31, 0.39) == ()
-
-
-def test_a_count_spreads_the_guided_steps_evenly():
-    assert guided_steps(30, 1, 0.0, 1.0, 6) == guided_steps(30, 5, 0.0, 1.0)
-    assert guided_steps(20, 1, 0.2, 0.5, 3) == (4, 6, 8)
-    assert guided_steps(10, 1, 0.5, 1.0, 99) == (5, 6, 7, 8, 9)
 
 
 def test_relative_moves_each_image_by_a_share_of_its_own_norm():

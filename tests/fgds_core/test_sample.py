@@ -11,9 +11,10 @@ from fgds_core.denoise import ClassifierFree, Condition
 from fgds_core.errors import InputError
 from fgds_core.feedback import Seen, entropy
 from fgds_core.generators import Generator, load_generator
-from fgds_core.guidance import RULES, Account, Guidance, guided_steps
+from fgds_core.guidance import RULES, Account, Guidance
 from fgds_core.noise import randn, stream
 from fgds_core.sample import make_scheduler, noise_levels, sample
+from fgds_core.schedule import guided_steps
 
 SCHEDULERS = (
     "DDIMScheduler",
