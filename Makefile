@@ -13,8 +13,12 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: repro test faults setup ablation bench clean
 
-repro: setup  ## the main job: all stages up to date, then the accuracy before and after
+repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracy before and after
 	@python -m flows.repro
+
+.prefect/prefect.db: | setup
+	@echo "Preparing the Prefect server's database ..."
+	@python -m prefect server database upgrade --yes >/dev/null
 
 test: setup  ## style, types, tests; CI runs this
 	ruff check .
