@@ -19,7 +19,6 @@ import psutil
 from fgds_core.errors import InputError
 from flows.params import read_params
 from flows.server import prefect_server
-from tasks.dvc import is_up_to_date, reproduce
 from tasks.layout import REPORTS
 from tasks.timing import TIMING, process_s, record_job
 
@@ -36,11 +35,13 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if is_up_to_date():
-        print("Everything is up to date: nothing to do.\n")
-        show_results()
-        return 0
-    with peak_memory() as peak, prefect_server(wait=False):
+    with peak_memory() as peak, prefect_server(wait=False):  # it starts beside the next imports
+        from tasks.dvc import is_up_to_date, reproduce
+
+        if is_up_to_date():
+            print("Everything is up to date: nothing to do.\n")
+            show_results()
+            return 0
         status = reproduce()
     if status:
         return status

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +43,7 @@ def run_stage(flow: Flow[..., Any], description: str) -> NoReturn:
     sections = sections_of(flow)
     args = parser(f"python -m flows.{flow.name}", description, sections).parse_args()
     params = _read(args, sections)
+    import_module(f"tasks.{flow.name}")  # heavy, and the server may be starting meanwhile
     status = guarded(lambda: flow(**params))
     if not status:
         record_stage(flow.name, process_s(), work_s())
