@@ -40,6 +40,11 @@ def until(true: Callable[[], bool], process: "Process") -> None:
         time.sleep(0.05)
 
 
+def _heed_ctrl_c() -> None:
+    """Undoes what a shell does to its background jobs, which these tests may be one of."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process(subprocess.Popen[bytes]):
     """A module that runs in a session of its own, and what it says."""
 
@@ -53,6 +58,7 @@ class Process(subprocess.Popen[bytes]):
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_heed_ctrl_c,
             )
 
     @property
