@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,10 +23,25 @@ from tasks.timing import process_s, record_stage, work_s
 
 STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
 
-OUTPUT_FOLDERS = ("data", "models", "reports")
+OUTPUT_FOLDERS = ("data", "models", "reports", ".runs")
 
 
-def run_stage(flow: Flow[..., Any], description: str) -> NoReturn:
+@dataclass(frozen=True)
+class Question:
+    """What a stage's command answers from the files that are there, in place of running.
+
+    Attributes:
+        name: The option that asks it, without hyphens.
+        help: What `--help` says of it.
+        answer: Called with the stage's sections by name; prints.
+    """
+
+    name: str
+    help: str
+    answer: Callable[..., object]
+
+
+def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> NoReturn:
     """Runs one stage as `python -m flows.<stage>` and exits.
 
     The exit status is 0, 2 after a mistake in the input, 1 after any other failure.
@@ -33,10 +49,16 @@ def run_stage(flow: Flow[..., Any], description: str) -> NoReturn:
     Args:
         flow: Its parameters have the names of the sections it reads.
         description: What `--help` says first: what is made, how long it takes.
+        questions: What the command answers beside; the last of those asked.
     """
     sections = sections_of(flow)
-    args = parser(f"python -m flows.{flow.name}", description, sections).parse_args()
+    options = parser(f"python -m flows.{flow.name}", description, sections)
+    for question in questions:
+        options.add_argument(f"--{question.name}", action="store_true", help=question.help)
+    args = options.parse_args()
     params = _read(args, sections)
+    if asked := [question for question in questions if vars(args)[question.name]]:
+        sys.exit(exit_status(lambda: asked[-1].answer(**params)))
     status = guarded(lambda: flow(**params))
     if not status:
         record_stage(flow.name, process_s(), work_s())
@@ -61,19 +83,31 @@ def sections_of(flow: Flow[..., Any]) -> tuple[str, ...]:
 
 
 def guarded(run: Callable[[], object]) -> int:
-    """Runs a flow; a mistake in the input is shown as its message, without a traceback.
+    """Runs a flow once the workspace and the server are ready for it; see `exit_status`."""
+    _keep_prefect_quiet()
+
+    def checked() -> None:
+        check_writable()
+        with exclusive():
+            use_server()
+            run()
+
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return exit_status(checked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def exit_status(run: Callable[[], object]) -> int:
+    """Runs something; a mistake in the input is shown as its message, without a traceback.
 
     Returns:
         0, 2 after an `InputError`, 1 after an `UnfinishedError`, 128 and the signal's number when
         it was stopped.
     """
-    _keep_prefect_quiet()
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        check_writable()
-        with exclusive():
-            use_server()
-            run()
+        run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -87,8 +121,6 @@ def guarded(run: Callable[[], object]) -> int:
         print(f"stopped. {STOPPED}", file=sys.stderr)
         number = error.signal if isinstance(error, TerminationSignal) else signal.SIGINT
         return 128 + number
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 
