@@ -1,6 +1,6 @@
 """The stage synthesize: fills up every class with synthetic images under classifier feedback.
 
-    python -m flows.synthesize
+    python -m flows.synthesize            # python -m flows.plan says before what it costs
 
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes. About two
@@ -16,10 +16,8 @@ from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
-from tasks.cache import Outputs, content_digests, run
+from tasks.cache import Outputs, run
 from tasks.fanout import make_runner, run_each, runs_here
-from tasks.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED
 from tasks.progress import bar
 
 if TYPE_CHECKING:
@@ -35,21 +33,20 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
+    from tasks.plan import check_cost
     from tasks.synthesize import (
         check_space,
         draw_part,
         fingerprint,
-        made_by,
+        origin_of,
         plan,
         write_synthetic_index,
     )
 
-    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
-    if synthesize.judge is not None:
-        inputs |= content_digests(synthesize.judge)
-    origin = made_by(generator, synthesize, seed, inputs)
+    origin = origin_of(generator, synthesize, seed)
     planned = plan(synthesize)
     check_space(planned)
+    check_cost(planned.parts, generator, synthesize, seed, fingerprint(origin), compute)
 
     with bar("synthesize", sum(planned.wanted), "images") as advance:
         shown_by_tasks = runs_here(compute)

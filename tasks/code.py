@@ -18,6 +18,7 @@ PLUMBING = frozenset(
         "tasks",
         "tasks.cache",
         "tasks.code",
+        "tasks.plan",
         "tasks.progress",
         "tasks.timing",
         "fgds_core.config.compute",
