@@ -1,6 +1,7 @@
 """The stage synthesize: fills up every class with synthetic images under classifier feedback.
 
     python -m flows.synthesize            # python -m flows.plan says before what it costs
+    python -m flows.synthesize --status   # how far it is
 
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes. About two
@@ -18,6 +19,7 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
 from tasks.cache import Outputs, run
 from tasks.fanout import make_runner, run_each, runs_here
+from tasks.journal import journal
 from tasks.progress import bar
 
 if TYPE_CHECKING:
@@ -48,12 +50,19 @@ def synthesize(
     check_space(planned)
     check_cost(planned.parts, generator, synthesize, seed, fingerprint(origin), compute)
 
-    with bar("synthesize", sum(planned.wanted), "images") as advance:
+    with (
+        bar("synthesize", sum(planned.wanted), "images") as advance,
+        journal(fingerprint(origin)) as note,
+    ):
         shown_by_tasks = runs_here(compute)
 
         def finished(part: "Part", outcome: object, remembered: bool) -> None:
             if remembered or not shown_by_tasks:
                 advance(part.num_images)
+            if remembered:
+                note("found", part=part.path)
+            elif isinstance(outcome, Exception):
+                note("failed", part=part.path, error=str(outcome))
 
         drawn = run_each(
             draw_part,
@@ -102,5 +111,6 @@ def _unfinished(failures: list[tuple[str, Exception]], num_parts: int) -> Except
 
 if __name__ == "__main__":
     from flows.stage import run_stage
+    from flows.status import QUESTIONS
 
-    run_stage(synthesize, __doc__)
+    run_stage(synthesize, __doc__, *QUESTIONS)

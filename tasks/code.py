@@ -18,6 +18,7 @@ PLUMBING = frozenset(
         "tasks",
         "tasks.cache",
         "tasks.code",
+        "tasks.journal",
         "tasks.plan",
         "tasks.progress",
         "tasks.timing",
