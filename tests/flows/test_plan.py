@@ -9,6 +9,7 @@ import pytest
 from micro import ROOT, set_params
 
 import tasks.plan
+import tasks.synthesize
 from flows.plan import main
 
 Run = Callable[..., int]
@@ -123,6 +124,23 @@ def test_a_larger_run_than_allowed_is_refused_by_the_plan_and_by_the_run(
 
     assert ready("synthesize", compute={"max_device_hours": 1000}) == 0
     assert ready("synthesize", compute={"max_device_hours": 1e-9}) == 0  # nothing is left to draw
+
+
+def test_a_worker_of_a_cluster_draws_the_probe(
+    workspace: Path, ready: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = {
+        "address": None,
+        "cluster_class": "dask.distributed.LocalCluster",
+        "cluster_kwargs": {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None},
+        "adapt": None,
+    }
+    tasks.synthesize._load_studio.cache_clear()
+    limited = {"runner": "dask", "dask": cluster, "max_device_hours": 1e-9}
+    assert ready("synthesize", compute=limited) == 2
+    assert "16 images to draw take about" in capsys.readouterr().err
+    assert not list((workspace / "data").rglob("part-*"))
+    assert not tasks.synthesize._load_studio.cache_info().currsize  # the flow loaded nothing
 
 
 def test_images_that_cannot_be_drawn_are_told_without_a_traceback(
