@@ -10,6 +10,7 @@ import sys
 import tempfile
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,10 +29,25 @@ STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same c
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-OUTPUT_FOLDERS = ("data", "models", "reports")
+OUTPUT_FOLDERS = ("data", "models", "reports", ".runs")
 
 
-def run_stage(flow: Flow[..., Any], description: str) -> NoReturn:
+@dataclass(frozen=True)
+class Question:
+    """What a stage's command answers from the files that are there, in place of running.
+
+    Attributes:
+        name: The option that asks it, without hyphens.
+        help: What `--help` says of it.
+        answer: Called with the stage's sections by name; prints.
+    """
+
+    name: str
+    help: str
+    answer: Callable[..., object]
+
+
+def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> NoReturn:
     """Runs one stage as `python -m flows.<stage>` and exits.
 
     The exit status is 0, 2 after a mistake in the input, 1 after any other failure.
@@ -39,10 +55,16 @@ def run_stage(flow: Flow[..., Any], description: str) -> NoReturn:
     Args:
         flow: Its parameters have the names of the sections it reads.
         description: What `--help` says first: what is made, how long it takes.
+        questions: What the command answers beside; the last of those asked.
     """
     sections = sections_of(flow)
-    args = parser(f"python -m flows.{flow.name}", description, sections).parse_args()
+    options = parser(f"python -m flows.{flow.name}", description, sections)
+    for question in questions:
+        options.add_argument(f"--{question.name}", action="store_true", help=question.help)
+    args = options.parse_args()
     params = _read(args, sections)
+    if asked := [question for question in questions if vars(args)[question.name]]:
+        sys.exit(exit_status(lambda: asked[-1].answer(**params)))
     import_module(f"tasks.{flow.name}")  # heavy, and the server may be starting meanwhile
     status = guarded(lambda: flow(**params))
     if not status:
@@ -68,19 +90,31 @@ def sections_of(flow: Flow[..., Any]) -> tuple[str, ...]:
 
 
 def guarded(run: Callable[[], object]) -> int:
-    """Runs a flow; a mistake in the input is shown as its message, without a traceback.
+    """Runs a flow once the workspace and the server are ready for it; see `exit_status`."""
+    _keep_prefect_quiet()
+
+    def checked() -> None:
+        check_writable()
+        with exclusive():
+            use_server()
+            run()
+
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return exit_status(checked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def exit_status(run: Callable[[], object]) -> int:
+    """Runs something; a mistake in the input is shown as its message, without a traceback.
 
     Returns:
         0, 2 after an `InputError`, 1 after an `UnfinishedError`, 128 and the signal's number when
         it was stopped.
     """
-    _keep_prefect_quiet()
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        check_writable()
-        with exclusive():
-            use_server()
-            run()
+        run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -100,8 +134,6 @@ def guarded(run: Callable[[], object]) -> int:
         print(f"stopped. {STOPPED}", file=sys.stderr)
         number = error.signal if isinstance(error, TerminationSignal) else signal.SIGINT
         return 128 + number
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 

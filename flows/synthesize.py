@@ -1,6 +1,7 @@
 """The stage synthesize: fills up every class with synthetic images under classifier feedback.
 
-    python -m flows.synthesize
+    python -m flows.synthesize            # python -m flows.plan says before what it costs
+    python -m flows.synthesize --status   # how far it is
 
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes. About two
@@ -17,10 +18,10 @@ from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
-from tasks.cache import Outputs, content_digests, run
+from tasks.cache import Outputs, run
 from tasks.fanout import make_runner, run_each, runs_here
-from tasks.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED, SYNTHETIC
+from tasks.journal import journal
+from tasks.layout import SYNTHETIC
 from tasks.progress import bar
 
 if TYPE_CHECKING:
@@ -37,28 +38,34 @@ def synthesize(
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
     from fgds_core.shards import remove_foreign_parts
+    from tasks.plan import check_cost
     from tasks.synthesize import (
         check_space,
         draw_part,
         fingerprint,
-        made_by,
+        origin_of,
         plan,
         write_synthetic_index,
     )
 
-    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
-    if synthesize.judge is not None:
-        inputs |= content_digests(synthesize.judge)
-    origin = made_by(generator, synthesize, seed, inputs)
+    origin = origin_of(generator, synthesize, seed)
     planned = plan(synthesize)
     check_space(planned)
+    check_cost(planned.parts, generator, synthesize, seed, fingerprint(origin), compute)
 
-    with bar("synthesize", sum(planned.wanted), "images") as advance:
+    with (
+        bar("synthesize", sum(planned.wanted), "images") as advance,
+        journal(fingerprint(origin)) as note,
+    ):
         shown_by_tasks = runs_here(compute)
 
         def finished(part: "Part", outcome: object, remembered: bool) -> None:
             if remembered or not shown_by_tasks:
                 advance(part.num_images)
+            if remembered:
+                note("found", part=part.path)
+            elif isinstance(outcome, Exception):
+                note("failed", part=part.path, error=str(outcome))
 
         drawn = run_each(
             draw_part,
@@ -109,5 +116,6 @@ def _unfinished(failures: list[tuple[str, Exception]], num_parts: int) -> Except
 
 if __name__ == "__main__":
     from flows.stage import run_stage
+    from flows.status import QUESTIONS
 
-    run_stage(synthesize, __doc__)
+    run_stage(synthesize, __doc__, *QUESTIONS)

@@ -19,6 +19,8 @@ PLUMBING = frozenset(
         "tasks.cache",
         "tasks.code",
         "tasks.fanout",
+        "tasks.journal",
+        "tasks.plan",
         "tasks.progress",
         "tasks.timing",
         "fgds_core.config.compute",

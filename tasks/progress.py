@@ -78,13 +78,14 @@ class _Log:
         line = f"{self.name}  {self.done}/{self.total}  {rate:.1f} {self.unit}/s"
         left = self.total - self.done
         if left <= 0:
-            line += f"  done in {_clock(seconds)}"
+            line += f"  done in {clock(seconds)}"
         elif rate > 0:
-            line += f"  ETA {_clock(left / rate)}"
+            line += f"  ETA {clock(left / rate)}"
         print(line, file=self.stream, flush=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds such as 1:30, with hours where there are some."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

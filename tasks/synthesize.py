@@ -24,8 +24,9 @@ from fgds_core.shards import PartRecord, remove_index, write_index
 from fgds_core.splits import read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
 from tasks import code
-from tasks.cache import Outputs, stage_task, written
+from tasks.cache import Outputs, content_digests, stage_task, written
 from tasks.devices import claim_device
+from tasks.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
 from tasks.progress import advance
 from tasks.timing import work
@@ -69,14 +70,18 @@ class Plan:
 def plan(config: SynthesizeConfig) -> Plan:
     """Plans the synthetic set for the prepared data."""
     meta = read_meta(Path(PREPARED))
-    real = meta.counts["train"]
+    return plan_for(meta.counts["train"], meta.class_names, config)
+
+
+def plan_for(real: Sequence[int], class_names: Sequence[str], config: SynthesizeConfig) -> Plan:
+    """Plans the synthetic set for so many real images of each class, [K]."""
     wanted = quotas(real, config.target_per_class)
     parts = sorted(
-        plan_parts(real, meta.class_names, config),
+        plan_parts(real, class_names, config),
         key=lambda part: wanted[part.label],
         reverse=True,
     )
-    return Plan(tuple(parts), meta.class_names, real, tuple(wanted))
+    return Plan(tuple(parts), tuple(class_names), tuple(real), tuple(wanted))
 
 
 def made_by(
@@ -110,15 +115,32 @@ def fingerprint(made_by: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
 
 
+def origin_of(generator: GeneratorConfig, config: SynthesizeConfig, seed: int) -> dict[str, Any]:
+    """`made_by` for the inputs as they lie in the workspace now.
+
+    Raises:
+        InputError: An input is missing.
+    """
+    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
+    if config.judge is not None:
+        inputs |= content_digests(config.judge)
+    return made_by(generator, config, seed, inputs)
+
+
+def parquet_bytes(num_images: int, num_real: int) -> float:
+    """Estimated size of synthetic images at rest; the real ones say how large an image is."""
+    return SPARE * num_images * Path(PREPARED, "train.parquet").stat().st_size / num_real
+
+
 def check_space(plan: Plan) -> None:
-    """Refuses a run that would fill the disk; the real images say how large an image is.
+    """Refuses a run that would fill the disk.
 
     Raises:
         InputError: There is too little space for the images and their copy in DVC's cache.
     """
     num_images = sum(plan.wanted)
     there = sum(file.stat().st_size for file in Path(SYNTHETIC).rglob("*.parquet"))
-    needed = max(0, num_images * _image_bytes(plan.real) - there) * 2
+    needed = max(0, parquet_bytes(num_images, sum(plan.real)) - there) * 2
     free = shutil.disk_usage("data").free
     if needed > free:
         raise InputError(
@@ -135,17 +157,12 @@ def check_room(part: Part) -> None:
         InputError: There is no room for it.
     """
     real = read_meta(Path(PREPARED)).counts["train"]
-    needed = part.num_images * _image_bytes(real) + LEFT_FREE
+    needed = parquet_bytes(part.num_images, sum(real)) + LEFT_FREE
     if shutil.disk_usage("data").free < needed:
         raise InputError(
             f"no space left for {SYNTHETIC}, a part needs {needed / 1e6:.1f} MB; make room and run"
             " again, finished parts are kept"
         )
-
-
-def _image_bytes(real: Sequence[int]) -> float:
-    """How many bytes a synthetic image may take, by the size of the real ones."""
-    return SPARE * Path(PREPARED, "train.parquet").stat().st_size / sum(real)
 
 
 @stage_task(name="synthesize", task_run_name="synthesize-{part.class_name}-{part.index}")

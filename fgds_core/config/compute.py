@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from fgds_core.config.section import Section
 
@@ -66,6 +66,10 @@ class ComputeConfig(Section):
     gradient_checkpointing: bool = Field(
         description="whether guided steps compute activations twice rather than keep them: less "
         "memory, more time"
+    )
+    max_device_hours: PositiveFloat | None = Field(
+        description="device-hours above which synthesize refuses to start, by a probe of a few "
+        "images; null is no limit and no probe"
     )
     dask: DaskConfig | None = Field(description="the cluster, with runner dask | null")
 

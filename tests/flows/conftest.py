@@ -32,3 +32,11 @@ def run_stage(workspace: Path) -> Callable[..., int]:
         return guarded(lambda: flow(**{section: params[section] for section in sections_of(flow)}))
 
     return run
+
+
+@pytest.fixture
+def ready(run_stage: Callable[..., int]) -> Callable[..., int]:
+    """`run_stage` in a workspace where the stages before synthesize are done."""
+    assert run_stage("prepare") == 0
+    assert run_stage("train_baseline") == 0
+    return run_stage

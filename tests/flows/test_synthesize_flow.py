@@ -15,14 +15,6 @@ Run = Callable[..., int]
 
 
 @pytest.fixture
-def ready(run_stage: Run) -> Run:
-    """A workspace whose earlier stages are done."""
-    assert run_stage("prepare") == 0
-    assert run_stage("train_baseline") == 0
-    return run_stage
-
-
-@pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The parts that were drawn rather than found, by path."""
     paths: list[str] = []

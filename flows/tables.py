@@ -1,0 +1,22 @@
+"""Tables of numbers as plain text."""
+
+from collections.abc import Sequence
+
+MAX_ROWS = 40
+"""More classes than this are cut to the ones that matter most."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
+    """Aligned columns: the first to the left, numbers with thousands separators to the right."""
+    texts = [
+        list(header),
+        *([f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if place else text.ljust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in texts
+    )
