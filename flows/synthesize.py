@@ -8,6 +8,7 @@ minutes for the 1,163 images of the embedded default on 2 CPU cores.
 """
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import flow
@@ -19,7 +20,7 @@ from fgds_core.errors import InputError, UnfinishedError
 from tasks.cache import Outputs, content_digests, run
 from tasks.fanout import make_runner, run_each, runs_here
 from tasks.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED
+from tasks.layout import BASELINE, PREPARED, SYNTHETIC
 from tasks.progress import bar
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
+    from fgds_core.shards import relabel_parts
     from tasks.synthesize import (
         check_space,
         draw_part,
         fingerprint,
         made_by,
+        part_fingerprint,
         plan,
         write_synthetic_index,
     )
@@ -50,6 +53,8 @@ def synthesize(
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)
     check_space(planned)
+    fingerprint_of = partial(part_fingerprint, origin)
+    relabel_parts(Path(SYNTHETIC), planned.class_names, fingerprint_of)
 
     with bar("synthesize", sum(planned.wanted), "images") as advance:
         shown_by_tasks = runs_here(compute)
@@ -67,7 +72,12 @@ def synthesize(
             generator=generator,
             config=synthesize,
             seed=seed,
-            fingerprint=fingerprint(origin),
+            beside={
+                "fingerprint": [
+                    fingerprint_of(part.label, planned.class_names) for part in planned.parts
+                ]
+            },
+            studio_key=fingerprint(inputs),
             compute=compute,
         )
     failures = [
