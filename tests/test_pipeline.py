@@ -1,6 +1,5 @@
 """The whole pipeline in a temporary clone, on pictures of a few pixels and random networks."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import commit, dvc, make_clone, module, run
+from clones import commit, dvc, make_clone, module, outputs, run
 from micro import set_params
 
 from flows.server import prefect_server
@@ -51,16 +50,6 @@ def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         with prefect_server():
             yield
-
-
-def outputs(folder: Path) -> dict[str, str]:
-    """Digest of each file that a stage owns."""
-    return {
-        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for top in ("data", "models", "reports")
-        for file in sorted((folder / top).rglob("*"))
-        if file.is_file() and file.name not in (".gitignore", "timing.json")
-    }
 
 
 def changed_stages(folder: Path) -> set[str]:
