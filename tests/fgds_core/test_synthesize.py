@@ -82,6 +82,14 @@ def test_parts_fill_every_class_to_the_target_and_no_further():
     assert sum(p.num_images for p in most if p.label == 2) == 12
 
 
+def test_over_a_million_images_are_thousands_of_files():
+    names = [f"class {k}" for k in range(1000)]
+    config = synthesize_config(target_per_class=1200, images_per_part=1000)
+    parts = plan_parts([0] * 1000, names, config)
+    assert sum(part.num_images for part in parts) == 1_200_000
+    assert 2 * len({part.path for part in parts}) == 4000  # each with a sidecar
+
+
 def test_a_target_that_wants_nothing_is_refused():
     with pytest.raises(InputError, match="target_per_class is 9"):
         plan_parts([9, 12, 10], NAMES, synthesize_config())
