@@ -497,11 +497,12 @@ def _neighbour_table(
 
     conditioning = table["conditioning_id"].to_pylist()
     for k in range(len(synthetic.class_names)):
+        own = torch.nonzero(real_train.labels == k).flatten().tolist()
         rows = torch.nonzero(synthetic.labels == k).flatten().tolist()[: config.grid_images]
         for item, row in enumerate(rows):
             add(table["image"][row]["bytes"].as_py(), k, item, k, "synthetic", 0, None)
             if conditioning[row] is not None:
-                add(real_picture(conditioning[row]), k, item, k, "conditioning", 0, None)
+                add(real_picture(own[conditioning[row]]), k, item, k, "conditioning", 0, None)
             for rank, near in enumerate(neighbours[row, : config.grid_neighbours].tolist()):
                 distance = rounded(float(distances[row, rank]))
                 label = int(real_train.labels[near])

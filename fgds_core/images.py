@@ -53,6 +53,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def of_class(self, label: int) -> "ImageSet":
+        """The images of one class, in their order."""
+        which = torch.nonzero(self.labels == label).flatten()
+        groups = None if self.groups is None else tuple(self.groups[i] for i in which.tolist())
+        return ImageSet(self.images[which], self.labels[which], groups, self.class_names)
+
 
 # Pixels ----------------------------------------------------------------------------------------
 

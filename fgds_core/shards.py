@@ -9,12 +9,13 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fgds_core import __version__
 from fgds_core.errors import InputError
@@ -119,12 +120,13 @@ def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
     """The schema of a synthetic shard.
 
     Beside image and label: group; prompt; seed (below 2^63); index in the class; attempt (how
-    often it was drawn before, with values that were not finite); conditioning_id (row of the
-    conditioning image in `train.parquet`, null for text alone); embedding_dropout (fraction);
-    noise_level (0 to 999); guidance_scale (1 is off); feedback and feedback_scale (0 is off);
-    criterion_first and criterion_last (at the first and last guided step, null if none) and
-    criterion_final (of the finished image, null where it was not computed); guided_steps,
-    skipped_steps and nonfinite_steps; judge_label and judge_probability (null without a judge).
+    often it was drawn before, with values that were not finite); conditioning_id (place of the
+    conditioning image among those of its class in `train.parquet`, null for text alone);
+    embedding_dropout (fraction); noise_level (0 to 999); guidance_scale (1 is off); feedback and
+    feedback_scale (0 is off); criterion_first and criterion_last (at the first and last guided
+    step, null if none) and criterion_final (of the finished image, null where it was not
+    computed); guided_steps, skipped_steps and nonfinite_steps; judge_label and judge_probability
+    (null without a judge).
     """
     return image_schema(class_names, _SYNTHETIC_COLUMNS)
 
@@ -208,6 +210,54 @@ def finished_part(out: Path, path: str, fingerprint: str) -> PartRecord | None:
     if record.path != path or record.fingerprint != fingerprint or not file.is_file():
         return None
     return record if sha256_file(file) == record.sha256 else None
+
+
+def relabel_parts(
+    out: Path, class_names: Sequence[str], fingerprint_of: Callable[[int, Sequence[str]], str]
+) -> list[PartRecord]:
+    """Keeps finished parts when classes are added or removed beside their own.
+
+    Their images stay as they are; label, class names and place become those of now.
+
+    Args:
+        out: Folder of the synthetic set.
+        class_names: Name of each of the K classes now.
+        fingerprint_of: Digest of everything that makes a part, for a label and class names.
+
+    Returns:
+        The records of the parts that were given another label or other class names.
+    """
+    schema = synthetic_schema(class_names)
+    records = []
+    for file in sorted(out.glob("*/part-*.parquet")):
+        try:
+            before = class_names_of(pq.read_schema(file)) or ()
+            old_label = int(file.parent.name.partition("-")[0])
+            label = list(class_names).index(before[old_label])
+        except (OSError, ValueError, IndexError):  # damaged, foreign, or its class is gone
+            continue
+        if before == tuple(class_names):
+            continue
+        old = finished_part(out, relative_to(file, out), fingerprint_of(old_label, before))
+        if old is None:
+            continue
+        rows = read_part(out, old)
+        labels = pa.array([label] * rows.num_rows, pa.int64())
+        rows = rows.set_column(rows.column_names.index("label"), "label", labels)
+        path = f"{class_folder(label, class_names[label])}/{file.name}"
+        remove_index(out)
+        records.append(
+            write_synthetic_part(
+                out,
+                path,
+                rows.replace_schema_metadata(schema.metadata),
+                fingerprint_of(label, class_names),
+            )
+        )
+        if path != old.path:
+            file.with_suffix(".json").unlink()
+            file.unlink()
+    return records
 
 
 def _part_record(value: Mapping[str, Any]) -> PartRecord:

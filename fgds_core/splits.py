@@ -1,11 +1,14 @@
 """Prepared data: the real images in three splits, and the `meta.json` that speaks of them."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from fgds_core.errors import InputError
 from fgds_core.files import read_json, sha256_file, write_json
-from fgds_core.images import ImageSet, read_images
+from fgds_core.images import ROW_GROUP_ROWS, ImageSet, read_images
 
 META_NAME = "meta.json"
 SPLITS = ("train", "val", "test")
@@ -80,3 +83,25 @@ def read_prepared(folder: Path, split: str) -> ImageSet:
     if sha256_file(path) != read_meta(folder).content_sha256.get(split):
         raise InputError(f"{path} is not the file {META_NAME} speaks of; {_PREPARE_AGAIN}")
     return read_images(path)
+
+
+def class_digests(folder: Path, split: str) -> dict[str, str]:
+    """Digest of each class's own images and groups, in their order; other classes have no part.
+
+    Args:
+        folder: The output of the stage prepare.
+        split: "train", "val" or "test".
+
+    Returns:
+        Class name -> sha256.
+    """
+    class_names = read_meta(folder).class_names
+    digests = [hashlib.sha256() for _ in class_names]
+    with pq.ParquetFile(folder / f"{split}.parquet") as file:
+        columns = [name for name in ("image", "label", "group") if name in file.schema_arrow.names]
+        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=columns):
+            for row in batch.to_pylist():
+                digest = digests[row["label"]]
+                digest.update(hashlib.sha256(row["image"]["bytes"]).digest())
+                digest.update(hashlib.sha256(repr(row.get("group")).encode()).digest())
+    return {name: d.hexdigest() for name, d in zip(class_names, digests, strict=True)}

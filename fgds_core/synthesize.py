@@ -58,7 +58,7 @@ class ImageRequest:
     prompt: str
     """Empty where the generator is told no text."""
     conditioning_id: int | None
-    """Row of the conditioning image among the real training images; None where there is none."""
+    """Place of the conditioning image among the class's real ones; None where there is none."""
     attempt: int = 0
     """How often it came out with values that are not finite before."""
 
@@ -123,7 +123,7 @@ def plan_parts(
 def plan_images(
     part: Part,
     prompts: Sequence[str],
-    conditioning_ids: Sequence[int],
+    num_real: int,
     config: SynthesizeConfig,
     run_seed: int,
 ) -> list[ImageRequest]:
@@ -132,7 +132,7 @@ def plan_images(
     Args:
         part: The part.
         prompts: Templates with `{class}`.
-        conditioning_ids: Rows of the class's real training images.
+        num_real: Real training images of the class.
         config: What the generator is told.
         run_seed: The seed of the run.
     """
@@ -141,12 +141,12 @@ def plan_images(
         seed = image_seed(run_seed, part.class_name, index)
         template = prompts[_choose(len(prompts), seed, "prompt")]
         prompt = template.format(**{"class": part.class_name})
-        row = None
+        chosen = None
         if config.conditioning != "text":
-            row = conditioning_ids[_choose(len(conditioning_ids), seed, "conditioning")]
+            chosen = _choose(num_real, seed, "conditioning")
         requests.append(
             ImageRequest(
-                part.label, index, seed, "" if config.conditioning == "image" else prompt, row
+                part.label, index, seed, "" if config.conditioning == "image" else prompt, chosen
             )
         )
     return requests
@@ -264,8 +264,8 @@ def write_part(
         generator: The generator.
         feedback: What guidance climbs; None draws without.
         judge: Labels the finished images; None leaves that empty.
-        real: The real training images, which condition and which set the size of the synthetic
-            ones.
+        real: The real training images. Those of the class condition; they set the size of the
+            synthetic ones.
         prompts: Templates with `{class}`.
         config: How to draw.
         run_seed: The seed of the run.
@@ -283,14 +283,14 @@ def write_part(
         FloatingPointError: If an image came out with values that are not finite in every attempt,
             each from other noise and at half the feedback scale of the one before.
     """
-    rows = torch.nonzero(real.labels == part.label).flatten().tolist()
-    if config.conditioning != "text" and not rows:
+    own = real.of_class(part.label)
+    if config.conditioning != "text" and not len(own):
         raise InputError(
             f"class {part.class_name!r} has no real training image to condition on; add one, or"
             " set synthesize.conditioning to text"
         )
-    requests = plan_images(part, prompts, rows, config, run_seed)
-    embedded = _embed_each_once(generator, requests, real.images, batch_size)
+    requests = plan_images(part, prompts, len(own), config, run_seed)
+    embedded = _embed_each_once(generator, requests, own.images, batch_size)
 
     def table_of(batch: Sequence[ImageRequest], attempt: int = 0) -> pa.Table:
         embeddings = None
@@ -303,7 +303,7 @@ def write_part(
             embeddings,
             gentler,
             feedback,
-            image_size=(real.images.shape[-2], real.images.shape[-1]),
+            image_size=(own.images.shape[-2], own.images.shape[-1]),
             micro_batch=micro_batch,
         )
         finite = drawn.images.flatten(1).isfinite().all(dim=1)  # [B]
@@ -313,7 +313,7 @@ def write_part(
         whole = [request for request in batch if request not in broken]
         rows = []
         if whole:
-            rows.append(_table(drawn.of(finite), whole, real, judge, generator.device, gentler))
+            rows.append(_table(drawn.of(finite), whole, own, judge, generator.device, gentler))
         if broken:
             rows.append(table_of([_again(request) for request in broken], attempt + 1))
         return rows[0] if len(rows) == 1 else pa.concat_tables(rows).sort_by("index")
@@ -363,7 +363,7 @@ def _choose(num_choices: int, seed: int, purpose: str) -> int:
 def _embed_each_once(
     generator: Generator, requests: Sequence[ImageRequest], images: Tensor, batch_size: int
 ) -> dict[int | None, Tensor]:
-    """Embeds the conditioning images of a part, row -> [D]; nothing where there are none."""
+    """Embeds the conditioning images of a part, id -> [D]; nothing where there are none."""
     rows = sorted({r.conditioning_id for r in requests if r.conditioning_id is not None})
     embedded: dict[int | None, Tensor] = {}
     for first in range(0, len(rows), batch_size):
@@ -389,12 +389,12 @@ def _not_finite(broken: Sequence[ImageRequest], part: Part) -> FloatingPointErro
 def _table(
     drawn: Drawn,
     batch: Sequence[ImageRequest],
-    real: ImageSet,
+    own: ImageSet,
     judge: Classifier | None,
     device: torch.device,
     config: SynthesizeConfig,
 ) -> pa.Table:
-    """Puts a batch into the rows of a synthetic part."""
+    """Puts a batch into the rows of a part; `own` are the real images of its class."""
     num_images = len(batch)
     judge_label: list[int | None] = [None] * num_images
     judge_probability: list[float | None] = [None] * num_images
@@ -404,24 +404,20 @@ def _table(
             probability, label = judge(stored.to(device)).float().softmax(dim=-1).max(dim=-1)
         judge_label, judge_probability = label.tolist(), probability.tolist()
     on = drawn.account.first is not None
-    rows = [request.conditioning_id for request in batch]
+    chosen = [request.conditioning_id for request in batch]
     return image_table(
         drawn.images,
         [request.label for request in batch],
-        real.class_names,
+        own.class_names,
         {
-            "group": [
-                None if real.groups is None or row is None else real.groups[row] for row in rows
-            ],
+            "group": [None if own.groups is None or i is None else own.groups[i] for i in chosen],
             "prompt": [request.prompt for request in batch],
             "seed": [request.seed for request in batch],
             "index": [request.index for request in batch],
             "attempt": [request.attempt for request in batch],
-            "conditioning_id": rows,
-            "embedding_dropout": [
-                0.0 if row is None else config.embedding_dropout for row in rows
-            ],
-            "noise_level": [0 if row is None else config.noise_level for row in rows],
+            "conditioning_id": chosen,
+            "embedding_dropout": [0.0 if i is None else config.embedding_dropout for i in chosen],
+            "noise_level": [0 if i is None else config.noise_level for i in chosen],
             "guidance_scale": [config.guidance_scale] * num_images,
             "feedback": [config.feedback if on else "none"] * num_images,
             "feedback_scale": [config.feedback_scale if on else 0.0] * num_images,
@@ -434,7 +430,7 @@ def _table(
             "judge_label": judge_label,
             "judge_probability": judge_probability,
         },
-        schema=shards.synthetic_schema(real.class_names),
+        schema=shards.synthetic_schema(own.class_names),
     )
 
 

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -41,11 +42,15 @@ Seed = Annotated[
 ]
 
 
-def read_params(path: Path = PARAMS) -> dict[str, Any]:
+def read_params(
+    path: Path = PARAMS, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """Reads and checks all parameters.
 
     Args:
         path: A YAML file (version 1.2, as DVC reads it).
+        overrides: Values in place of those in the file, by dotted path such as
+            `synthesize.feedback_scale`; checked as strictly.
 
     Returns:
         Section -> its model, or the number of the seed.
@@ -55,7 +60,8 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
             the value and what is allowed.
     """
     tree = _read_yaml(path)
-    mistakes = [_unknown(name, (), SECTIONS) for name in tree if name not in SECTIONS]
+    mistakes = _override(tree, overrides)
+    mistakes += [_unknown(name, (), SECTIONS) for name in tree if name not in SECTIONS]
     params = {}
     for name, where in SECTIONS.items():
         if name not in tree:
@@ -75,7 +81,8 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
             params["generator"], params["synthesize"], params["assess"]
         )
     if mistakes:
-        raise InputError(f"{path} is not right:\n" + "\n".join(f"  {line}" for line in mistakes))
+        where = f"{path} with the overrides {json.dumps(dict(overrides))}" if overrides else path
+        raise InputError(f"{where} is not right:\n" + "\n".join(f"  {line}" for line in mistakes))
     return params
 
 
@@ -135,6 +142,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise InputError(f"{path} must hold sections such as {', '.join(SECTIONS)}")
     return tree
+
+
+def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> list[str]:
+    """Puts values into the tree; returns what is wrong with their paths."""
+    mistakes = []
+    for path, value in overrides.items():
+        *parents, name = path.split(".")
+        place: Any = tree
+        for step in parents:
+            place = place.setdefault(step, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place[name] = value
+        else:
+            mistakes.append(f"{path}: unknown key; {'.'.join(parents)} holds a value, no keys")
+    return mistakes
 
 
 def _section_type(where: str) -> object:

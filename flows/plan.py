@@ -24,6 +24,7 @@ from tasks.layout import BASELINE
 from tasks.progress import clock
 
 if TYPE_CHECKING:
+    from fgds_core.synthesize import Part
     from tasks.plan import Cost, Probe, Share, Workload
 
 NEEDS_BASELINE = f"needs {BASELINE}; make it with `dvc repro train_baseline`"
@@ -79,7 +80,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         probe,
         workload,
     )
-    from tasks.synthesize import fingerprint, origin_of
+    from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprint
 
     seed, generator, config, compute = (
         params[name] for name in ("seed", "generator", "synthesize", "compute")
@@ -89,12 +90,17 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
     if limit is not None and (num_images == 0 or not has_baseline):
         reason = "needs a probe of 1 image or more" if has_baseline else NEEDS_BASELINE
         raise InputError(f"--max-device-hours {reason}")
-    asked = fingerprint(origin_of(generator, config, seed)) if has_baseline else ""
+    inputs = input_digests(generator, config) if has_baseline else {}
+    origin = made_by(generator, config, seed, inputs)
+
+    def its_fingerprint(part: "Part") -> str:
+        return part_fingerprint(origin, part.label, meta.class_names)
+
     load = workload(
         meta.counts["train"],
         meta.class_names,
         config,
-        lambda part: has_baseline and is_drawn(part, asked),
+        lambda part: has_baseline and is_drawn(part, its_fingerprint(part)),
     )
     show_workload(load)
     if not load.unfinished:
@@ -103,7 +109,16 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         print(f"Cost: measuring it, and finding finished parts, {NEEDS_BASELINE}.")
     elif num_images != 0:
         part, workers = longest(load.unfinished), planned_workers(compute)
-        measured = probe(part, generator, config, seed, asked, compute, num_images)
+        measured = probe(
+            part,
+            generator,
+            config,
+            seed,
+            its_fingerprint(part),
+            fingerprint(inputs),
+            compute,
+            num_images,
+        )
         estimate = cost(load.unfinished, measured, workers)
         show_cost(load, measured, estimate, workers)
         limit = compute.max_device_hours if limit is None else limit

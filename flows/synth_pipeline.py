@@ -7,7 +7,7 @@ nothing to do. About 4 minutes for the embedded default on 2 CPU cores.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 
 from prefect import Flow, flow
 
+from fgds_core.errors import InputError
 from flows.params import PARAMS, read_params
 from flows.stage import run_pipeline, sections_of
+from tasks.artifacts import show_results
 from tasks.dvc import record
 from tasks.exclusive import exclusive
 from tasks.timing import record_stage, work_s
@@ -24,22 +26,44 @@ from tasks.timing import record_stage, work_s
 STAGES = ("prepare", "train_baseline", "synthesize", "assess", "retrain", "report")
 
 
+NO_RESULT = {"compute", "store"}
+"""Sections that change no result; DVC does not compare them."""
+
+
 @flow(name="synth-pipeline")
-def synth_pipeline(params: str = str(PARAMS)) -> None:
-    """Runs the stages one after the other and records each with DVC.
+def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None = None) -> None:
+    """Runs the stages one after the other and records with DVC what `params.yaml` stands for.
+
+    DVC compares stages with `params.yaml`. From the first stage on whose parameters differ from
+    those there, nothing is recorded, and DVC takes these stages for changed.
 
     Args:
-        params: The file of parameters. DVC compares stages with `params.yaml`, so those of a run
-            with another file are not recorded and count as changed.
+        params: The file of parameters.
+        overrides: Values in place of those in the file, by dotted path, for instance
+            `{"synthesize.feedback_scale": 0.05}`; checked as strictly as the file.
     """
-    everything = read_params(Path(params))
+    everything = read_params(Path(params), overrides or {})
+    other = differing(everything)
     with exclusive():
+        as_in_dvc = True
         for name in STAGES:
             stage = stage_flow(name)
+            sections = sections_of(stage)
+            as_in_dvc = as_in_dvc and other.isdisjoint(sections)
             with _timed(name):
-                stage(**{section: everything[section] for section in sections_of(stage)})
-                if Path(params) == PARAMS:
+                stage(**{section: everything[section] for section in sections})
+                if as_in_dvc:
                     record(name)
+        show_results()
+
+
+def differing(params: Mapping[str, Any]) -> set[str]:
+    """The sections that decide results and differ from `params.yaml`."""
+    try:
+        known = read_params(PARAMS)
+    except InputError:  # the run has a file of its own
+        known = {}
+    return {name for name in params if name not in NO_RESULT and params[name] != known.get(name)}
 
 
 def stage_flow(name: str) -> Flow[..., Any]:

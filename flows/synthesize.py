@@ -37,21 +37,29 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
-    from fgds_core.shards import remove_foreign_parts
+    from fgds_core.shards import relabel_parts, remove_foreign_parts
     from tasks.plan import check_cost
     from tasks.synthesize import (
         check_space,
         draw_part,
         fingerprint,
-        origin_of,
+        input_digests,
+        made_by,
+        part_fingerprint,
         plan,
         write_synthetic_index,
     )
 
-    origin = origin_of(generator, synthesize, seed)
+    inputs = input_digests(generator, synthesize)
+    origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)
     check_space(planned)
-    check_cost(planned.parts, generator, synthesize, seed, fingerprint(origin), compute)
+    fingerprint_of = partial(part_fingerprint, origin)
+    relabel_parts(Path(SYNTHETIC), planned.class_names, fingerprint_of)
+    fingerprints = [fingerprint_of(part.label, planned.class_names) for part in planned.parts]
+    check_cost(
+        planned.parts, fingerprints, generator, synthesize, seed, fingerprint(inputs), compute
+    )
 
     with (
         bar("synthesize", sum(planned.wanted), "images") as advance,
@@ -76,7 +84,8 @@ def synthesize(
             generator=generator,
             config=synthesize,
             seed=seed,
-            fingerprint=fingerprint(origin),
+            beside={"fingerprint": fingerprints},
+            studio_key=fingerprint(inputs),
             compute=compute,
         )
     failures = [

@@ -36,8 +36,11 @@ def _code_of_the_stage(context: TaskRunContext, inputs: Mapping[str, Any]) -> st
     return code.digest(f"flows.{context.task.fn.__module__.rpartition('.')[2]}")
 
 
-CACHE = INPUTS - "compute" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
-"""Inputs and code, not `compute`: devices, threads and batches change no result."""
+CACHE = INPUTS - "compute" - "studio_key" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
+"""Inputs and code, not `compute`: devices, threads and batches change no result.
+
+Nor `studio_key`, which says what is loaded for all parts: what made one part is its fingerprint.
+"""
 
 
 @dataclass(frozen=True)

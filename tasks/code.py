@@ -16,6 +16,7 @@ PLUMBING = frozenset(
     {
         "flows",
         "tasks",
+        "tasks.artifacts",
         "tasks.cache",
         "tasks.code",
         "tasks.fanout",

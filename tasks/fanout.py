@@ -2,8 +2,9 @@
 
 import logging
 from asyncio import CancelledError as TaskCancelledError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
+from types import MappingProxyType
 from typing import Any
 
 from prefect import Task, unmapped
@@ -87,6 +88,8 @@ def run_each(
     items: Sequence[Any],
     make_runner: Callable[[], TaskRunner[Any]],
     finished: Finished = lambda item, outcome, remembered: None,
+    *,
+    beside: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     **shared: object,
 ) -> list[Out | Exception]:
     """Runs a task for each of many items, or takes the remembered outputs where they hold.
@@ -99,19 +102,25 @@ def run_each(
         items: Its values, in the order in which they are started.
         make_runner: Makes what runs as many at a time as it has workers.
         finished: Called as each item ends.
+        beside: Further arguments with a value for each item.
         shared: The other arguments.
 
     Returns:
         For each item its outputs, or the error it failed with; one failure stops no other item.
     """
     constant = {name: unmapped(value) for name, value in shared.items()}
+    each = {over: items, **beside}
     results: dict[int, Out | Exception] = {}
 
     def round_of(task: Task[..., Out], places: Sequence[int]) -> tuple[list[int], list[int]]:
         """Runs the items at some places: those whose remembered bytes are gone, and the lost."""
         stale, lost = [], []
         with make_runner() as runner:
-            futures = runner.map(task, {over: [items[place] for place in places], **constant})
+            futures = runner.map(
+                task,
+                {name: [values[place] for place in places] for name, values in each.items()}
+                | constant,
+            )
             place_of = dict(zip(futures, places, strict=True))
             for future in as_completed(list(futures)):
                 place = place_of[future]

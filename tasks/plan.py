@@ -182,6 +182,7 @@ def probe(
     config: SynthesizeConfig,
     seed: int,
     fingerprint: str,
+    studio_key: str,
     compute: ComputeConfig,
     num_images: int | None = None,
 ) -> Probe:
@@ -196,6 +197,7 @@ def probe(
         config: How the images are drawn.
         seed: Seed of the run.
         fingerprint: Of everything that decides what they show.
+        studio_key: Digest of all that is loaded to draw.
         compute: The device and the size of a batch.
         num_images: At most so many; None is a batch.
 
@@ -205,7 +207,7 @@ def probe(
     wished = compute.batch_size if num_images is None else num_images
     few = replace(part, num_images=min(part.num_images, compute.batch_size, wished))
     started = time.perf_counter()
-    studio = load_studio(generator, config, fingerprint, compute)
+    studio = load_studio(generator, config, studio_key, compute)
     loaded = time.perf_counter()
 
     def draw() -> float:
@@ -292,10 +294,11 @@ def check_device_hours(device_hours: float, limit: float, num_images: int) -> No
 
 def check_cost(
     parts: Sequence[Part],
+    fingerprints: Sequence[str],
     generator: GeneratorConfig,
     config: SynthesizeConfig,
     seed: int,
-    fingerprint: str,
+    studio_key: str,
     compute: ComputeConfig,
 ) -> None:
     """Refuses a run above `compute.max_device_hours`, by a probe that one of its workers draws.
@@ -304,10 +307,11 @@ def check_cost(
 
     Args:
         parts: All of the set; finished ones cost nothing.
+        fingerprints: Of everything that decides what they show, one for each part.
         generator: The generator and its prompts.
         config: How the images are drawn.
         seed: Seed of the run.
-        fingerprint: Of everything that decides what they show.
+        studio_key: Digest of all that is loaded to draw.
         compute: The limit, the device and the workers.
 
     Raises:
@@ -315,7 +319,8 @@ def check_cost(
     """
     if compute.max_device_hours is None:
         return
-    left = [part for part in parts if not is_drawn(part, fingerprint)]
+    fingerprint_of = dict(zip(parts, fingerprints, strict=True))
+    left = [part for part in parts if not is_drawn(part, fingerprint_of[part])]
     if not left:
         return
     (measured,) = run_each(
@@ -326,7 +331,8 @@ def check_cost(
         generator=generator,
         config=config,
         seed=seed,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint_of[longest(left)],
+        studio_key=studio_key,
         compute=compute,
     )
     if isinstance(measured, Exception):

@@ -1,4 +1,7 @@
-"""A bar for each long stage: on a terminal it moves, in a log it is a line every few seconds."""
+"""A bar for each long stage: on a terminal it moves, in a log it is a line every few seconds.
+
+In Prefect's UI it is a progress artifact.
+"""
 
 import sys
 import threading
@@ -8,6 +11,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from tqdm import tqdm
+
+from tasks.artifacts import progress_artifact
 
 LOG_EVERY_S = 10.0
 
@@ -37,16 +42,22 @@ def bar(
         else _Log(name, total, unit, stream)
     )
 
-    def advance(done: int) -> None:
-        with lock:
-            shown.update(done)
+    so_far = 0
+    with progress_artifact(name) as show_share:
 
-    _shown[name] = advance
-    try:
-        yield advance
-    finally:
-        del _shown[name]
-        shown.close()
+        def advance(done: int) -> None:
+            nonlocal so_far
+            with lock:
+                shown.update(done)
+                so_far += done
+                show_share(so_far / max(1, total))
+
+        _shown[name] = advance
+        try:
+            yield advance
+        finally:
+            del _shown[name]
+            shown.close()
 
 
 def advance(name: str, done: int) -> None:

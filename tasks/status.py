@@ -18,7 +18,7 @@ from fgds_core.synthesize import Part
 from tasks.journal import Run, read_run
 from tasks.layout import SYNTHETIC
 from tasks.plan import is_drawn, prepared_meta
-from tasks.synthesize import fingerprint, origin_of, plan
+from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprint, plan
 
 PARQUET_MAGIC = b"PAR1"
 """Ends every whole Parquet file."""
@@ -73,7 +73,8 @@ def read_status(
     """
     prepared_meta()
     planned = plan(config)
-    asked = fingerprint(origin_of(generator, config, seed))
+    origin = made_by(generator, config, seed, input_digests(generator, config))
+    asked = fingerprint(origin)
     last = read_run()
     run = last if last is not None and last.fingerprint == asked else None
 
@@ -82,8 +83,9 @@ def read_status(
     failures = {}
     drawn, drawn_at = 0, 0.0
     for part in planned.parts:
-        written_at = _written_at(part, asked)
-        if written_at is not None and (not verify or is_drawn(part, asked)):
+        its_own = part_fingerprint(origin, part.label, planned.class_names)
+        written_at = _written_at(part, its_own)
+        if written_at is not None and (not verify or is_drawn(part, its_own)):
             done[part.label] += part.num_images
             if run is not None and written_at > run.started and part.path not in run.found:
                 drawn += part.num_images

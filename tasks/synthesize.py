@@ -21,7 +21,7 @@ from fgds_core.generators import Generator, load_generator
 from fgds_core.images import ImageSet
 from fgds_core.imbalance import quotas
 from fgds_core.shards import PartRecord, remove_index, write_index
-from fgds_core.splits import read_meta, read_prepared
+from fgds_core.splits import class_digests, read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
 from tasks import code
 from tasks.cache import Outputs, content_digests, stage_task, written
@@ -84,47 +84,56 @@ def plan_for(real: Sequence[int], class_names: Sequence[str], config: Synthesize
     return Plan(tuple(parts), tuple(class_names), tuple(real), tuple(wanted))
 
 
+def input_digests(generator: GeneratorConfig, config: SynthesizeConfig) -> dict[str, str]:
+    """Content digests of all that drawing reads, as it lies in the workspace now.
+
+    Raises:
+        InputError: An input is missing.
+    """
+    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
+    return inputs if config.judge is None else inputs | content_digests(config.judge)
+
+
 def made_by(
     generator: GeneratorConfig,
     config: SynthesizeConfig,
     seed: int,
     inputs: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Everything that decides what the synthetic images show, for their fingerprint.
+    """Everything that decides what the synthetic images show, for their fingerprints.
 
-    The baseline counts only if it guides: unguided images outlive a new baseline.
+    The baseline counts only if it guides: unguided images outlive a new baseline. Of the real
+    images those of the training split count, each for its own class and only where they condition.
 
     Args:
         generator: The generator and its prompts.
         config: How the images are drawn.
         seed: Seed of the run.
-        inputs: Content digests of the prepared data, the baseline, the judge and the generator.
+        inputs: From `input_digests`.
     """
     guided = config.feedback != "none" and config.feedback_scale > 0
+    unseen = {PREPARED} if guided else {PREPARED, BASELINE}
+    real = {} if config.conditioning == "text" else class_digests(Path(PREPARED), "train")
     return {
         "generator": generator.model_dump(mode="json"),
         "synthesize": config.model_dump(mode="json", exclude=NO_EFFECT),
         "seed": seed,
-        "inputs": {path: value for path, value in inputs.items() if guided or path != BASELINE},
+        "inputs": {path: value for path, value in inputs.items() if path not in unseen},
+        "image_size": read_meta(Path(PREPARED)).image_size,
+        "real": real,
         "code": code.digest("fgds_core.synthesize"),
     }
 
 
 def fingerprint(made_by: Mapping[str, Any]) -> str:
-    """sha256 of what decides the images."""
+    """sha256 of what decides the images of the whole set."""
     return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
 
 
-def origin_of(generator: GeneratorConfig, config: SynthesizeConfig, seed: int) -> dict[str, Any]:
-    """`made_by` for the inputs as they lie in the workspace now.
-
-    Raises:
-        InputError: An input is missing.
-    """
-    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
-    if config.judge is not None:
-        inputs |= content_digests(config.judge)
-    return made_by(generator, config, seed, inputs)
+def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequence[str]) -> str:
+    """sha256 of what decides the parts of one class, whatever the others' real images are."""
+    own = {"real": made_by["real"].get(class_names[label]), "label": label}
+    return fingerprint({**made_by, **own, "class_names": list(class_names)})
 
 
 def parquet_bytes(num_images: int, num_real: int) -> float:
@@ -172,6 +181,7 @@ def draw_part(
     config: SynthesizeConfig,
     seed: int,
     fingerprint: str,
+    studio_key: str,
     compute: ComputeConfig,
 ) -> DrawnPart:
     """Draws one part of a class, unless the same one was drawn before.
@@ -182,6 +192,7 @@ def draw_part(
         config: How they are drawn.
         seed: Seed of the run.
         fingerprint: Of everything that decides what they show.
+        studio_key: Digest of all that is loaded to draw; in no cache key, it covers every class.
         compute: In no cache key.
     """
     out = Path(SYNTHETIC)
@@ -190,7 +201,7 @@ def draw_part(
         advance("synthesize", part.num_images)
     else:
         check_room(part)
-        studio = load_studio(generator, config, fingerprint, compute)
+        studio = load_studio(generator, config, studio_key, compute)
         log.info("drawing %s", part.path)
         with work():
             remove_index(out)
@@ -230,22 +241,22 @@ _loading = threading.Lock()
 def load_studio(
     generator: GeneratorConfig,
     config: SynthesizeConfig,
-    fingerprint: str,
+    studio_key: str,
     compute: ComputeConfig,
 ) -> Studio:
-    """Loads the networks and the real images, once for each process and fingerprint."""
+    """Loads the networks and the real images, once for each process and content of the inputs."""
     with _loading:
         return _load_studio(
             generator.model_dump_json(),
             config.model_dump_json(),
-            fingerprint,
+            studio_key,
             compute.model_dump_json(),
         )
 
 
 @lru_cache(maxsize=1)
 def _load_studio(
-    generator_json: str, config_json: str, fingerprint: str, compute_json: str
+    generator_json: str, config_json: str, studio_key: str, compute_json: str
 ) -> Studio:
     config = SynthesizeConfig.model_validate_json(config_json)
     compute = ComputeConfig.model_validate_json(compute_json)

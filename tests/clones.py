@@ -1,12 +1,19 @@
 """Clones of this repository with tiny data and a tiny generator, and commands in them."""
 
+import hashlib
+import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from micro import MICRO, ROOT, set_params, write_pictures
+
+from flows.server import prefect_server
 
 
 def make_clone(folder: Path, tiny_unclip: Path) -> Path:
@@ -36,7 +43,8 @@ def commit(folder: Path) -> None:
 
 def run(command: Sequence[str], folder: Path, status: int = 0) -> str:
     """Runs a command that has to end with a status; returns all it says."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    there = {**os.environ, "PWD": str(folder)}  # as after `cd`
+    done = subprocess.run(command, cwd=folder, env=there, capture_output=True, text=True)
     assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
@@ -49,3 +57,29 @@ def dvc(folder: Path, *arguments: str) -> str:
 def module(folder: Path, *arguments: str, status: int = 0) -> str:
     """Runs a module, such as `flows.repro`."""
     return run([sys.executable, "-m", *arguments], folder, status)
+
+
+@contextmanager
+def one_server(home: Path) -> Iterator[str]:
+    """One Prefect server for all processes, with a database of its own; yields its address."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        with prefect_server() as url:
+            yield url
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Digest of each file that a stage owns."""
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for top in ("data", "models", "reports")
+        for file in sorted((folder / top).rglob("*"))
+        if file.is_file() and file.name not in (".gitignore", "timing.json")
+    }
+
+
+def ran(said: str) -> list[str]:
+    """The stages that DVC says it ran."""
+    return re.findall(r"Running stage '(\w+)'", said)

@@ -16,6 +16,21 @@ def tiny_unclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finished(tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small clone of this repository with all stages run and committed; to be copied.
+
+    What the job said is in `job.txt` beside it; the commit before is that without outputs.
+    """
+    from clones import commit, make_clone, module, one_server
+
+    clone = make_clone(tmp_path_factory.mktemp("finished") / "clone", tiny_unclip)
+    with one_server(tmp_path_factory.mktemp("prefect")):
+        (clone.parent / "job.txt").write_text(module(clone, "flows.repro"))
+    commit(clone)
+    return clone
+
+
+@pytest.fixture(scope="session")
 def tiny_generators(
     tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, object]]:

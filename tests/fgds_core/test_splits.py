@@ -9,7 +9,14 @@ from fgds_core.images import (
     image_table,
     write_images,
 )
-from fgds_core.splits import SPLITS, Meta, read_meta, read_prepared, write_meta
+from fgds_core.splits import (
+    SPLITS,
+    Meta,
+    class_digests,
+    read_meta,
+    read_prepared,
+    write_meta,
+)
 
 NAMES = ("cat", "T-shirt/top", "ankle boot")
 
@@ -47,3 +54,20 @@ def test_prepared_data_that_changed_are_refused(tmp_path):
     (tmp_path / "meta.json").write_text('{"class_names": []}')
     with pytest.raises(InputError, match=r"meta\.json is damaged"):
         read_prepared(tmp_path, "train")
+
+
+def test_the_digest_of_a_class_is_that_of_its_own_images_in_their_order(tmp_path):
+    prepared(tmp_path)
+    before = class_digests(tmp_path, "train")
+    assert list(before) == list(NAMES)
+    images, labels = random_images(), [0, 1, 2, 1]
+
+    def with_rows(rows: list[int]) -> dict[str, str]:
+        table = image_table(images[rows], [labels[row] for row in rows], NAMES)
+        write_images(tmp_path / "train.parquet", table)
+        return class_digests(tmp_path, "train")
+
+    assert with_rows([2, 1, 0, 3]) == before  # other classes between them
+    assert with_rows([0, 3, 2, 1]) == {**before, "T-shirt/top": with_rows([3, 1])["T-shirt/top"]}
+    assert with_rows([0, 1, 2, 3, 0])["cat"] != before["cat"]
+    assert with_rows([0, 1, 2, 3, 0])["ankle boot"] == before["ankle boot"]

@@ -140,3 +140,31 @@ def test_the_resolved_parameters_read_back_the_same(tmp_path: Path) -> None:
     path.write_text(dump_params(params))
     assert read_params(path) == params
     assert set(params) == set(SECTIONS)
+
+
+def test_overrides_take_the_place_of_values() -> None:
+    path = ROOT / "params.yaml"
+    overrides = {
+        "synthesize.feedback_scale": 0.5,
+        "compute.dask.address": "tcp://host:1",
+        "seed": 3,
+    }
+    params = read_params(path, overrides)
+    assert params["synthesize"].feedback_scale == 0.5
+    assert params["compute"].dask.address == "tcp://host:1"
+    assert params["seed"] == 3
+    assert params["retrain"] == read_params(path)["retrain"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("synthesize.feedback_scal", 1, r"feedback_scal: unknown key; did you mean"),
+        ("synthesise.feedback", "none", r"synthesise: unknown key; did you mean synthesize\?"),
+        ("synthesize.feedback_scale", "1", r'feedback_scale: got "1"'),
+        ("seed.value", 1, r"seed\.value: unknown key; seed holds a value, no keys"),
+    ],
+)
+def test_overrides_are_checked_as_strictly(path: str, value: Any, told: str) -> None:
+    with pytest.raises(InputError, match=r"with the overrides[\s\S]*" + told):
+        read_params(ROOT / "params.yaml", {path: value})

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from micro import random_images
 
 import tasks.synthesize
 from fgds_core.errors import UnfinishedError
-from fgds_core.shards import read_index
+from fgds_core.images import image_table, read_images, write_images
+from fgds_core.shards import read_index, read_synthetic
 from flows.params import read_params
 from flows.synthesize import synthesize
 
@@ -97,6 +100,66 @@ def test_workers_change_no_byte_and_more_images_keep_the_finished_parts(
         "02-owl/part-00001.parquet",
         "02-owl/part-00002.parquet",
     ]
+
+
+def add_pictures(label: int, names: tuple[str, ...] | None = None, split: str = "train") -> None:
+    """Adds one picture to a class of the raw images, or a class of one picture."""
+    file = Path("assets", "pictures", f"{split}.parquet")
+    old = read_images(file)
+    added = names is not None
+    labels = [int(k) + (added and k >= label) for k in old.labels] + [label]
+    images = torch.cat([old.images, random_images(1, old.images.shape[-1], seed=ord(split[1]))])
+    order = sorted(range(len(labels)), key=labels.__getitem__)
+    rows = image_table(images[order], sorted(labels), names or old.class_names)
+    write_images(file, rows)
+
+
+def again(ready: Run, drawn: list[str], **changes: dict[str, object]) -> list[str]:
+    """Runs the three stages on the changed pictures; the parts that were drawn."""
+    drawn.clear()
+    for stage in ("prepare", "train_baseline", "synthesize"):
+        assert ready(stage, **changes) == 0
+    read_synthetic(Path("data", "synthetic"))  # verifies all of it
+    return sorted(drawn)
+
+
+def test_a_new_real_image_redraws_its_class_or_what_the_new_baseline_guides(
+    workspace: Path, ready: Run, drawn: list[str]
+) -> None:
+    unguided = {"feedback": "none"}
+    assert len(again(ready, drawn, synthesize=unguided)) == 3
+    add_pictures(1)
+    assert again(ready, drawn) == ["01-dog/part-00000.parquet"]
+    grown = contents(workspace / "data" / "synthetic")
+    for file in Path("data", "synthetic").rglob("*.*"):
+        file.unlink()
+    assert len(again(ready, drawn)) == 3
+    assert contents(workspace / "data" / "synthetic") == grown
+
+    assert len(again(ready, drawn, synthesize={"feedback": "entropy"})) == 3
+    add_pictures(2, split="test")
+    assert again(ready, drawn) == []  # the same baseline
+    add_pictures(1, split="validation")
+    assert len(again(ready, drawn)) == 3  # another baseline guides
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_new_class_keeps_the_images_of_the_others(
+    workspace: Path, ready: Run, drawn: list[str], place: int
+) -> None:
+    unguided = {"feedback": "none", "target_per_class": 12}
+    assert len(again(ready, drawn, synthesize=unguided)) == 1  # 8 owls
+    names = ["cat", "dog", "owl"]
+    names.insert(place, "ant")
+    for split in ("train", "validation", "test"):
+        add_pictures(place, tuple(names), split)
+    new = [f"{place:02d}-ant/part-0000{part}.parquet" for part in (0, 1)]
+    assert again(ready, drawn) == new
+    kept = contents(workspace / "data" / "synthetic")
+    for file in Path("data", "synthetic").rglob("*.*"):
+        file.unlink()
+    assert len(again(ready, drawn)) == 3
+    assert contents(workspace / "data" / "synthetic") == kept
 
 
 def test_parts_of_another_size_are_not_taken_for_those_of_the_same_name(

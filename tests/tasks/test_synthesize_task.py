@@ -7,21 +7,49 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from micro import ROOT
+from micro import ROOT, random_images
 
 from fgds_core.errors import InputError
+from fgds_core.images import image_table, write_images
+from fgds_core.splits import SPLITS, Meta, write_meta
 from flows.params import read_params
 from tasks.layout import BASELINE, PREPARED
-from tasks.synthesize import Plan, check_space, fingerprint, made_by
+from tasks.synthesize import Plan, check_space, fingerprint, made_by, part_fingerprint
 
+NAMES = ("cat", "dog", "owl")
 INPUTS = {PREPARED: "1", BASELINE: "2", "assets/tiny-unclip": "3"}
 
 
-def of(changes: Mapping[str, Any], inputs: Mapping[str, str] = INPUTS, seed: int = 0) -> str:
+@pytest.fixture(autouse=True)
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare()
+
+
+def prepare(labels: tuple[int, ...] = (0, 1, 2), names: tuple[str, ...] = NAMES) -> None:
+    """Writes real images, one for each label."""
+    table = image_table(random_images(len(labels)), labels, names)
+    sha256 = {s: write_images(Path(PREPARED, f"{s}.parquet"), table).sha256 for s in SPLITS}
+    counts = dict.fromkeys(SPLITS, tuple(labels.count(k) for k in range(len(names))))
+    bins, none = dict.fromkeys(names, "few"), dict.fromkeys(SPLITS, 0)
+    write_meta(Path(PREPARED), Meta(names, 8, counts, bins, None, none, sha256))
+
+
+def origin(
+    changes: Mapping[str, Any], inputs: Mapping[str, str] = INPUTS, seed: int = 0
+) -> dict[str, Any]:
     params = read_params(ROOT / "params.yaml")
     base = params["synthesize"].model_copy(update={"feedback": "entropy", "feedback_scale": 0.02})
-    config = base.model_copy(update=dict(changes))
-    return fingerprint(made_by(params["generator"], config, seed, inputs))
+    return made_by(params["generator"], base.model_copy(update=dict(changes)), seed, inputs)
+
+
+def of(changes: Mapping[str, Any], inputs: Mapping[str, str] = INPUTS, seed: int = 0) -> str:
+    return fingerprint(origin(changes, inputs, seed))
+
+
+def of_parts(changes: Mapping[str, Any]) -> list[str]:
+    """Of the parts of each class."""
+    return [part_fingerprint(origin(changes), label, NAMES) for label in range(3)]
 
 
 def test_more_images_leave_the_finished_ones_valid() -> None:
@@ -36,10 +64,26 @@ def test_what_the_images_show_is_in_the_fingerprint(changes: dict[str, Any]) -> 
     assert of(changes) != of({})
 
 
-def test_seed_generator_and_data_are_in_the_fingerprint() -> None:
+def test_seed_generator_and_baseline_are_in_the_fingerprint() -> None:
     all_of_them = {of({}), of({}, seed=1)}
     all_of_them |= {of({}, {**INPUTS, path: "changed"}) for path in INPUTS}
-    assert len(all_of_them) == 5
+    assert len(all_of_them) == 4  # of the prepared data the training images count
+
+
+def test_real_images_are_in_the_fingerprint_of_their_class_alone() -> None:
+    before, set_before = of_parts({}), of({})
+    assert len(set(before)) == 3
+    prepare((0, 1, 2, 1))
+    after = of_parts({})
+    assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True]
+    assert of({}) != set_before
+
+
+def test_real_images_count_only_where_they_condition() -> None:
+    text = {"conditioning": "text"}
+    before = of_parts(text), of(text)
+    prepare((0, 1, 2, 1))
+    assert (of_parts(text), of(text)) == before
 
 
 def test_unguided_images_outlive_a_new_baseline() -> None:
@@ -48,10 +92,8 @@ def test_unguided_images_outlive_a_new_baseline() -> None:
 
 
 def test_a_full_disk_is_refused_before_anything_is_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path(PREPARED).mkdir(parents=True)
     Path(PREPARED, "train.parquet").write_bytes(bytes(10_000))  # 1 kB an image
     plan = Plan(parts=(), class_names=("cat", "dog"), real=(6, 4), wanted=(0, 1_000_000))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2.3e9))

@@ -1,0 +1,151 @@
+"""What Prefect's UI shows of a run beside its tasks: progress, accuracies, samples, the report.
+
+Artifacts are made in the flow's own process. They are for people and decide nothing: one that
+cannot be made is left out, and the run goes on.
+"""
+
+import base64
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.context import FlowRunContext, TaskRunContext
+
+from tasks.layout import PREPARED, REPORTS
+
+log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
+UPDATE_EVERY_S = 5.0
+LAST_UPDATE_S = 10.0
+"""How long a stage that is done waits for its last update."""
+
+CLASSES = 20
+"""Classes in the sample grid, the rarest first."""
+
+THUMBNAIL = 64
+"""Pixels a side."""
+
+
+@contextmanager
+def progress_artifact(name: str) -> Iterator[Callable[[float], None]]:
+    """Shows how far something is, updated in the background.
+
+    Args:
+        name: Of the stage; the artifact's key is `<name>-progress`.
+
+    Yields:
+        A function to call with the share that is done, 0 to 1, from any thread.
+    """
+    key = f"{name.replace('_', '-')}-progress"
+    made = attempt(lambda: create_progress_artifact(0.0, key, f"How far {name} is"))
+    if made is None:
+        yield lambda share: None
+        return
+    done, stop = [0.0], threading.Event()
+
+    def update() -> None:
+        sent, last = 0.0, False
+        while not last:
+            last = stop.wait(UPDATE_EVERY_S)
+            if done[0] != sent:
+                sent = done[0]
+                attempt(partial(update_progress_artifact, made, 100 * sent))
+
+    # Which server is in use is a variable of the context, which threads do not inherit.
+    thread = threading.Thread(target=copy_context().run, args=(update,), daemon=True)
+    thread.start()
+    try:
+        yield lambda share: done.__setitem__(0, share)
+    finally:
+        stop.set()
+        thread.join(LAST_UPDATE_S)
+
+
+def show_results() -> None:
+    """Shows what a finished pipeline has come to: accuracies, synthetic images, the report."""
+    page = Path(REPORTS, "index.html").resolve()
+    attempt(lambda: create_table_artifact(accuracies(), "accuracy", "Test accuracy, percent"))
+    attempt(lambda: create_markdown_artifact(sample_grid(), "synthetic-samples", "Samples"))
+    attempt(lambda: create_link_artifact(page.as_uri(), str(page), "report", "The HTML report"))
+
+
+def attempt(make: Callable[[], Made]) -> Made | None:
+    """Makes an artifact; None outside of a run, or where it cannot be made."""
+    if FlowRunContext.get() is None and TaskRunContext.get() is None:
+        return None
+    try:
+        return make()
+    except Exception as error:  # whatever is wrong, the run does not depend on it
+        log.warning("no artifact: %s", error)
+        return None
+
+
+def accuracies() -> list[dict[str, str]]:
+    """The rows of the table before and after, in percent."""
+    from fgds_core.report import compare
+
+    before, after = (
+        json.loads(Path(REPORTS, name).read_text(encoding="utf-8"))
+        for name in ("baseline.json", "final.json")
+    )
+    return [
+        {"test accuracy": row.key, "before": _percent(row.before), "after": _percent(row.after)}
+        for row in compare(before, after)
+        if row.before is not None or row.after is not None
+    ]
+
+
+def sample_grid() -> str:
+    """A row of synthetic images for each class as Markdown, the images within."""
+    import pyarrow.parquet as pq
+
+    from fgds_core.splits import read_meta
+
+    meta = read_meta(Path(PREPARED))
+    rows = pq.read_table(Path(REPORTS, "assess", "neighbours.parquet")).to_pylist()
+    lines = ["| class | real images | synthetic |", "|---|---|---|"]
+    real = meta.counts["train"]
+    for label in sorted(range(len(real)), key=real.__getitem__)[:CLASSES]:
+        pictures = [
+            row["image"]["bytes"]
+            for row in rows
+            if row["of"] == label and row["role"] == "synthetic"
+        ]
+        if pictures:
+            name = meta.class_names[label].replace("|", "\\|")
+            strip = base64.b64encode(_strip(pictures)).decode()
+            lines.append(f"| {name} | {real[label]} | ![](data:image/jpeg;base64,{strip}) |")
+    return "\n".join(lines)
+
+
+def _strip(pictures: list[bytes]) -> bytes:
+    """One JPEG of pictures side by side."""
+    from PIL import Image
+
+    strip = Image.new("RGB", (THUMBNAIL * len(pictures), THUMBNAIL))
+    for place, picture in enumerate(pictures):
+        with Image.open(io.BytesIO(picture)) as image:
+            strip.paste(image.resize((THUMBNAIL, THUMBNAIL)), (THUMBNAIL * place, 0))
+    file = io.BytesIO()
+    strip.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,54 @@
+"""What the UI shows beside the tasks, and that no run depends on it."""
+
+import io
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from tasks import artifacts
+from tasks.progress import bar
+
+
+def progress_of(stage: str) -> list[float]:
+    key = ArtifactFilterKey(any_=[f"{stage}-progress"])
+    with get_client(sync_client=True) as client:
+        return [a.data for a in client.read_artifacts(artifact_filter=ArtifactFilter(key=key))]
+
+
+def test_a_bar_within_a_flow_is_a_progress_artifact(prefect_folder: Path) -> None:
+    @flow
+    def stage(total: int) -> None:
+        with bar("warm_up", total, "steps", io.StringIO()) as advance:
+            advance(3)
+
+    stage(4)
+    assert progress_of("warm-up") == [75.0]
+
+
+def test_outside_of_a_run_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_: pytest.fail("made"))
+    with bar("alone", 4, "steps", io.StringIO()) as advance:
+        advance(4)
+
+
+@pytest.mark.parametrize("broken", ["create_progress_artifact", "update_progress_artifact"])
+def test_what_cannot_be_shown_stops_no_run(
+    prefect_folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_: uuid4())
+    monkeypatch.setattr(artifacts, broken, refuse)
+
+    @flow
+    def stage() -> str:
+        with bar("broken", 4, "steps", io.StringIO()) as advance:
+            advance(4)
+        artifacts.show_results()  # there are no reports
+        return "done"
+
+    assert stage() == "done"
