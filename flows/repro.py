@@ -21,6 +21,7 @@ from flows.params import read_params
 from flows.server import prefect_server
 from tasks.dvc import is_up_to_date, reproduce
 from tasks.layout import REPORTS
+from tasks.store.bucket import check_store
 from tasks.timing import TIMING, process_s, record_job
 
 
@@ -32,14 +33,15 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:
-        read_params()
+        params = read_params()
+        if is_up_to_date():
+            print("Everything is up to date: nothing to do.\n")
+            show_results()
+            return 0
+        check_store(params["store"])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if is_up_to_date():
-        print("Everything is up to date: nothing to do.\n")
-        show_results()
-        return 0
     with peak_memory() as peak, prefect_server(wait=False):
         status = reproduce()
     if status:

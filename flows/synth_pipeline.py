@@ -18,6 +18,7 @@ from prefect import Flow, flow
 from flows.params import PARAMS, read_params
 from flows.stage import run_pipeline, sections_of
 from tasks.dvc import record
+from tasks.store.bucket import check_store
 from tasks.timing import record_stage, work_s
 
 STAGES = ("prepare", "train_baseline", "synthesize", "assess", "retrain", "report")
@@ -32,6 +33,7 @@ def synth_pipeline(params: str = str(PARAMS)) -> None:
             with another file are not recorded and count as changed.
     """
     everything = read_params(Path(params))
+    check_store(everything["store"])
     for name in STAGES:
         stage = stage_flow(name)
         with _timed(name):

@@ -7,28 +7,37 @@ of a class: finished parts are kept whatever happens, and the same command resum
 minutes for the 1,163 images of the embedded default on 2 CPU cores.
 """
 
+from pathlib import Path
+
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.store import StoreConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
 from tasks.cache import Outputs, content_digests, run, run_each
 from tasks.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED
+from tasks.layout import BASELINE, PREPARED, SYNTHETIC
 from tasks.progress import bar
 
 
 @flow(name="synthesize")
 def synthesize(
-    seed: int, generator: GeneratorConfig, synthesize: SynthesizeConfig, compute: ComputeConfig
+    seed: int,
+    generator: GeneratorConfig,
+    synthesize: SynthesizeConfig,
+    compute: ComputeConfig,
+    store: StoreConfig,
 ) -> Outputs:
     """Draws the synthetic set, one task per part of a class.
 
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
+    from tasks.store.inputs import share
+    from tasks.store.parts import collect
     from tasks.synthesize import (
         check_space,
         draw_part,
@@ -44,6 +53,7 @@ def synthesize(
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)
     check_space(planned)
+    shared = share(store, inputs)
 
     with (
         bar("synthesize", sum(planned.wanted), "images") as advance,
@@ -60,6 +70,7 @@ def synthesize(
             seed=seed,
             fingerprint=fingerprint(origin),
             compute=compute,
+            store=shared,
         )
     failures = [
         (part.class_name, outcome)
@@ -68,10 +79,13 @@ def synthesize(
     ]
     if failures:
         raise _unfinished(failures, len(planned.parts))
+    records = tuple(part.record for part in drawn if not isinstance(part, Exception))
+    if shared is not None:
+        records = collect(store, planned.parts, fingerprint(origin), Path(SYNTHETIC))
 
     return run(
         write_synthetic_index,
-        records=tuple(part.record for part in drawn if not isinstance(part, Exception)),
+        records=records,
         class_names=planned.class_names,
         wanted=planned.wanted,
         made_by=origin,

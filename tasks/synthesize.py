@@ -27,6 +27,8 @@ from tasks.cache import Outputs, stage_task, written
 from tasks.devices import use_device
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
 from tasks.progress import advance
+from tasks.store.inputs import Shared, fetch
+from tasks.store.parts import fetch_part, send_part
 from tasks.timing import work
 
 NO_EFFECT = {"target_per_class", "images_per_part"}
@@ -127,6 +129,7 @@ def draw_part(
     seed: int,
     fingerprint: str,
     compute: ComputeConfig,
+    store: Shared | None = None,
 ) -> DrawnPart:
     """Draws one part of a class, unless the same one was drawn before.
 
@@ -137,13 +140,16 @@ def draw_part(
         seed: Seed of the run.
         fingerprint: Of everything that decides what they show.
         compute: In no cache key.
+        store: Where parts and inputs are, if not all in this workspace; in no cache key.
     """
     out = Path(SYNTHETIC)
     record = finished_part(part, fingerprint, out)
+    if record is None and store is not None:
+        record = fetch_part(store.config, part, fingerprint, out)
     if record is not None:
         advance("synthesize", part.num_images)
     else:
-        studio = load_studio(generator, config, fingerprint, compute)
+        studio = load_studio(generator, config, fingerprint, compute, store)
         with work():
             remove_index(out)
             record = write_part(
@@ -161,6 +167,8 @@ def draw_part(
                 micro_batch=compute.micro_batch,
                 advance=partial(advance, "synthesize"),
             )
+    if store is not None:
+        record = send_part(store.config, part, record, out)
     file = f"{SYNTHETIC}/{record.path}"
     outputs = written(file, file.removesuffix(".parquet") + ".json")
     return DrawnPart(outputs.owned, outputs.files, record)
@@ -184,6 +192,7 @@ def load_studio(
     config: SynthesizeConfig,
     fingerprint: str,
     compute: ComputeConfig,
+    store: Shared | None = None,
 ) -> Studio:
     """Loads the networks and the real images, once for each process and fingerprint."""
     with _loading:
@@ -193,6 +202,7 @@ def load_studio(
             fingerprint,
             use_device(compute),
             compute,
+            store,
         )
 
 
@@ -203,7 +213,10 @@ def _load_studio(
     fingerprint: str,
     device: str,
     compute: ComputeConfig,
+    store: Shared | None,
 ) -> Studio:
+    if store is not None:
+        fetch(store)
     config = SynthesizeConfig.model_validate_json(config_json)
     with work():
         real = read_prepared(Path(PREPARED), "train")
