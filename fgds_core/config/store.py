@@ -44,13 +44,15 @@ class StoreConfig(Section):
             )
         if self.endpoint_url is not None and not _is_endpoint(self.endpoint_url):
             raise ValueError(
-                "endpoint_url must look like https://host or http://host:port, without folders or"
-                " query"
+                "endpoint_url must look like https://host or http://host:port: letters, digits,"
+                " dots and hyphens, without folders or query"
             )
         return self
 
 
 _URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?")
+
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 
 
 def _is_endpoint(text: str) -> bool:
@@ -60,4 +62,4 @@ def _is_endpoint(text: str) -> bool:
     except ValueError:
         return False
     plain = not (parts.query or parts.fragment or parts.path.strip("/"))
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and plain
+    return parts.scheme in ("http", "https") and plain and bool(_HOST.fullmatch(parts.netloc))

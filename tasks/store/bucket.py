@@ -39,14 +39,12 @@ class Bucket:
         transfer: How large objects are cut.
         name: Of the bucket.
         prefix: Empty, or ends with a slash.
-        max_attempts: Times a request is sent.
     """
 
     client: Any
     transfer: Any
     name: str
     prefix: str
-    max_attempts: int
 
     def check(self) -> None:
         """Lists and writes a little, before anything expensive relies on it.
@@ -224,7 +222,7 @@ def open_bucket(config: StoreConfig) -> Bucket:
         num_download_attempts=config.max_attempts,
         preferred_transfer_client="classic",  # the other one passes by our condition
     )
-    return Bucket(client, transfer, name, f"{prefix}/" if prefix else "", config.max_attempts)
+    return Bucket(client, transfer, name, f"{prefix}/" if prefix else "")
 
 
 def _never_overwrite(params: dict[str, Any], **_: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _REGION = (
     "set AWS_DEFAULT_REGION to the bucket's region, or correct store.endpoint_url",
 )
 _CONDITIONS = (
-    "the service knows no conditional writes (If-None-Match)",
+    "the service lacks conditional writes (If-None-Match) or SHA-256 checksums",
     "use one that does, such as AWS S3, or a newer version",
 )
 
@@ -67,8 +67,8 @@ def told(operation: str, address: str) -> Iterator[None]:
     except boto.ClientError as error:
         code = str(error.response["Error"].get("Code"))
         attempts = error.response["ResponseMetadata"].get("RetryAttempts", 0) + 1
-        unknown = (f"the service answered with an error {attempts} times", _LATER)
-        what, remedy = REASONS.get(code, unknown)
+        failed = "the service refuses it" if attempts == 1 else f"{attempts} attempts failed"
+        what, remedy = REASONS.get(code, (failed, _LATER))
         what += f" ({code})"
     except (
         boto.NoCredentialsError,

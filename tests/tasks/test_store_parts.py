@@ -78,13 +78,13 @@ def test_a_part_costs_few_requests(store: StoreConfig, network: Network, tmp_pat
     record = draw(tmp_path)
     fetch_part(store, PART, "f", tmp_path)
     send_part(store, PART, record, tmp_path)
-    assert [request.split()[0] for request in network.requests] == ["GET", "GET", "PUT", "PUT"]
+    assert [request.split()[0] for request in network.requests] == ["HEAD", "HEAD", "PUT", "PUT"]
     network.requests.clear()
     send_part(store, PART, record, tmp_path)
-    assert len(network.requests) == 1
+    assert [request.split()[0] for request in network.requests] == ["HEAD", "GET"]
     network.requests.clear()
     fetch_part(store, PART, "f", tmp_path / "there")
-    assert len(network.requests) == 2
+    assert [request.split()[0] for request in network.requests] == ["HEAD", "GET"] * 2
 
 
 def test_the_record_is_written_last(
