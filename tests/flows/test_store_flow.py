@@ -8,12 +8,6 @@ import pytest
 from s3 import SECRET, Network
 
 import tasks.synthesize
-from flows.params import read_params
-from tasks.cache import content_digests
-from tasks.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED
-from tasks.store.inputs import Shared, share
-from tasks.synthesize import draw_part, fingerprint, made_by, plan
 
 Run = Callable[..., int]
 PARTS = ["01-dog/part-00000.parquet", "02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
@@ -49,21 +43,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def draw_on_a_worker(folder: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws every part in an empty workspace, as a worker on another machine would."""
-    params = read_params()
-    generator, config, seed = (params[name] for name in ("generator", "synthesize", "seed"))
-    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
-    made = fingerprint(made_by(generator, config, seed, inputs))
-    parts = plan(config).parts
-    tasks.synthesize._load_studio.cache_clear()
-    with monkeypatch.context() as context:
-        folder.mkdir()
-        context.chdir(folder)
-        for part in parts:
-            draw_part.fn(part, generator, config, seed, made, params["compute"], shared)
-
-
 def test_a_store_changes_no_byte_and_an_empty_workspace_draws_nothing(
     workspace: Path, ready: Run, drawn: list[str], network: Network
 ) -> None:
@@ -87,30 +66,6 @@ def test_a_store_changes_no_byte_and_an_empty_workspace_draws_nothing(
     assert [
         p for p in workspace.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()
     ] == []
-
-
-def test_a_worker_with_an_empty_disk_draws_what_the_flow_collects(
-    workspace: Path,
-    ready: Run,
-    drawn: list[str],
-    network: Network,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store = {"url": "s3://shards/runs", "endpoint_url": network.url}
-    assert ready("prepare", store=store) == 0
-    params = read_params()
-    inputs = content_digests(PREPARED, BASELINE) | generator_digests(params["generator"])
-    shared = share(params["store"], inputs)
-    assert shared is not None
-    draw_on_a_worker(workspace / "worker", shared, monkeypatch)
-    assert sorted(drawn) == PARTS
-
-    drawn.clear()
-    assert ready("synthesize") == 0
-    assert drawn == []
-    synthetic = contents(workspace / "data" / "synthetic")
-    del synthetic["index.json"]
-    assert synthetic == contents(workspace / "worker" / "data" / "synthetic")
 
 
 def test_a_store_out_of_reach_stops_before_anything_is_drawn(
