@@ -168,7 +168,7 @@ def test_a_read_outlives_faults(
     assert (tmp_path / "down").read_bytes() == b"some bytes"
 
 
-@pytest.mark.parametrize("faults", [["503", "drop", "lost", "503"], ["lost"] * 3])
+@pytest.mark.parametrize("faults", [["503", "drop", "none", "lost", "503"], ["lost"] * 3])
 def test_pieces_outlive_faults(
     in_pieces: Path, store: Bucket, s3: Any, network: Network, faults: list[str]
 ) -> None:
