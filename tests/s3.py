@@ -18,7 +18,7 @@ _ERRORS = {
     "500": (500, "InternalError"),
     "503": (503, "SlowDown"),
     "403": (403, "InvalidAccessKeyId"),
-    "301": (301, "PermanentRedirect"),
+    "400": (400, "AuthorizationHeaderMalformed"),
     "409": (409, "ConditionalRequestConflict"),
     "501": (501, "NotImplemented"),
 }

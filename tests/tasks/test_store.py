@@ -281,7 +281,7 @@ def test_a_service_that_is_not_there(s3: Any) -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("301", "the bucket is in another region (PermanentRedirect); set AWS_DEFAULT_REGION"),
+        ("400", "another region (AuthorizationHeaderMalformed); set AWS_DEFAULT_REGION"),
         ("501", "lacks conditional writes"),
     ],
 )
