@@ -35,6 +35,7 @@ SECTIONS = {
     "retrain": "fgds_core.config.retrain:RetrainConfig",
     "report": "fgds_core.config.report:ReportConfig",
     "compute": "fgds_core.config.compute:ComputeConfig",
+    "store": "fgds_core.config.store:StoreConfig",
 }
 
 Seed = Annotated[

@@ -80,10 +80,11 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         probe,
         workload,
     )
-    from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprint
+    from tasks.store.parts import stored
+    from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprint, plan
 
-    seed, generator, config, compute = (
-        params[name] for name in ("seed", "generator", "synthesize", "compute")
+    seed, generator, config, compute, store = (
+        params[name] for name in ("seed", "generator", "synthesize", "compute", "store")
     )
     meta = prepared_meta()
     has_baseline = Path(BASELINE).exists()
@@ -92,16 +93,13 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         raise InputError(f"--max-device-hours {reason}")
     inputs = input_digests(generator, config) if has_baseline else {}
     origin = made_by(generator, config, seed, inputs)
+    its = {p: part_fingerprint(origin, p.label, meta.class_names) for p in plan(config).parts}
+    there = stored(store, tuple(its), tuple(its.values())) if has_baseline else {}
 
-    def its_fingerprint(part: "Part") -> str:
-        return part_fingerprint(origin, part.label, meta.class_names)
+    def is_finished(part: "Part") -> bool:
+        return part.path in there or (has_baseline and is_drawn(part, its[part]))
 
-    load = workload(
-        meta.counts["train"],
-        meta.class_names,
-        config,
-        lambda part: has_baseline and is_drawn(part, its_fingerprint(part)),
-    )
+    load = workload(meta.counts["train"], meta.class_names, config, is_finished)
     show_workload(load)
     if not load.unfinished:
         print("Everything is drawn.")
@@ -114,7 +112,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
             generator,
             config,
             seed,
-            its_fingerprint(part),
+            its[part],
             fingerprint(inputs),
             compute,
             num_images,

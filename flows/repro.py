@@ -20,6 +20,7 @@ from fgds_core.errors import InputError
 from flows.params import read_params
 from flows.server import prefect_server
 from tasks.layout import REPORTS
+from tasks.store.bucket import check_store
 from tasks.timing import TIMING, process_s, record_job
 
 
@@ -31,18 +32,19 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:
-        read_params()
+        store = read_params()["store"]
+        with peak_memory() as peak, prefect_server(wait=False):
+            from tasks.dvc import is_up_to_date, reproduce  # imported while the server starts
+
+            if is_up_to_date():
+                print("Everything is up to date: nothing to do.\n")
+                show_results()
+                return 0
+            check_store(store)
+            status = reproduce()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    with peak_memory() as peak, prefect_server(wait=False):  # it starts beside the next imports
-        from tasks.dvc import is_up_to_date, reproduce
-
-        if is_up_to_date():
-            print("Everything is up to date: nothing to do.\n")
-            show_results()
-            return 0
-        status = reproduce()
     if status:
         return status
     record_job(process_s(), peak.rss_gb)

@@ -6,6 +6,7 @@ from functools import partial
 
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.store import StoreConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from flows.stage import Question
 from flows.tables import MAX_ROWS, table
@@ -21,13 +22,14 @@ def show_status(
     generator: GeneratorConfig,
     synthesize: SynthesizeConfig,
     compute: ComputeConfig,
+    store: StoreConfig,
     *,
     verify: bool = False,
 ) -> None:
     """Prints how far each class is, what failed, and the ETA."""
     from tasks.status import read_status
 
-    status = read_status(generator, synthesize, seed, verify=verify)
+    status = read_status(generator, synthesize, seed, store, verify=verify)
     classes = sorted(
         (each for each in status.classes if each.wanted),
         key=lambda each: each.done - each.wanted,

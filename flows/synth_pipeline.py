@@ -21,6 +21,7 @@ from flows.stage import run_pipeline, sections_of
 from tasks.artifacts import show_results
 from tasks.dvc import record
 from tasks.exclusive import exclusive
+from tasks.store.bucket import check_store
 from tasks.timing import record_stage, work_s
 
 STAGES = ("prepare", "train_baseline", "synthesize", "assess", "retrain", "report")
@@ -44,6 +45,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
     """
     everything = read_params(Path(params), overrides or {})
     other = differing(everything)
+    check_store(everything["store"])
     with exclusive():
         as_in_dvc = True
         for name in STAGES:

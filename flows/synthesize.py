@@ -16,6 +16,7 @@ from prefect import flow
 
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.store import StoreConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
 from tasks.cache import Outputs, run
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 
 @flow(name="synthesize")
 def synthesize(
-    seed: int, generator: GeneratorConfig, synthesize: SynthesizeConfig, compute: ComputeConfig
+    seed: int,
+    generator: GeneratorConfig,
+    synthesize: SynthesizeConfig,
+    compute: ComputeConfig,
+    store: StoreConfig,
 ) -> Outputs:
     """Draws the synthetic set, one task per part of a class.
 
@@ -39,6 +44,8 @@ def synthesize(
     """
     from fgds_core.shards import relabel_parts, remove_foreign_parts
     from tasks.plan import check_cost
+    from tasks.store.inputs import share
+    from tasks.store.parts import collect
     from tasks.synthesize import (
         check_space,
         draw_part,
@@ -57,8 +64,10 @@ def synthesize(
     fingerprint_of = partial(part_fingerprint, origin)
     relabel_parts(Path(SYNTHETIC), planned.class_names, fingerprint_of)
     fingerprints = [fingerprint_of(part.label, planned.class_names) for part in planned.parts]
+    shared = share(store, inputs)
+    studio_key = fingerprint(inputs)
     check_cost(
-        planned.parts, fingerprints, generator, synthesize, seed, fingerprint(inputs), compute
+        planned.parts, fingerprints, generator, synthesize, seed, studio_key, compute, shared
     )
 
     with (
@@ -85,8 +94,9 @@ def synthesize(
             config=synthesize,
             seed=seed,
             beside={"fingerprint": fingerprints},
-            studio_key=fingerprint(inputs),
+            studio_key=studio_key,
             compute=compute,
+            store=shared,
         )
     failures = [
         (part.class_name, outcome)
@@ -95,8 +105,9 @@ def synthesize(
     ]
     if failures:
         raise _unfinished(failures, len(planned.parts))
-
     records = tuple(part.record for part in drawn if not isinstance(part, Exception))
+    if shared is not None:
+        records = collect(store, planned.parts, fingerprints, Path(SYNTHETIC))
     remove_foreign_parts(Path(SYNTHETIC), records)
     return run(
         write_synthetic_index,

@@ -36,8 +36,10 @@ def _code_of_the_stage(context: TaskRunContext, inputs: Mapping[str, Any]) -> st
     return code.digest(f"flows.{context.task.fn.__module__.rpartition('.')[2]}")
 
 
-CACHE = INPUTS - "compute" - "studio_key" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
-"""Inputs and code, not `compute`: devices, threads and batches change no result.
+CACHE = (
+    INPUTS - "compute" - "store" - "studio_key" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
+)
+"""Inputs and code, not `compute` and `store`: devices, batches and places change no result.
 
 Nor `studio_key`, which says what is loaded for all parts: what made one part is its fingerprint.
 """
@@ -102,9 +104,14 @@ def content_digests(*paths: str) -> dict[str, str]:
             raise InputError(
                 f"{path} is missing; make it with `dvc repro`, which runs the earlier stages first"
             )
-        lines = [f"{_hash(file, 'sha256')}  {file.as_posix()}" for file in _files([path])]
-        digests[path] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        digests[path] = combined({f.as_posix(): _hash(f, "sha256") for f in _files([path])})
     return digests
+
+
+def combined(files: Mapping[str, str]) -> str:
+    """The content digest of an input whose files have these sha256, by path."""
+    lines = [f"{sha256}  {path}" for path, sha256 in files.items()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def written(*owned: str) -> Outputs:

@@ -24,7 +24,13 @@ PLUMBING = frozenset(
         "tasks.plan",
         "tasks.progress",
         "tasks.timing",
+        "tasks.store",
+        "tasks.store.bucket",
+        "tasks.store.faults",
+        "tasks.store.inputs",
+        "tasks.store.parts",
         "fgds_core.config.compute",
+        "fgds_core.config.store",
     }
 )
 """Modules every stage imports that decide when and how fast it runs and what it says meanwhile,

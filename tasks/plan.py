@@ -22,6 +22,8 @@ from fgds_core.synthesize import Part, finished_part, write_part
 from tasks.devices import num_workers
 from tasks.fanout import make_runner, run_each
 from tasks.layout import PREPARED, SYNTHETIC
+from tasks.store.inputs import Shared
+from tasks.store.parts import stored
 from tasks.synthesize import load_studio, plan_for
 
 BINS = ("many", "medium", "few")
@@ -185,6 +187,7 @@ def probe(
     studio_key: str,
     compute: ComputeConfig,
     num_images: int | None = None,
+    store: Shared | None = None,
 ) -> Probe:
     """Draws the first images of a part as a run would, but into a temporary folder.
 
@@ -200,6 +203,7 @@ def probe(
         studio_key: Digest of all that is loaded to draw.
         compute: The device and the size of a batch.
         num_images: At most so many; None is a batch.
+        store: Where inputs are that this workspace lacks.
 
     Raises:
         InputError: They cannot be drawn; says why.
@@ -207,7 +211,7 @@ def probe(
     wished = compute.batch_size if num_images is None else num_images
     few = replace(part, num_images=min(part.num_images, compute.batch_size, wished))
     started = time.perf_counter()
-    studio = load_studio(generator, config, studio_key, compute)
+    studio = load_studio(generator, config, studio_key, compute, store)
     loaded = time.perf_counter()
 
     def draw() -> float:
@@ -300,6 +304,7 @@ def check_cost(
     seed: int,
     studio_key: str,
     compute: ComputeConfig,
+    store: Shared | None = None,
 ) -> None:
     """Refuses a run above `compute.max_device_hours`, by a probe that one of its workers draws.
 
@@ -313,6 +318,7 @@ def check_cost(
         seed: Seed of the run.
         studio_key: Digest of all that is loaded to draw.
         compute: The limit, the device and the workers.
+        store: Where workers find what they lack.
 
     Raises:
         InputError: The run costs more, or the probe cannot be drawn.
@@ -320,7 +326,12 @@ def check_cost(
     if compute.max_device_hours is None:
         return
     fingerprint_of = dict(zip(parts, fingerprints, strict=True))
-    left = [part for part in parts if not is_drawn(part, fingerprint_of[part])]
+    there = stored(store.config, parts, fingerprints) if store else {}
+    left = [
+        part
+        for part in parts
+        if part.path not in there and not is_drawn(part, fingerprint_of[part])
+    ]
     if not left:
         return
     (measured,) = run_each(
@@ -334,6 +345,7 @@ def check_cost(
         fingerprint=fingerprint_of[longest(left)],
         studio_key=studio_key,
         compute=compute,
+        store=store,
     )
     if isinstance(measured, Exception):
         raise measured

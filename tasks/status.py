@@ -1,7 +1,7 @@
 """How far the synthetic set is: what lies there, what failed, when it will be done.
 
-A part counts as done if the sidecar beside it has the fingerprint of the set that the parameters
-ask for now. Rate and ETA come from the parts that the run has drawn so far.
+A part counts as done if the sidecar beside it, or in the store, has the fingerprint that the
+parameters ask for now. Rate and ETA come from the parts that the run has drawn so far.
 """
 
 import json
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.store import StoreConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.shards import read_index
@@ -18,6 +19,7 @@ from fgds_core.synthesize import Part
 from tasks.journal import Run, read_run
 from tasks.layout import SYNTHETIC
 from tasks.plan import is_drawn, prepared_meta
+from tasks.store.parts import stored
 from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprint, plan
 
 PARQUET_MAGIC = b"PAR1"
@@ -58,7 +60,12 @@ class Status:
 
 
 def read_status(
-    generator: GeneratorConfig, config: SynthesizeConfig, seed: int, *, verify: bool = False
+    generator: GeneratorConfig,
+    config: SynthesizeConfig,
+    seed: int,
+    store: StoreConfig,
+    *,
+    verify: bool = False,
 ) -> Status:
     """Compares what the parameters ask for with what is in the workspace; changes nothing.
 
@@ -66,10 +73,12 @@ def read_status(
         generator: The generator and its prompts.
         config: How the images are drawn, and how many.
         seed: Seed of the run.
+        store: Where parts of other workers are, if not all in this workspace.
         verify: Whether to compare the sha256 of every part, as a run does.
 
     Raises:
-        InputError: The prepared data, the baseline or another input is missing.
+        InputError: The prepared data, the baseline or another input is missing, or the store is
+            out of reach.
     """
     prepared_meta()
     planned = plan(config)
@@ -82,10 +91,17 @@ def read_status(
     failed: Counter[int] = Counter()
     failures = {}
     drawn, drawn_at = 0, 0.0
-    for part in planned.parts:
-        its_own = part_fingerprint(origin, part.label, planned.class_names)
+    fingerprints = [
+        part_fingerprint(origin, part.label, planned.class_names) for part in planned.parts
+    ]
+    there = stored(store, planned.parts, fingerprints)
+    for part, its_own in zip(planned.parts, fingerprints, strict=True):
         written_at = _written_at(part, its_own)
-        if written_at is not None and (not verify or is_drawn(part, its_own)):
+        if written_at is not None and verify and not is_drawn(part, its_own):
+            written_at = None
+        if written_at is None:
+            written_at = there.get(part.path)
+        if written_at is not None:
             done[part.label] += part.num_images
             if run is not None and written_at > run.started and part.path not in run.found:
                 drawn += part.num_images

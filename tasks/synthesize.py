@@ -29,6 +29,8 @@ from tasks.devices import claim_device
 from tasks.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
 from tasks.progress import advance
+from tasks.store.inputs import Shared, fetch
+from tasks.store.parts import fetch_part, send_part
 from tasks.timing import work
 
 log = logging.getLogger(__name__)
@@ -183,6 +185,7 @@ def draw_part(
     fingerprint: str,
     studio_key: str,
     compute: ComputeConfig,
+    store: Shared | None = None,
 ) -> DrawnPart:
     """Draws one part of a class, unless the same one was drawn before.
 
@@ -194,14 +197,17 @@ def draw_part(
         fingerprint: Of everything that decides what they show.
         studio_key: Digest of all that is loaded to draw; in no cache key, it covers every class.
         compute: In no cache key.
+        store: Where parts and inputs are, if not all in this workspace; in no cache key.
     """
     out = Path(SYNTHETIC)
     record = finished_part(part, fingerprint, out)
+    if record is None and store is not None:
+        record = fetch_part(store.config, part, fingerprint, out)
     if record is not None:
         advance("synthesize", part.num_images)
     else:
+        studio = load_studio(generator, config, studio_key, compute, store)
         check_room(part)
-        studio = load_studio(generator, config, studio_key, compute)
         log.info("drawing %s", part.path)
         with work():
             remove_index(out)
@@ -220,6 +226,8 @@ def draw_part(
                 micro_batch=compute.micro_batch,
                 advance=partial(advance, "synthesize"),
             )
+    if store is not None:
+        record = send_part(store.config, part, record, out)
     file = f"{SYNTHETIC}/{record.path}"
     outputs = written(file, file.removesuffix(".parquet") + ".json")
     return DrawnPart(outputs.owned, outputs.files, record)
@@ -243,6 +251,7 @@ def load_studio(
     config: SynthesizeConfig,
     studio_key: str,
     compute: ComputeConfig,
+    store: Shared | None = None,
 ) -> Studio:
     """Loads the networks and the real images, once for each process and content of the inputs."""
     with _loading:
@@ -251,13 +260,20 @@ def load_studio(
             config.model_dump_json(),
             studio_key,
             compute.model_dump_json(),
+            store,
         )
 
 
 @lru_cache(maxsize=1)
 def _load_studio(
-    generator_json: str, config_json: str, studio_key: str, compute_json: str
+    generator_json: str,
+    config_json: str,
+    studio_key: str,
+    compute_json: str,
+    store: Shared | None,
 ) -> Studio:
+    if store is not None:
+        fetch(store)
     config = SynthesizeConfig.model_validate_json(config_json)
     compute = ComputeConfig.model_validate_json(compute_json)
     device = _claimed_device(compute_json)

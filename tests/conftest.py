@@ -1,7 +1,9 @@
 """Tiny random models, made by the same classes as the real ones and saved the same way."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -119,3 +121,51 @@ def prefect_folder(
     monkeypatch.chdir(tmp_path)
     with temporary_settings({PREFECT_RESULTS_LOCAL_STORAGE_PATH: tmp_path / "results"}):
         yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[str]:
+    """A real S3 API on loopback, as host:port."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(_s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of that service with one empty bucket; boto3 finds credentials in variables."""
+    from types import SimpleNamespace
+    from urllib.request import Request, urlopen
+
+    import s3
+
+    from tasks.store.bucket import open_bucket
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no-such-file"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
+    open_bucket.cache_clear()
+    urlopen(Request(f"http://{_s3_server}/moto-api/reset", method="POST")).close()
+    client = s3.client(f"http://{_s3_server}")
+    client.create_bucket(Bucket=s3.BUCKET)
+    yield client
+    open_bucket.cache_clear()
+
+
+@pytest.fixture
+def network(s3: Any, _s3_server: str) -> Iterator[Any]:
+    """A network in front of the service that fails as it is told; see tests/s3.py."""
+    from s3 import network
+
+    with network(_s3_server) as server:
+        yield server

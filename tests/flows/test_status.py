@@ -21,7 +21,13 @@ Run = Callable[..., int]
 
 def status(verify: bool = False) -> Status:
     params = read_params()
-    return read_status(params["generator"], params["synthesize"], params["seed"], verify=verify)
+    return read_status(
+        params["generator"],
+        params["synthesize"],
+        params["seed"],
+        params["store"],
+        verify=verify,
+    )
 
 
 def counts(status: Status) -> list[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from fgds_core.errors import UnfinishedError
 from fgds_core.images import image_table, read_images, write_images
 from fgds_core.shards import read_index, read_synthetic
 from flows.params import read_params
+from flows.stage import sections_of
 from flows.synthesize import synthesize
 
 Run = Callable[..., int]
@@ -52,9 +53,7 @@ def test_a_failing_class_leaves_the_others_and_the_next_run_resumes(
     monkeypatch.setattr(tasks.synthesize, "write_part", failing)
     params = read_params()
     with pytest.raises(UnfinishedError, match=r"classes dog;[\s\S]*Resume with `dvc repro`"):
-        synthesize(
-            **{name: params[name] for name in ("seed", "generator", "synthesize", "compute")}
-        )
+        synthesize(**{name: params[name] for name in sections_of(synthesize)})
     assert drawn == ["02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
     assert not (workspace / "data" / "synthetic" / "index.json").exists()
 

@@ -1,0 +1,127 @@
+"""What every worker needs to draw: prepared data, baseline, generator and judge.
+
+An input lies at `inputs/<digest>/`, its list of files at `inputs/<digest>.json`, written last.
+The digest is that of the cache keys, so an input is sent once, whichever runs need it.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fgds_core.config.store import StoreConfig
+from fgds_core.errors import InputError
+from fgds_core.files import relative_to
+from tasks.cache import combined, content_digests, written
+from tasks.layout import BASELINE, PREPARED
+from tasks.store.bucket import Bucket, DamagedError, open_bucket
+
+STAGE_OUTPUTS = (PREPARED, BASELINE)
+"""Inputs that stages have made, which give way to those of the run; others are the user's own."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a task is told of the store; in no cache key.
+
+    Attributes:
+        config: Which store.
+        inputs: Path in the workspace and content digest of each input that lies there.
+    """
+
+    config: StoreConfig
+    inputs: tuple[tuple[str, str], ...]
+
+
+def share(config: StoreConfig, digests: Mapping[str, str]) -> Shared | None:
+    """Checks the store and puts the inputs there that it lacks.
+
+    Args:
+        config: Which store.
+        digests: Content digests by path; what is no path here is on a hub, where workers find it.
+
+    Returns:
+        What to tell the tasks; None without a store.
+
+    Raises:
+        InputError: The store cannot be used.
+    """
+    if config.url is None:
+        return None
+    bucket = open_bucket(config)
+    bucket.check()
+    inputs = tuple((path, sha) for path, sha in sorted(digests.items()) if Path(path).exists())
+    for path, digest in inputs:
+        _send(bucket, path, digest)
+    return Shared(config, inputs)
+
+
+def fetch(shared: Shared) -> None:
+    """Brings the inputs into this workspace whose content here is another.
+
+    Raises:
+        InputError: One is not in the store, is damaged there, or the user's own differs here.
+    """
+    for path, digest in shared.inputs:
+        if not Path(path).exists():
+            _fetch(open_bucket(shared.config), path, digest)
+        elif content_digests(path)[path] == digest:
+            continue
+        elif path in STAGE_OUTPUTS:
+            _fetch(open_bucket(shared.config), path, digest)
+        else:
+            raise InputError(
+                f"{Path(path).resolve()} on this worker is not what the run began with; remove "
+                "it, and it is brought from the store"
+            )
+
+
+def _send(bucket: Bucket, path: str, digest: str) -> None:
+    if bucket.read(_manifest(digest)) is not None:
+        return
+    files = {file.path: file.sha256 for file in written(path).files}
+    for name, sha256 in files.items():
+        bucket.put(Path(name), _key(path, digest, name), sha256)
+    bucket.write(_manifest(digest), json.dumps(files, sort_keys=True))
+
+
+def _fetch(bucket: Bucket, path: str, digest: str) -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, then moved file by file: other processes may do the same meanwhile.
+    with TemporaryDirectory(prefix=f"{target.name}-", suffix=".part", dir=target.parent) as folder:
+        files = _download(bucket, path, digest, Path(folder))
+        for old in (file for file in target.rglob("*") if file.is_file()):
+            if old.as_posix() not in files:
+                old.unlink(missing_ok=True)
+        for name in files:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(folder, relative_to(Path(name), target.parent)), name)
+
+
+def _download(bucket: Bucket, path: str, digest: str, folder: Path) -> dict[str, str]:
+    """Brings the files of an input into a folder; returns their digests by path."""
+    try:
+        files: dict[str, str] = json.loads(bucket.read(_manifest(digest)) or "{}")
+        if combined(files) != digest:
+            raise DamagedError(f"the list of files of {path} is damaged or missing")
+        for name, sha256 in files.items():
+            key = _key(path, digest, name)
+            bucket.get(key, folder / relative_to(Path(name), Path(path).parent), sha256)
+    except (DamagedError, ValueError) as error:
+        bucket.discard(_manifest(digest), *bucket.listing(f"inputs/{digest}/"))
+        raise InputError(
+            f"{path} cannot be brought from the store: {error}; it was removed there: run "
+            "synthesize again, which puts it there anew"
+        ) from error
+    return files
+
+
+def _manifest(digest: str) -> str:
+    return f"inputs/{digest}.json"
+
+
+def _key(path: str, digest: str, name: str) -> str:
+    return f"inputs/{digest}/{relative_to(Path(name), Path(path).parent)}"

@@ -1,0 +1,83 @@
+"""Workers without a common disk: the store changes no byte, and nothing is drawn twice."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from s3 import SECRET, Network
+
+import tasks.synthesize
+
+Run = Callable[..., int]
+PARTS = ["01-dog/part-00000.parquet", "02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
+
+
+@pytest.fixture
+def ready(run_stage: Run) -> Run:
+    """A workspace whose earlier stages are done."""
+    assert run_stage("prepare") == 0
+    assert run_stage("train_baseline") == 0
+    return run_stage
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The parts that were drawn rather than found, by path."""
+    paths: list[str] = []
+    write_part = tasks.synthesize.write_part
+
+    def counting(part, *arguments, **options):
+        paths.append(part.path)
+        return write_part(part, *arguments, **options)
+
+    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
+    return paths
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_store_changes_no_byte_and_an_empty_workspace_draws_nothing(
+    workspace: Path, ready: Run, drawn: list[str], network: Network
+) -> None:
+    out = workspace / "data" / "synthetic"
+    assert ready("synthesize") == 0
+    without = contents(out)
+
+    shutil.rmtree(out)
+    drawn.clear()
+    store = {"url": "s3://shards/runs", "endpoint_url": network.url}
+    network.faults = ["503", "drop", "none", "500", "lost", "none", "503"]
+    assert ready("synthesize", store=store) == 0
+    assert sorted(drawn) == PARTS
+    assert contents(out) == without
+
+    shutil.rmtree(out)
+    drawn.clear()
+    assert ready("synthesize") == 0
+    assert drawn == []
+    assert contents(out) == without
+    assert [
+        p for p in workspace.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()
+    ] == []
+
+
+def test_a_store_out_of_reach_stops_before_anything_is_drawn(
+    ready: Run, drawn: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = {"url": "s3://shards/runs", "endpoint_url": "http://127.0.0.1:9", "max_attempts": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        assert ready("synthesize", store=store) == 2
+    said = capsys.readouterr().err
+    assert "cannot list s3://shards/runs/: the service does not answer" in said
+    assert "Traceback" not in said
+    assert SECRET not in said
+    assert drawn == []
