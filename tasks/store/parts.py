@@ -7,6 +7,7 @@ workspaces shall end with the same bytes.
 
 import json
 import logging
+from collections import ChainMap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,9 +102,7 @@ def stored(
     bucket = open_bucket(config)
     prefixes = [f"parts/{fingerprint}/" for fingerprint in dict.fromkeys(fingerprints)]
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        times = {
-            key: at for found in pool.map(bucket.listing, prefixes) for key, at in found.items()
-        }
+        times = dict(ChainMap(*pool.map(bucket.listing, prefixes)))
     keys = {
         part.path: f"{_name(part, fingerprint)}.json"
         for part, fingerprint in zip(parts, fingerprints, strict=True)

@@ -8,6 +8,8 @@ import pytest
 from s3 import SECRET, Network
 
 import tasks.synthesize
+from flows.params import read_params
+from tasks.status import read_status
 
 Run = Callable[..., int]
 PARTS = ["01-dog/part-00000.parquet", "02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
@@ -59,6 +61,12 @@ def test_a_store_changes_no_byte_and_an_empty_workspace_draws_nothing(
     assert contents(out) == without
 
     shutil.rmtree(out)
+    params = read_params()
+    names = ("generator", "synthesize", "seed", "store")
+    found = read_status(*(params[name] for name in names))
+    assert [each.done for each in found.classes] == [0, 4, 12]
+    assert not found.complete
+
     drawn.clear()
     assert ready("synthesize") == 0
     assert drawn == []
