@@ -41,8 +41,8 @@ def deployed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             try:
                 yield url
             finally:
-                worker.terminate()
-                worker.wait(60)
+                worker.kill()  # idle by now; asked to end, it takes up to a minute
+                worker.wait()
 
 
 def prefect(folder: Path, *arguments: str) -> str:
