@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 
 PACKAGES = ("fgds_core", "tasks", "flows")
 
@@ -71,9 +72,18 @@ def closure(module: str, root: Path = ROOT) -> tuple[str, ...]:
     return tuple(sorted(path.relative_to(root).as_posix() for path in files))
 
 
-@cache
 def digest(module: str, root: Path = ROOT) -> str:
     """sha256 of the names and bytes of a module's closure; read once in a process."""
+    with _reading:
+        return _digest(module, root)
+
+
+_reading = Lock()
+"""Python 3.11 cannot parse in several threads at once (`ast.parse` fails now and then)."""
+
+
+@cache
+def _digest(module: str, root: Path) -> str:
     lines = [
         f"{sha256((root / path).read_bytes()).hexdigest()}  {path}"
         for path in closure(module, root)

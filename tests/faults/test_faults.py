@@ -8,10 +8,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from disturbed import WORKERS, Case, Process, contents, until
 from micro import set_params
+from s3 import BUCKET, Network, damage, objects
 
 from fgds_core.images import column_values, read_table
 
@@ -280,6 +282,49 @@ def test_images_that_are_never_finite(case: Case) -> None:
     assert "not finite after 3 attempts" in said
     case.run()
     assert_whole(case, redone=3)
+
+
+@pytest.fixture
+def store(case: Case, network: Network) -> Network:
+    """The way to an S3 bucket in which the case keeps its parts."""
+    set_params(case.folder, {"store": {"url": f"s3://{BUCKET}/runs", "endpoint_url": network.url}})
+    return network
+
+
+@pytest.mark.slow
+@pytest.mark.case("S3: errors, throttling, connections that break")
+def test_a_store_that_fails_now_and_then(case: Case, store: Network) -> None:
+    store.faults = ["none", "503", "none", "drop", "none", "500", "lost", "none", "cut"] * 20
+    case.run()
+    assert len(store.requests) > len(case.parts())
+    assert_whole(case, redone=0)
+
+
+@pytest.mark.slow
+@pytest.mark.case("S3 out of reach in mid-run")
+def test_a_store_that_goes_away(case: Case, store: Network) -> None:
+    run = case.interrupted()
+    store.always = "drop"
+    said = case.ended(run, 1)
+    assert RESUME in said.replace("Resume", "resume")
+    store.always = None
+    case.run()
+    assert_whole(case)
+
+
+@pytest.mark.slow
+@pytest.mark.case("S3: damaged parts, and an empty workspace", finished=True)
+def test_what_is_damaged_in_the_store_is_drawn_again(case: Case, store: Network, s3: Any) -> None:
+    shutil.rmtree(case.folder / ".prefect")  # of a run without the store
+    case.run()
+    shutil.rmtree(case.out)
+    keys = sorted(key for key in objects(s3) if "/parts/" in key)
+    part = next(key for key in keys if key.endswith(".parquet"))
+    record = next(key for key in reversed(keys) if key.endswith(".json"))
+    damage(s3, part, objects(s3)[part][:-9])
+    damage(s3, record, b"{")
+    case.run()
+    assert_whole(case, redone=2)
 
 
 @pytest.mark.case("two runs at once in one folder")

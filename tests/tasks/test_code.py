@@ -1,0 +1,29 @@
+"""The digest of a stage's code, as many threads ask for it at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from tasks import code
+
+THREADS = 8
+
+
+def test_threads_that_ask_at_once_wait_for_one_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    closure, barrier = code.closure, Barrier(THREADS)
+
+    def counting(module, root):
+        read.append(module)
+        return closure(module, root)
+
+    def ask(_: int) -> str:
+        barrier.wait()
+        return code.digest("flows.prepare")
+
+    monkeypatch.setattr(code, "closure", counting)
+    code._digest.cache_clear()
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert len(set(pool.map(ask, range(THREADS)))) == 1
+    assert read == ["flows.prepare"]
