@@ -46,7 +46,10 @@ def real_counts(num_classes: int) -> tuple[int, ...]:
 
 
 def make_workspace(folder: Path, num_classes: int) -> None:
-    """Puts down what the stage reads before it draws; nothing of it is ever decoded."""
+    """Puts down what the stage reads before it draws: black images, and networks never loaded."""
+    import torch
+
+    from fgds_core.images import encode_png, image_table, write_images
     from fgds_core.imbalance import shot_bins
     from fgds_core.splits import Meta, write_meta
 
@@ -54,7 +57,9 @@ def make_workspace(folder: Path, num_classes: int) -> None:
     counts = real_counts(num_classes)
     prepared = folder / "data" / "prepared"
     prepared.mkdir(parents=True)
-    (prepared / "train.parquet").write_bytes(b"")
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    (png,) = encode_png(torch.zeros(1, 3, 8, 8))
+    write_images(prepared / "train.parquet", image_table([png] * len(labels), labels, names))
     write_meta(
         prepared,
         Meta(
@@ -95,17 +100,21 @@ def sections(latency: float) -> dict[str, Any]:
         },
         "compute": {"runner": "dask", "device": "cpu", "threads": 1, "dask": dask},
     }
-    return {"seed": 0} | {
+    return {"seed": 0, "store": params["store"]} | {
         name: params[name].model_copy(update=update) for name, update in changes.items()
     }
 
 
 def measure_plan() -> None:
     """Prints how long planning takes and what the process held at most; run in a fresh one."""
-    from tasks.synthesize import plan
+    from tasks.synthesize import input_digests, made_by, part_fingerprint, plan
 
+    seed, generator, config = (sections(0.0)[name] for name in ("seed", "generator", "synthesize"))
     started = time.monotonic()
-    planned = plan(sections(0.0)["synthesize"])
+    origin = made_by(generator, config, seed, input_digests(generator, config))
+    planned = plan(config)
+    for part in planned.parts:
+        part_fingerprint(origin, part.label, planned.class_names)
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(
