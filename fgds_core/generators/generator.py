@@ -8,6 +8,7 @@ is asked - is a `Family`: one record of functions for each kind.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ class Generator:
         """Where the networks are."""
         return torch.device(self.network.device)
 
-    @property
+    @cached_property  # diffusers walks through all modules to find it, and every step asks
     def dtype(self) -> torch.dtype:
         """What the denoising network computes in."""
         dtype: torch.dtype = self.network.dtype
@@ -259,7 +260,8 @@ def _decode(vae: Component, z: Tensor) -> Tensor:
     if mean is not None and std is not None:
         latents = latents * z.new_tensor(std).view(-1, 1, 1) + z.new_tensor(mean).view(-1, 1, 1)
     latents = latents + (getattr(config, "shift_factor", None) or 0.0)
-    x: Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+    dtype = next(vae.parameters()).dtype  # `vae.dtype` walks through all modules to find it
+    x: Tensor = vae.decode(latents.to(dtype), return_dict=False)[0]
     return x.to(z.dtype)
 
 
