@@ -206,9 +206,7 @@ def pull_back(output: Tensor, input: Tensor, grad: Tensor) -> Tensor:
     largest = grad.flatten(1).abs().amax(dim=1)  # [B]
     exponent = torch.frexp(largest).exponent
     exponent = torch.where(largest.isfinite() & (largest > 0), exponent, 0)
-    (back,) = torch.autograd.grad(output, input, _times_two_to(grad, -exponent))
-    return _times_two_to(back, exponent)
-
-
-def _times_two_to(x: Tensor, exponent: Tensor) -> Tensor:
-    return torch.ldexp(x, exponent.view(-1, *[1] * (x.dim() - 1)))
+    exponent = exponent.clamp(-126, 126)  # both powers are normal numbers of float32
+    power = torch.ldexp(torch.ones_like(largest), exponent).view(-1, *[1] * (grad.dim() - 1))
+    (back,) = torch.autograd.grad(output, input, grad / power)
+    return back * power

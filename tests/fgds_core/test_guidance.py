@@ -138,6 +138,13 @@ def test_bringing_gradients_to_size_changes_no_digit():
     assert torch.equal(pull_back(torch.tanh(x), x, grad), plain)
 
 
+@pytest.mark.parametrize("size", [1e-44, 1e-38, 1e-20, 1e20, 1e38])
+def test_a_gradient_at_the_edge_of_float32_comes_back_as_it_went(size):
+    x = torch.ones(4, 12, requires_grad=True)
+    grad = (size * randn(4, 12).clamp(-3, 3)).float()
+    assert torch.equal(pull_back(1 * x, x, grad), grad)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5 * PURE_NOISE])
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_of_pure_noise_nothing_is_guided(rule, alpha):
