@@ -155,6 +155,7 @@ def generator(
         tiny = AutoencoderTiny(**sizes.tiny)
     for network in (unet, vae, tiny):
         network.requires_grad_(False).eval().to(dtype)
+    tiny.to(memory_format=torch.channels_last)  # as the loader has it
     for network in (unet, vae.decoder, tiny.decoder):
         if channels_last:
             network.to(memory_format=torch.channels_last)
