@@ -16,6 +16,7 @@ from benchmarks.experiments import Arm, as_markdown, run_experiments
 
 TINY = {"generator.tiny_decoder": "assets/tiny-decoder", "synthesize.feedback_decoder": "tiny"}
 NO_JACOBIAN = {"synthesize.feedback_jacobian": "false"}
+REUSED = {"synthesize.feedback_refresh": 2}
 ENTROPY = {"synthesize.feedback": "entropy", "synthesize.feedback_scale": 0.01}
 
 # What an arm does not name is as in params.yaml: loss feedback, exact.
@@ -25,6 +26,8 @@ ARMS = {
     "half": Arm({"synthesize.feedback_decoder": "half"}),
     "tiny": Arm(TINY),
     "tiny, no Jacobian": Arm({**TINY, **NO_JACOBIAN}),
+    "exact, reused": Arm(REUSED),
+    "tiny, reused": Arm({**TINY, **REUSED}),
     "exact, augmented": Arm({"synthesize.feedback_augment": "true"}),
     "entropy, unguided": Arm({**ENTROPY, "synthesize.feedback_scale": 1e-9}),
     "entropy": Arm(ENTROPY),

@@ -10,7 +10,7 @@ Source: Askari Hemmat et al. (2024), https://arxiv.org/abs/2310.00158, section 3
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -98,6 +98,17 @@ class Account:
         )
 
 
+@dataclass
+class Held:
+    """The gradient that pushes a batch until the next one is computed."""
+
+    looks: int = 0
+    """Guided steps so far."""
+    grad: Tensor | None = None
+    """The last gradient with respect to `z / alpha`, which is the same in whatever scale the
+    solver keeps `z`; zero for images that were left alone, [B, C, H, W]."""
+
+
 @dataclass(frozen=True)
 class Guidance:
     """Guides a batch: which criterion, by which rule, how far, when."""
@@ -117,6 +128,10 @@ class Guidance:
     jacobian: bool = True
     """Whether the gradient goes back through the network; without, it is taken at the clean
     latent and costs no backward there."""
+    refresh: int = 1
+    """Guided steps from one new gradient to the next; in between, the last one pushes again."""
+    held: Held = field(default_factory=Held)
+    """Filled in along the way."""
 
     def __call__(self, denoiser: ClassifierFree, z: Tensor, level: NoiseLevel) -> Steered:
         """Takes one guided look: predicts the clean latent and steers.
@@ -132,6 +147,9 @@ class Guidance:
             self.account.skipped += 1
             with torch.inference_mode():
                 return Steered(z, denoiser(z, level))
+        self.held.looks += 1
+        if self.held.grad is not None and (self.held.looks - 1) % self.refresh:
+            return self._push_again(denoiser, z, level, self.held.grad / level.alpha)
         z = z.detach().requires_grad_(self.jacobian)
         z0, conditional = denoiser.halves(z, level)
         values, pull = climb(self.decode, self.objective, conditional, self.micro_batch)
@@ -139,7 +157,19 @@ class Guidance:
         grad = pull_back(conditional, z, pull) if self.jacobian else pull / level.alpha
         push = self._decide(values, grad)
         grad = torch.where(push[:, None, None, None], grad, 0.0)
+        self.held.grad = level.alpha * grad
         return self.rule(z.detach(), z0, grad, level, denoiser.c_skip(level), self.scale)
+
+    def _push_again(
+        self, denoiser: ClassifierFree, z: Tensor, level: NoiseLevel, grad: Tensor
+    ) -> Steered:
+        """Steers by a gradient that is known already; images that were left alone stay so."""
+        push = grad.flatten(1).any(dim=1).cpu()
+        self.account.guided += push
+        self.account.skipped += ~push
+        with torch.inference_mode():
+            z0 = denoiser(z, level)
+        return self.rule(z, z0, grad, level, denoiser.c_skip(level), self.scale)
 
     def _decide(self, values: Tensor, grad: Tensor) -> Tensor:
         """Decides which images are pushed, [B], and keeps account of it."""

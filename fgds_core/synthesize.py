@@ -206,6 +206,7 @@ def draw(
             limits=None if feedback.limits is None else feedback.limits[labels],
             micro_batch=micro_batch,
             jacobian=config.feedback_jacobian,
+            refresh=config.feedback_refresh,
         )
     latents = randn(generator.latent_shape, [stream(seed, "latents") for seed in seeds])
     z0 = sample(

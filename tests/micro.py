@@ -88,6 +88,7 @@ def synthesize_config(**changes: object) -> SynthesizeConfig:
         "feedback_scale": 0.05,
         "feedback_decoder": "exact",
         "feedback_jacobian": True,
+        "feedback_refresh": 1,
         "feedback_every": 2,
         "feedback_steps": None,
         "feedback_start": 0.0,

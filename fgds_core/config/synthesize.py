@@ -82,6 +82,12 @@ class SynthesizeConfig(Section):
             " and takes it at the predicted clean image"
         )
     )
+    feedback_refresh: PositiveInt = Field(
+        description=(
+            "guided steps from one new gradient to the next; in between the last one pushes again,"
+            " which is cheaper; 1 computes each anew"
+        )
+    )
     feedback_every: PositiveInt = Field(
         description="every how many steps guidance acts; 1 is each"
     )

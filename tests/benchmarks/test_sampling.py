@@ -29,6 +29,8 @@ def test_flops_on_the_real_configuration_stay_below_the_released_scripts():
     assert ratios["half"] <= 1.27
     assert ratios["tiny"] <= 1.16
     assert ratios["tiny_no_jacobian"] <= 1.05
+    assert ratios["exact_reused"] <= 1 + 0.51 * (ratios["exact"] - 1)
+    assert ratios["tiny_reused"] <= 1 + 0.51 * (ratios["tiny"] - 1)
 
 
 def test_the_oracle_of_the_benchmark_draws_what_our_loop_draws(bench):

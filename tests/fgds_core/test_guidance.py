@@ -114,6 +114,38 @@ def test_without_the_jacobian_the_gradient_is_that_at_the_clean_latent():
     torch.testing.assert_close(gained, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_gradient_that_is_reused_pushes_as_it_did(rule):
+    z, looked = randn(4, 4, 3, 3), []
+
+    def counting(z0, which):
+        looked.append(len(z0))
+        return objective(z0, which)
+
+    held = guidance(rule=RULES[rule], objective=counting, refresh=3)
+    fresh = guidance(rule=RULES[rule])
+    for _ in range(3):  # at the same place the gradient is the same
+        ours, expected = held(denoiser(), z, LEVEL), fresh(denoiser(), z, LEVEL)
+        torch.testing.assert_close(ours.z, expected.z, rtol=0, atol=1e-10)
+        torch.testing.assert_close(ours.z0, expected.z0, rtol=0, atol=1e-10)
+    assert looked == [4]
+    held(denoiser(), z, LEVEL)
+    assert looked == [4, 4]
+    assert held.account.guided.tolist() == [4] * 4
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_gradient_is_reused_alike_in_whatever_scale_the_solver_keeps_the_latent(rule):
+    plain, preserving = (guidance(rule=RULES[rule], refresh=2) for _ in range(2))
+    z = randn(4, 4, 3, 3)
+    for sigma in (1.3, 0.4):
+        c = (1 + sigma**2) ** -0.5
+        expected = plain(denoiser(), z, NoiseLevel(1.0, sigma, torch.tensor(500)))
+        ours = preserving(denoiser(), c * z, NoiseLevel(c, c * sigma, torch.tensor(500)))
+        torch.testing.assert_close(ours.z / c, expected.z, rtol=0, atol=1e-10)
+        torch.testing.assert_close(ours.z0, expected.z0, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("size", [1e-12, 1e-7, 1.0, 1e6])
 def test_half_precision_carries_back_gradients_of_any_size(dtype, size):
@@ -211,6 +243,16 @@ def test_images_that_cannot_be_pushed_stay_as_they_are_and_are_counted(rule):
     assert step.account.guided.tolist() == [1, 0, 0, 0]
     assert step.account.skipped.tolist() == [0, 1, 0, 0]
     assert step.account.non_finite.tolist() == [0, 0, 1, 1]
+
+
+def test_a_gradient_that_did_not_push_is_not_reused():
+    step = guidance(limits=torch.tensor([1e9, -1e9, 1e9, -1e9]), refresh=2)
+    z = randn(4, 4, 3, 3)
+    step(denoiser(), z, LEVEL)
+    moved = (step(denoiser(), z, LEVEL).z != z).flatten(1).any(dim=1)
+    assert moved.tolist() == [True, False, True, False]
+    assert step.account.guided.tolist() == [2, 0, 2, 0]
+    assert step.account.skipped.tolist() == [0, 2, 0, 2]
 
 
 def test_an_image_at_its_limit_is_pushed_no_further():

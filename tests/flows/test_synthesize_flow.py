@@ -176,7 +176,7 @@ def test_parts_of_another_size_are_not_taken_for_those_of_the_same_name(
     [
         ("stable-diffusion", {"conditioning": "text", "feedback_decoder": "half"}),
         ("stable-diffusion-xl", {"conditioning": "text", "scheduler": "EulerDiscreteScheduler"}),
-        ("stable-diffusion, ip-adapter", {"feedback_jacobian": False}),
+        ("stable-diffusion, ip-adapter", {"feedback_jacobian": False, "feedback_refresh": 2}),
         ("stable-diffusion-xl, ip-adapter", {"scheduler": "DPMSolverMultistepScheduler"}),
         (
             "stable-diffusion-3",
