@@ -107,14 +107,13 @@ def sections(latency: float) -> dict[str, Any]:
 
 def measure_plan() -> None:
     """Prints how long planning takes and what the process held at most; run in a fresh one."""
-    from tasks.synthesize import input_digests, made_by, part_fingerprint, plan
+    from tasks.synthesize import input_digests, made_by, part_fingerprints, plan
 
     seed, generator, config = (sections(0.0)[name] for name in ("seed", "generator", "synthesize"))
     started = time.monotonic()
     origin = made_by(generator, config, seed, input_digests(generator, config))
     planned = plan(config)
-    for part in planned.parts:
-        part_fingerprint(origin, part.label, planned.class_names)
+    part_fingerprints(origin, planned)
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(

@@ -6,10 +6,12 @@ is written last and turns the parts into a set: no index, no data set.
 
 import json
 import logging
+import os
 import re
+import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,23 +214,23 @@ def finished_part(out: Path, path: str, fingerprint: str) -> PartRecord | None:
     return record if sha256_file(file) == record.sha256 else None
 
 
-def relabel_parts(
-    out: Path, class_names: Sequence[str], fingerprint_of: Callable[[int, Sequence[str]], str]
-) -> list[PartRecord]:
-    """Keeps finished parts when classes are added or removed beside their own.
+FingerprintOf = Callable[[int, Sequence[str]], str]
+"""Digest of everything that makes a part, for a label and class names."""
 
-    Their images stay as they are; label, class names and place become those of now.
+
+def relabelled_parts(
+    out: Path, class_names: Sequence[str], fingerprint_of: FingerprintOf
+) -> Iterator[tuple[PartRecord, int, str]]:
+    """Finds finished parts that `relabel_parts` keeps; changes nothing.
 
     Args:
         out: Folder of the synthetic set.
         class_names: Name of each of the K classes now.
-        fingerprint_of: Digest of everything that makes a part, for a label and class names.
+        fingerprint_of: Of their parts.
 
-    Returns:
-        The records of the parts that were given another label or other class names.
+    Yields:
+        The record of a part as it is, its label and its path from now on.
     """
-    schema = synthetic_schema(class_names)
-    records = []
     for file in sorted(out.glob("*/part-*.parquet")):
         try:
             before = class_names_of(pq.read_schema(file)) or ()
@@ -239,25 +241,54 @@ def relabel_parts(
         if before == tuple(class_names):
             continue
         old = finished_part(out, relative_to(file, out), fingerprint_of(old_label, before))
-        if old is None:
-            continue
+        if old is not None:
+            yield old, label, f"{class_folder(label, class_names[label])}/{file.name}"
+
+
+def relabel_parts(
+    out: Path, class_names: Sequence[str], fingerprint_of: FingerprintOf
+) -> list[PartRecord]:
+    """Keeps finished parts when classes are added or removed beside their own.
+
+    Their images stay as they are; label, class names and place become those of now.
+
+    Args:
+        out: Folder of the synthetic set.
+        class_names: Name of each of the K classes now.
+        fingerprint_of: Of their parts.
+
+    Returns:
+        The records of the parts that were given another label or other class names.
+    """
+    metadata = synthetic_schema(class_names).metadata
+    staged = out / "relabelled.part"
+    shutil.rmtree(staged, ignore_errors=True)  # of a run that was killed
+    records, sources = [], []
+    for old, label, path in relabelled_parts(out, class_names, fingerprint_of):
         rows = read_part(out, old)
         labels = pa.array([label] * rows.num_rows, pa.int64())
         rows = rows.set_column(rows.column_names.index("label"), "label", labels)
-        path = f"{class_folder(label, class_names[label])}/{file.name}"
-        remove_index(out)
+        rows = rows.replace_schema_metadata(metadata)
         records.append(
-            write_synthetic_part(
-                out,
-                path,
-                rows.replace_schema_metadata(schema.metadata),
-                fingerprint_of(label, class_names),
-            )
+            write_synthetic_part(staged, path, rows, fingerprint_of(label, class_names))
         )
-        if path != old.path:
-            file.with_suffix(".json").unlink()
-            file.unlink()
+        sources.append(old.path)
+    # Only now, for the new place of one may be the old place of another
+    if records:
+        remove_index(out)
+    for path in (path for record in records for path in _files_of(record.path)):
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staged / path, out / path)
+    for source in set(sources) - {record.path for record in records}:
+        for path in _files_of(source):
+            (out / path).unlink()
+    shutil.rmtree(staged, ignore_errors=True)
     return records
+
+
+def _files_of(path: str) -> tuple[str, str]:
+    """A part and its sidecar."""
+    return path, path.removesuffix(".parquet") + ".json"
 
 
 def _part_record(value: Mapping[str, Any]) -> PartRecord:

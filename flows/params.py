@@ -82,7 +82,7 @@ def read_params(
             params["generator"], params["synthesize"], params["assess"]
         )
     if mistakes:
-        where = f"{path} with the overrides {json.dumps(dict(overrides))}" if overrides else path
+        where = f"{path} with the overrides of {', '.join(overrides)}" if overrides else path
         raise InputError(f"{where} is not right:\n" + "\n".join(f"  {line}" for line in mistakes))
     return params
 

@@ -13,6 +13,7 @@ import math
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from fgds_core.errors import InputError
 from flows.params import PARAMS, read_params
 from flows.stage import exit_status
 from flows.tables import MAX_ROWS, table
-from tasks.layout import BASELINE
+from tasks.layout import BASELINE, SYNTHETIC
 from tasks.progress import clock
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         InputError: There are no prepared data; the run costs more than the limit, or cannot be
             measured although a limit is given.
     """
+    from fgds_core.shards import relabelled_parts
     from tasks.plan import (
         check_device_hours,
         cost,
@@ -81,7 +83,14 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         workload,
     )
     from tasks.store.parts import stored
-    from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprint, plan
+    from tasks.synthesize import (
+        input_digests,
+        made_by,
+        part_fingerprint,
+        part_fingerprints,
+        plan,
+        sources_of,
+    )
 
     seed, generator, config, compute, store = (
         params[name] for name in ("seed", "generator", "synthesize", "compute", "store")
@@ -93,11 +102,20 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         raise InputError(f"--max-device-hours {reason}")
     inputs = input_digests(generator, config) if has_baseline else {}
     origin = made_by(generator, config, seed, inputs)
-    its = {p: part_fingerprint(origin, p.label, meta.class_names) for p in plan(config).parts}
-    there = stored(store, tuple(its), tuple(its.values())) if has_baseline else {}
+    planned = plan(config)
+    its = dict(zip(planned.parts, part_fingerprints(origin, planned), strict=True))
+    there, kept = {}, set()
+    if has_baseline:
+        there = stored(store, tuple(its), tuple(its.values()))
+        moved = relabelled_parts(
+            Path(SYNTHETIC), planned.class_names, partial(part_fingerprint, origin)
+        )
+        kept = {(path, old.num_rows) for old, _, path in moved}
 
     def is_finished(part: "Part") -> bool:
-        return part.path in there or (has_baseline and is_drawn(part, its[part]))
+        if part.path in there or (part.path, part.num_images) in kept:
+            return True
+        return has_baseline and is_drawn(part, its[part])
 
     load = workload(meta.counts["train"], meta.class_names, config, is_finished)
     show_workload(load)
@@ -113,7 +131,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
             config,
             seed,
             its[part],
-            fingerprint(inputs),
+            sources_of(inputs),
             compute,
             num_images,
         )

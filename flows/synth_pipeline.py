@@ -18,6 +18,7 @@ from prefect import Flow, flow
 from fgds_core.errors import InputError
 from flows.params import PARAMS, read_params
 from flows.stage import run_pipeline, sections_of
+from tasks import code
 from tasks.artifacts import show_results
 from tasks.dvc import record
 from tasks.exclusive import exclusive
@@ -35,8 +36,9 @@ NO_RESULT = {"compute", "store"}
 def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None = None) -> None:
     """Runs the stages one after the other and records with DVC what `params.yaml` stands for.
 
-    DVC compares stages with `params.yaml`. From the first stage on whose parameters differ from
-    those there, nothing is recorded, and DVC takes these stages for changed.
+    DVC compares stages with `params.yaml` and the code. From the first stage on whose parameters
+    differ from those there, or whose code or parameters were edited while the pipeline ran,
+    nothing is recorded, and DVC takes these stages for changed.
 
     Args:
         params: The file of parameters.
@@ -44,16 +46,21 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
             `{"synthesize.feedback_scale": 0.05}`; checked as strictly as the file.
     """
     everything = read_params(Path(params), overrides or {})
-    other = differing(everything)
     check_store(everything["store"])
+    for name in STAGES:
+        code.digest(f"flows.{name}")  # as it is now
     with exclusive():
         as_in_dvc = True
         for name in STAGES:
             stage = stage_flow(name)
             sections = sections_of(stage)
-            as_in_dvc = as_in_dvc and other.isdisjoint(sections)
             with _timed(name):
                 stage(**{section: everything[section] for section in sections})
+                as_in_dvc = (
+                    as_in_dvc
+                    and differing(everything).isdisjoint(sections)
+                    and not code.has_changed(f"flows.{name}")
+                )
                 if as_in_dvc:
                     record(name)
         show_results()

@@ -45,7 +45,7 @@ def synthesize(
     from fgds_core.shards import relabel_parts, remove_foreign_parts
     from tasks.plan import check_cost
     from tasks.store.inputs import share
-    from tasks.store.parts import collect
+    from tasks.store.parts import collect, offer
     from tasks.synthesize import (
         check_space,
         draw_part,
@@ -53,7 +53,9 @@ def synthesize(
         input_digests,
         made_by,
         part_fingerprint,
+        part_fingerprints,
         plan,
+        sources_of,
         write_synthetic_index,
     )
 
@@ -61,14 +63,13 @@ def synthesize(
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)
     check_space(planned)
-    fingerprint_of = partial(part_fingerprint, origin)
-    relabel_parts(Path(SYNTHETIC), planned.class_names, fingerprint_of)
-    fingerprints = [fingerprint_of(part.label, planned.class_names) for part in planned.parts]
+    relabel_parts(Path(SYNTHETIC), planned.class_names, partial(part_fingerprint, origin))
+    fingerprints = part_fingerprints(origin, planned)
     shared = share(store, inputs)
-    studio_key = fingerprint(inputs)
-    check_cost(
-        planned.parts, fingerprints, generator, synthesize, seed, studio_key, compute, shared
-    )
+    if shared is not None:
+        offer(store, planned.parts, fingerprints, Path(SYNTHETIC))
+    sources = sources_of(inputs, shared)
+    check_cost(planned.parts, fingerprints, generator, synthesize, seed, sources, compute)
 
     with (
         bar("synthesize", sum(planned.wanted), "images") as advance,
@@ -94,29 +95,28 @@ def synthesize(
             config=synthesize,
             seed=seed,
             beside={"fingerprint": fingerprints},
-            studio_key=studio_key,
+            sources=sources,
             compute=compute,
-            store=shared,
         )
-    failures = [
-        (part.class_name, outcome)
-        for part, outcome in zip(planned.parts, drawn, strict=True)
-        if isinstance(outcome, Exception)
-    ]
-    if failures:
-        raise _unfinished(failures, len(planned.parts))
-    records = tuple(part.record for part in drawn if not isinstance(part, Exception))
-    if shared is not None:
-        records = collect(store, planned.parts, fingerprints, Path(SYNTHETIC))
-    remove_foreign_parts(Path(SYNTHETIC), records)
-    return run(
-        write_synthetic_index,
-        records=records,
-        class_names=planned.class_names,
-        wanted=planned.wanted,
-        made_by=origin,
-        fingerprint=fingerprint(origin),
-    )
+        failures = [
+            (part.class_name, outcome)
+            for part, outcome in zip(planned.parts, drawn, strict=True)
+            if isinstance(outcome, Exception)
+        ]
+        if failures:
+            raise _unfinished(failures, len(planned.parts))
+        records = tuple(part.record for part in drawn if not isinstance(part, Exception))
+        if shared is not None:
+            records = collect(store, planned.parts, fingerprints, Path(SYNTHETIC))
+        remove_foreign_parts(Path(SYNTHETIC), records)
+        return run(
+            write_synthetic_index,
+            records=records,
+            class_names=planned.class_names,
+            wanted=planned.wanted,
+            made_by=origin,
+            fingerprint=fingerprint(origin),
+        )
 
 
 def _unfinished(failures: list[tuple[str, Exception]], num_parts: int) -> Exception:

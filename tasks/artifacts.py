@@ -118,15 +118,16 @@ def sample_grid() -> str:
     from fgds_core.splits import read_meta
 
     meta = read_meta(Path(PREPARED))
-    rows = pq.read_table(Path(REPORTS, "assess", "neighbours.parquet")).to_pylist()
     lines = ["| class | real images | synthetic |", "|---|---|---|"]
     real = meta.counts["train"]
-    for label in sorted(range(len(real)), key=real.__getitem__)[:CLASSES]:
-        pictures = [
-            row["image"]["bytes"]
-            for row in rows
-            if row["of"] == label and row["role"] == "synthetic"
-        ]
+    rarest = sorted(range(len(real)), key=real.__getitem__)[:CLASSES]
+    rows = pq.read_table(
+        Path(REPORTS, "assess", "neighbours.parquet"),
+        columns=["image", "of"],
+        filters=[("role", "==", "synthetic"), ("of", "in", rarest)],
+    ).to_pylist()
+    for label in rarest:
+        pictures = [row["image"]["bytes"] for row in rows if row["of"] == label]
         if pictures:
             name = meta.class_names[label].replace("|", "\\|")
             strip = base64.b64encode(_strip(pictures)).decode()

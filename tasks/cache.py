@@ -36,12 +36,10 @@ def _code_of_the_stage(context: TaskRunContext, inputs: Mapping[str, Any]) -> st
     return code.digest(f"flows.{context.task.fn.__module__.rpartition('.')[2]}")
 
 
-CACHE = (
-    INPUTS - "compute" - "store" - "studio_key" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
-)
-"""Inputs and code, not `compute` and `store`: devices, batches and places change no result.
+CACHE = INPUTS - "compute" - "sources" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
+"""Inputs and code, not `compute`: devices, threads and batches change no result.
 
-Nor `studio_key`, which says what is loaded for all parts: what made one part is its fingerprint.
+Nor `sources`, which say what all parts are drawn from: what made one part is its fingerprint.
 """
 
 

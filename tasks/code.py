@@ -78,6 +78,12 @@ def digest(module: str, root: Path = ROOT) -> str:
         return _digest(module, root)
 
 
+def has_changed(module: str, root: Path = ROOT) -> bool:
+    """Whether a module's closure is another than when this process read it first."""
+    with _reading:
+        return _digest.__wrapped__(module, root) != _digest(module, root)
+
+
 _reading = Lock()
 """Python 3.11 cannot parse in several threads at once (`ast.parse` fails now and then)."""
 

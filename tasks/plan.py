@@ -15,16 +15,15 @@ from prefect.cache_policies import NO_CACHE
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
-from fgds_core.errors import InputError
+from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.imbalance import shot_bins
 from fgds_core.splits import META_NAME, Meta, read_meta
 from fgds_core.synthesize import Part, finished_part, write_part
 from tasks.devices import num_workers
 from tasks.fanout import make_runner, run_each
 from tasks.layout import PREPARED, SYNTHETIC
-from tasks.store.inputs import Shared
 from tasks.store.parts import stored
-from tasks.synthesize import load_studio, plan_for
+from tasks.synthesize import Sources, check_code, load_studio, plan_for
 
 BINS = ("many", "medium", "few")
 
@@ -184,10 +183,9 @@ def probe(
     config: SynthesizeConfig,
     seed: int,
     fingerprint: str,
-    studio_key: str,
+    sources: Sources,
     compute: ComputeConfig,
     num_images: int | None = None,
-    store: Shared | None = None,
 ) -> Probe:
     """Draws the first images of a part as a run would, but into a temporary folder.
 
@@ -200,10 +198,9 @@ def probe(
         config: How the images are drawn.
         seed: Seed of the run.
         fingerprint: Of everything that decides what they show.
-        studio_key: Digest of all that is loaded to draw.
+        sources: What they are drawn from.
         compute: The device and the size of a batch.
         num_images: At most so many; None is a batch.
-        store: Where inputs are that this workspace lacks.
 
     Raises:
         InputError: They cannot be drawn; says why.
@@ -211,7 +208,8 @@ def probe(
     wished = compute.batch_size if num_images is None else num_images
     few = replace(part, num_images=min(part.num_images, compute.batch_size, wished))
     started = time.perf_counter()
-    studio = load_studio(generator, config, studio_key, compute, store)
+    check_code(sources)
+    studio = load_studio(generator, config, sources, compute)
     loaded = time.perf_counter()
 
     def draw() -> float:
@@ -302,9 +300,8 @@ def check_cost(
     generator: GeneratorConfig,
     config: SynthesizeConfig,
     seed: int,
-    studio_key: str,
+    sources: Sources,
     compute: ComputeConfig,
-    store: Shared | None = None,
 ) -> None:
     """Refuses a run above `compute.max_device_hours`, by a probe that one of its workers draws.
 
@@ -316,16 +313,17 @@ def check_cost(
         generator: The generator and its prompts.
         config: How the images are drawn.
         seed: Seed of the run.
-        studio_key: Digest of all that is loaded to draw.
+        sources: What they are drawn from.
         compute: The limit, the device and the workers.
-        store: Where workers find what they lack.
 
     Raises:
         InputError: The run costs more, or the probe cannot be drawn.
+        UnfinishedError: The probe's worker failed.
     """
     if compute.max_device_hours is None:
         return
     fingerprint_of = dict(zip(parts, fingerprints, strict=True))
+    store = sources.store
     there = stored(store.config, parts, fingerprints) if store else {}
     left = [
         part
@@ -343,12 +341,13 @@ def check_cost(
         config=config,
         seed=seed,
         fingerprint=fingerprint_of[longest(left)],
-        studio_key=studio_key,
+        sources=sources,
         compute=compute,
-        store=store,
     )
-    if isinstance(measured, Exception):
+    if isinstance(measured, InputError):
         raise measured
+    if isinstance(measured, Exception):
+        raise UnfinishedError(f"the probe of what the run costs failed: {measured}")
     estimate = cost(left, measured, planned_workers(compute))
     num_images = sum(part.num_images for part in left)
     check_device_hours(estimate.device_hours, compute.max_device_hours, num_images)

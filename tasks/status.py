@@ -20,7 +20,7 @@ from tasks.journal import Run, read_run
 from tasks.layout import SYNTHETIC
 from tasks.plan import is_drawn, prepared_meta
 from tasks.store.parts import stored
-from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprint, plan
+from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprints, plan
 
 PARQUET_MAGIC = b"PAR1"
 """Ends every whole Parquet file."""
@@ -91,16 +91,14 @@ def read_status(
     failed: Counter[int] = Counter()
     failures = {}
     drawn, drawn_at = 0, 0.0
-    fingerprints = [
-        part_fingerprint(origin, part.label, planned.class_names) for part in planned.parts
-    ]
+    fingerprints = part_fingerprints(origin, planned)
     there = stored(store, planned.parts, fingerprints)
     for part, its_own in zip(planned.parts, fingerprints, strict=True):
         written_at = _written_at(part, its_own)
         if written_at is not None and verify and not is_drawn(part, its_own):
             written_at = None
-        if written_at is None:
-            written_at = there.get(part.path)
+        if part.path in there:  # since it was drawn; here only since it came down
+            written_at = there[part.path]
         if written_at is not None:
             done[part.label] += part.num_images
             if run is not None and written_at > run.started and part.path not in run.found:

@@ -1,15 +1,21 @@
 """The tasks of the stage synthesize: one for each part of a class, one for the index."""
 
+import gc
 import hashlib
 import json
 import logging
+import os
 import shutil
+import socket
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fgds_core.classify import Classifier, load_classifier
 from fgds_core.config.compute import ComputeConfig
@@ -25,7 +31,7 @@ from fgds_core.splits import class_digests, read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
 from tasks import code
 from tasks.cache import Outputs, content_digests, stage_task, written
-from tasks.devices import claim_device
+from tasks.devices import claim_device, use_device
 from tasks.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
 from tasks.progress import advance
@@ -43,6 +49,45 @@ SPARE = 1.2
 
 LEFT_FREE = 1 << 20
 """Bytes that drawing leaves for what else writes to the disk."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What all parts of a run are drawn from, as a worker has to have it too.
+
+    Attributes:
+        inputs: Digest of all that is loaded.
+        code: Digest of the code that draws.
+        store: Where inputs and parts are, if not all in the worker's workspace.
+    """
+
+    inputs: str
+    code: str
+    store: Shared | None = None
+
+
+def sources_of(inputs: Mapping[str, str], store: Shared | None = None) -> Sources:
+    """The sources of a run, from its `input_digests`."""
+    return Sources(fingerprint(inputs), code.digest(DRAWING), store)
+
+
+def check_code(sources: Sources) -> None:
+    """Refuses to draw by other code than the flow's, which names the images by its own.
+
+    Raises:
+        InputError: This worker's code is another.
+    """
+    if code.digest(DRAWING) != sources.code:
+        raise InputError(
+            f"the worker on {socket.gethostname()} (process {os.getpid()}) has other code than the"
+            " flow; bring its copy of the repository up to date and start it again"
+        )
+
+
+DRAWING = "fgds_core.synthesize"
+"""The module whose imports are the code that draws."""
+
+code.digest(DRAWING)  # read now, so that it is that of what this process has imported
 
 
 @dataclass(frozen=True)
@@ -123,7 +168,7 @@ def made_by(
         "inputs": {path: value for path, value in inputs.items() if path not in unseen},
         "image_size": read_meta(Path(PREPARED)).image_size,
         "real": real,
-        "code": code.digest("fgds_core.synthesize"),
+        "code": code.digest(DRAWING),
     }
 
 
@@ -136,6 +181,13 @@ def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequen
     """sha256 of what decides the parts of one class, whatever the others' real images are."""
     own = {"real": made_by["real"].get(class_names[label]), "label": label}
     return fingerprint({**made_by, **own, "class_names": list(class_names)})
+
+
+def part_fingerprints(made_by: Mapping[str, Any], plan: Plan) -> list[str]:
+    """The fingerprint of each part of a plan, in its order."""
+    labels = dict.fromkeys(part.label for part in plan.parts)
+    of_class = {label: part_fingerprint(made_by, label, plan.class_names) for label in labels}
+    return [of_class[part.label] for part in plan.parts]
 
 
 def parquet_bytes(num_images: int, num_real: int) -> float:
@@ -183,9 +235,8 @@ def draw_part(
     config: SynthesizeConfig,
     seed: int,
     fingerprint: str,
-    studio_key: str,
+    sources: Sources,
     compute: ComputeConfig,
-    store: Shared | None = None,
 ) -> DrawnPart:
     """Draws one part of a class, unless the same one was drawn before.
 
@@ -195,21 +246,21 @@ def draw_part(
         config: How they are drawn.
         seed: Seed of the run.
         fingerprint: Of everything that decides what they show.
-        studio_key: Digest of all that is loaded to draw; in no cache key, it covers every class.
+        sources: In no cache key, for they are those of all classes.
         compute: In no cache key.
-        store: Where parts and inputs are, if not all in this workspace; in no cache key.
     """
     out = Path(SYNTHETIC)
     record = finished_part(part, fingerprint, out)
-    if record is None and store is not None:
-        record = fetch_part(store.config, part, fingerprint, out)
+    if record is None and sources.store is not None:
+        record = fetch_part(sources.store.config, part, fingerprint, out)
     if record is not None:
         advance("synthesize", part.num_images)
     else:
-        studio = load_studio(generator, config, studio_key, compute, store)
+        check_code(sources)
+        studio = load_studio(generator, config, sources, compute)
         check_room(part)
         log.info("drawing %s", part.path)
-        with work():
+        with work(), _turn(studio.generator.device):
             remove_index(out)
             record = write_part(
                 part,
@@ -226,11 +277,19 @@ def draw_part(
                 micro_batch=compute.micro_batch,
                 advance=partial(advance, "synthesize"),
             )
-    if store is not None:
-        record = send_part(store.config, part, record, out)
+    if sources.store is not None:
+        record = send_part(sources.store.config, part, record, out)
     file = f"{SYNTHETIC}/{record.path}"
     outputs = written(file, file.removesuffix(".parquet") + ".json")
     return DrawnPart(outputs.owned, outputs.files, record)
+
+
+_drawing = threading.Lock()
+
+
+def _turn(device: torch.device) -> AbstractContextManager[object]:
+    """A turn on a device: threads of a worker share a CPU, but never a GPU."""
+    return nullcontext() if device.type == "cpu" else _drawing
 
 
 @dataclass(frozen=True)
@@ -244,46 +303,40 @@ class Studio:
 
 
 _loading = threading.Lock()
+_studio: dict[tuple[object, ...], Studio] = {}
+_gpu: list[str] = []
 
 
 def load_studio(
-    generator: GeneratorConfig,
-    config: SynthesizeConfig,
-    studio_key: str,
-    compute: ComputeConfig,
-    store: Shared | None = None,
+    generator: GeneratorConfig, config: SynthesizeConfig, sources: Sources, compute: ComputeConfig
 ) -> Studio:
-    """Loads the networks and the real images, once for each process and content of the inputs."""
+    """Loads the networks and the real images, once for each process and content of the inputs.
+
+    Raises:
+        InputError: An input is missing or does not fit, or there is no device.
+    """
+    key = (generator.model_dump_json(), config.model_dump_json(), compute.model_dump_json())
     with _loading:
-        return _load_studio(
-            generator.model_dump_json(),
-            config.model_dump_json(),
-            studio_key,
-            compute.model_dump_json(),
-            store,
-        )
+        if (*key, sources) not in _studio:
+            _studio.clear()  # first, for a worker that lives on may not have room for both
+            gc.collect()
+            _studio[*key, sources] = _load_studio(generator, config, sources, compute)
+        return _studio[*key, sources]
 
 
-@lru_cache(maxsize=1)
 def _load_studio(
-    generator_json: str,
-    config_json: str,
-    studio_key: str,
-    compute_json: str,
-    store: Shared | None,
+    generator: GeneratorConfig, config: SynthesizeConfig, sources: Sources, compute: ComputeConfig
 ) -> Studio:
-    if store is not None:
-        fetch(store)
-    config = SynthesizeConfig.model_validate_json(config_json)
-    compute = ComputeConfig.model_validate_json(compute_json)
-    device = _claimed_device(compute_json)
+    if sources.store is not None:
+        fetch(sources.store)
+    device = _device(compute)
     with work():
         real = read_prepared(Path(PREPARED), "train")
         baseline = load_classifier(Path(BASELINE), device)
         judge = None if config.judge is None else load_classifier(Path(config.judge), device)
         check_fit(real.class_names, baseline, judge)
-        generator = load_generator(
-            GeneratorConfig.model_validate_json(generator_json),
+        loaded = load_generator(
+            generator,
             device,
             micro_batch=compute.micro_batch,
             channels_last=compute.channels_last,
@@ -291,13 +344,17 @@ def _load_studio(
             gradient_checkpointing=compute.gradient_checkpointing,
         )
         feedback = load_feedback(config, Path(BASELINE), baseline, device)
-    return Studio(generator, feedback, judge, real)
+    return Studio(loaded, feedback, judge, real)
 
 
-@cache
-def _claimed_device(compute_json: str) -> str:
-    """The GPU of this process, kept when other networks are loaded."""
-    return claim_device(ComputeConfig.model_validate_json(compute_json))
+def _device(compute: ComputeConfig) -> str:
+    """The device of this process; a GPU is claimed once, whatever is loaded and drawn later."""
+    device = use_device(compute)
+    if device != "cuda":
+        return device
+    if not _gpu:
+        _gpu.append(claim_device(compute))
+    return _gpu[0]
 
 
 @stage_task(name="synthesize-index")

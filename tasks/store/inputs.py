@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from filelock import FileLock
+
 from fgds_core.config.store import StoreConfig
 from fgds_core.errors import InputError
 from fgds_core.files import relative_to
@@ -20,6 +22,9 @@ from tasks.store.bucket import Bucket, DamagedError, open_bucket
 
 STAGE_OUTPUTS = (PREPARED, BASELINE)
 """Inputs that stages have made, which give way to those of the run; others are the user's own."""
+
+LOCK = Path(".runs/inputs.lock")
+"""Held by the process that brings inputs into the workspace."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +70,20 @@ def fetch(shared: Shared) -> None:
         InputError: One is not in the store, is damaged there, or the user's own differs here.
     """
     for path, digest in shared.inputs:
-        if not Path(path).exists():
-            _fetch(open_bucket(shared.config), path, digest)
-        elif content_digests(path)[path] == digest:
+        if Path(path).exists() and content_digests(path)[path] == digest:
             continue
-        elif path in STAGE_OUTPUTS:
-            _fetch(open_bucket(shared.config), path, digest)
-        else:
-            raise InputError(
-                f"{Path(path).resolve()} on this worker is not what the run began with; remove "
-                "it, and it is brought from the store"
-            )
+        LOCK.parent.mkdir(exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(LOCK):  # of the processes that share a folder, one brings it
+            if not Path(path).exists() or (
+                path in STAGE_OUTPUTS and content_digests(path)[path] != digest
+            ):
+                _fetch(open_bucket(shared.config), path, digest)
+            elif content_digests(path)[path] != digest:
+                raise InputError(
+                    f"{Path(path).resolve()} on this worker is not what the run began with; "
+                    "remove it, and it is brought from the store"
+                )
 
 
 def _send(bucket: Bucket, path: str, digest: str) -> None:
@@ -84,15 +92,17 @@ def _send(bucket: Bucket, path: str, digest: str) -> None:
     files = {file.path: file.sha256 for file in written(path).files}
     for name, sha256 in files.items():
         bucket.put(Path(name), _key(path, digest, name), sha256)
-    bucket.write(_manifest(digest), json.dumps(files, sort_keys=True))
+    bucket.write(_manifest(digest), json.dumps(files))  # in the order of the digest
 
 
 def _fetch(bucket: Bucket, path: str, digest: str) -> None:
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, then moved file by file: other processes may do the same meanwhile.
+    # Beside the target first, so that what appears is whole
     with TemporaryDirectory(prefix=f"{target.name}-", suffix=".part", dir=target.parent) as folder:
         files = _download(bucket, path, digest, Path(folder))
+        if not target.exists():
+            os.rename(Path(folder, target.name), target)
+            return
         for old in (file for file in target.rglob("*") if file.is_file()):
             if old.as_posix() not in files:
                 old.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ workspaces shall end with the same bytes.
 
 import json
 import logging
-from collections import ChainMap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from tasks.store.bucket import Bucket, DamagedError, open_bucket
 log = logging.getLogger(__name__)
 
 DOWNLOADS = 8
-"""Parts that come down at the same time."""
+"""Parts that go up or come down at the same time."""
 
 
 def send_part(config: StoreConfig, part: Part, record: PartRecord, out: Path) -> PartRecord:
@@ -102,12 +101,32 @@ def stored(
     bucket = open_bucket(config)
     prefixes = [f"parts/{fingerprint}/" for fingerprint in dict.fromkeys(fingerprints)]
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        times = dict(ChainMap(*pool.map(bucket.listing, prefixes)))
+        times: dict[str, float] = {}
+        for found in pool.map(bucket.listing, prefixes):
+            times |= found
     keys = {
         part.path: f"{_name(part, fingerprint)}.json"
         for part, fingerprint in zip(parts, fingerprints, strict=True)
     }
     return {path: times[key] for path, key in keys.items() if key in times}
+
+
+def offer(
+    config: StoreConfig, parts: Sequence[Part], fingerprints: Sequence[str], out: Path
+) -> None:
+    """Sends the parts that are finished here and that the store lacks; workers look there.
+
+    Raises:
+        InputError: The store refuses one.
+    """
+    there = stored(config, parts, fingerprints)
+
+    def one(part: Part, fingerprint: str) -> None:
+        if part.path not in there and (record := finished_part(part, fingerprint, out)):
+            send_part(config, part, record, out)
+
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        list(pool.map(one, parts, fingerprints))
 
 
 def collect(

@@ -307,3 +307,42 @@ def test_parts_of_earlier_runs_are_removed_and_nothing_else(tmp_path):
     assert note.exists()
     assert not (tmp_path / "00-cat").exists()
     assert len(shards.read_synthetic(tmp_path)[0]) == 8
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("猫", "犬", "鳥"), ("牛", "猫", "犬", "鳥")),  # folders are numbers alone
+        (("猫", "犬", "鳥"), ("犬", "鳥")),
+        (("a b", "a-b"), ("a-b", "a b")),
+    ],
+)
+def test_parts_are_kept_where_the_folders_of_classes_collide(tmp_path, before, after):
+    def fingerprint_of(label, names):
+        return f"{label} of {names}"
+
+    def pixels(names):
+        return {
+            name: shards.read_part(
+                tmp_path,
+                shards.finished_part(
+                    tmp_path, shards.part_path(label, name, 0), fingerprint_of(label, names)
+                ),
+            )["image"]
+            for label, name in enumerate(names)
+            if name in before
+        }
+
+    for label, name in enumerate(before):
+        rows = synthetic_rows(label, class_names=before)
+        path = shards.part_path(label, name, 0)
+        shards.write_synthetic_part(tmp_path, path, rows, fingerprint_of(label, before))
+    of_before = pixels(before)
+    kept = shards.relabel_parts(tmp_path, after, fingerprint_of)
+    assert len(kept) == len(set(before) & set(after))
+    of_after = pixels(after)
+    assert all(of_after[name].equals(of_before[name]) for name in of_after)
+    labels = [record.label for record in kept]
+    assert sorted(labels) == [label for label, name in enumerate(after) if name in before]
+    assert shards.relabel_parts(tmp_path, after, fingerprint_of) == []
+    assert not [*tmp_path.glob("*.part")]

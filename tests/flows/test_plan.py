@@ -135,12 +135,12 @@ def test_a_worker_of_a_cluster_draws_the_probe(
         "cluster_kwargs": {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None},
         "adapt": None,
     }
-    tasks.synthesize._load_studio.cache_clear()
+    tasks.synthesize._studio.clear()
     limited = {"runner": "dask", "dask": cluster, "max_device_hours": 1e-9}
     assert ready("synthesize", compute=limited) == 2
     assert "16 images to draw take about" in capsys.readouterr().err
     assert not list((workspace / "data").rglob("part-*"))
-    assert not tasks.synthesize._load_studio.cache_info().currsize  # the flow loaded nothing
+    assert not tasks.synthesize._studio  # the flow loaded nothing
 
 
 def test_images_that_cannot_be_drawn_are_told_without_a_traceback(

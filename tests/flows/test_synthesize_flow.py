@@ -12,6 +12,7 @@ from fgds_core.errors import UnfinishedError
 from fgds_core.images import image_table, read_images, write_images
 from fgds_core.shards import read_index, read_synthetic
 from flows.params import read_params
+from flows.plan import main as show_plan_of
 from flows.stage import sections_of
 from flows.synthesize import synthesize
 
@@ -75,7 +76,7 @@ def test_networks_are_loaded_once_for_all_parts_and_workers(
         return load_generator(config, *arguments, **options)
 
     monkeypatch.setattr(tasks.synthesize, "load_generator", counting)
-    tasks.synthesize._load_studio.cache_clear()
+    tasks.synthesize._studio.clear()
     assert ready("synthesize", compute={"workers": 3}) == 0
     assert len(loads) == 1
 
@@ -144,7 +145,11 @@ def test_a_new_real_image_redraws_its_class_or_what_the_new_baseline_guides(
 
 @pytest.mark.parametrize("place", [0, 3])
 def test_a_new_class_keeps_the_images_of_the_others(
-    workspace: Path, ready: Run, drawn: list[str], place: int
+    workspace: Path,
+    ready: Run,
+    drawn: list[str],
+    place: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     unguided = {"feedback": "none", "target_per_class": 12}
     assert len(again(ready, drawn, synthesize=unguided)) == 1  # 8 owls
@@ -153,6 +158,11 @@ def test_a_new_class_keeps_the_images_of_the_others(
     for split in ("train", "validation", "test"):
         add_pictures(place, tuple(names), split)
     new = [f"{place:02d}-ant/part-0000{part}.parquet" for part in (0, 1)]
+    assert [ready(stage) for stage in ("prepare", "train_baseline")] == [0, 0]
+    capsys.readouterr()
+    assert show_plan_of(["--probe", "0"]) == 0
+    (owls,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("owl ")]
+    assert owls.split()[3:5] == ["8", "8"]  # wanted, finished
     assert again(ready, drawn) == new
     kept = contents(workspace / "data" / "synthetic")
     for file in Path("data", "synthetic").rglob("*.*"):

@@ -340,6 +340,8 @@ def write_inputs(folder: Path) -> dict[str, str]:
         "data/prepared/meta.json": "{}",
         "models/baseline/model.safetensors": "weights",
         "assets/generator/unet/config.json": "{}",
+        "assets/generator/unet-lora/config.json": "{}",  # before or after, as one sorts
+        "assets/generator/unet.json": "{}",
         "assets/card.json": "alone",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from fgds_core.errors import InputError
 from fgds_core.images import image_table
 from fgds_core.synthesize import Part, finished_part
 from tasks.store.bucket import Bucket
-from tasks.store.parts import collect, fetch_part, send_part, stored
+from tasks.store.parts import collect, fetch_part, offer, send_part, stored
 
 NAMES = ("cat", "dog")
 PART = Part(label=1, class_name="dog", index=1, first_index=4, num_images=2)
@@ -186,6 +186,20 @@ def test_the_same_images_may_be_another_part_of_their_class(
     assert record.path == "01-dog/part-00002.parquet"
     longer = replace(PART, num_images=4)
     assert fetch_part(store, longer, "f", tmp_path / "there") is None
+
+
+def test_what_is_finished_here_is_offered_once(
+    store: StoreConfig, network: Network, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    parts = [replace(PART, index=i, first_index=2 * i) for i in range(3)]
+    records = [draw(here, part) for part in parts[:2]]
+    offer(store, parts, "fff", here)
+    assert sorted(stored(store, parts, "fff")) == [part.path for part in parts[:2]]
+    network.requests.clear()
+    offer(store, parts, "fff", here)
+    assert [request for request in network.requests if not request.startswith("GET")] == []
+    assert [fetch_part(store, part, "f", tmp_path / "there") for part in parts] == [*records, None]
 
 
 def test_the_parts_of_all_workers_are_collected_once(

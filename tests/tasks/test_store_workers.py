@@ -17,11 +17,11 @@ from tasks.store.parts import collect
 from tasks.synthesize import (
     Part,
     draw_part,
-    fingerprint,
     input_digests,
     made_by,
-    part_fingerprint,
+    part_fingerprints,
     plan,
+    sources_of,
 )
 
 
@@ -43,13 +43,11 @@ class Run:
         origin = made_by(generator, config, seed, self.inputs)
         planned = plan(config)
         self.parts = planned.parts
-        self.fingerprints = [
-            part_fingerprint(origin, part.label, planned.class_names) for part in self.parts
-        ]
+        self.fingerprints = part_fingerprints(origin, planned)
 
     def draw(self, parts: Sequence[Part], shared: Shared | None) -> None:
         """Draws parts in the current folder, as the task does."""
-        tasks.synthesize._load_studio.cache_clear()
+        tasks.synthesize._studio.clear()
         for part, its_own in zip(parts, self.fingerprints, strict=False):
             draw_part.fn(
                 part,
@@ -57,9 +55,8 @@ class Run:
                 self.params["synthesize"],
                 self.params["seed"],
                 its_own,
-                fingerprint(self.inputs),
+                sources_of(self.inputs, shared),
                 self.params["compute"],
-                shared,
             )
 
 
