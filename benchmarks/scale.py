@@ -1,7 +1,7 @@
 """Does the orchestration carry a data set of ImageNet-LT's size? A simulation without networks.
 
-    python -m benchmarks.scale                    # about 12 minutes; writes results/scale.json
-    python -m benchmarks.scale --latency 0.001    # minutes, but workers no longer wait much
+    python -m benchmarks.scale                  # about 22 minutes; writes results/scale.json
+    python -m benchmarks.scale --classes 30     # a minute, most of it start-up; writes nothing
 
 The flow, its tasks, shards and index are the real ones; the generator is a stub that takes a fixed
 time an image. Eight Dask worker processes fill 1,000 classes up to 1,300 images, with 5 to 1,280
@@ -190,7 +190,7 @@ def cpu_seconds() -> float:
 def main() -> None:
     """Runs the simulation and writes its figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--latency", type=float, default=0.004, help="seconds an image")
+    parser.add_argument("--latency", type=float, default=0.008, help="seconds an image")
     parser.add_argument("--classes", type=int, default=1000)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)

@@ -125,8 +125,8 @@ def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
     often it was drawn before, with values that were not finite); conditioning_id (place of the
     conditioning image among those of its class in `train.parquet`, null for text alone);
     embedding_dropout (fraction); noise_level (0 to 999); guidance_scale (1 is off); feedback and
-    feedback_scale (0 is off); criterion_first and criterion_last (at the first and last guided
-    step, null if none) and criterion_final (of the finished image, null where it was not
+    feedback_scale (0 is off); criterion_first and criterion_last (at the first and last gradient,
+    null if none) and criterion_final (of the finished image, null where it was not
     computed); guided_steps, skipped_steps and nonfinite_steps; judge_label and judge_probability
     (null without a judge).
     """
