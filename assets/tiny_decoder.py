@@ -3,10 +3,9 @@
     python -m assets.tiny_decoder --run .runs/tiny-decoder      # minutes on a CPU; resumes
 
 The student is an `AutoencoderTiny` of diffusers, as TAESD is for Stable Diffusion, and learns to
-give the very picture that the teacher gives for a latent, and to carry gradients back as the
-teacher does, which is all that guidance takes from it. The latents are those of corpus pictures,
-as they are, blurred or mixed as a denoiser's early guesses are, or with noise left in. Its encoder
-is never used and stays as small as it can be.
+give the very picture that the teacher gives for a latent: latents of corpus pictures, as they are,
+blurred or mixed as a denoiser's early guesses are, or with noise left in. Its encoder is never
+used and stays as small as it can be.
 
 Legend: B images, C = 3 channels, H = W = 32 pixels; latents are [B, 4, 8, 8].
 """
@@ -15,7 +14,6 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,46 +70,6 @@ def roughened(z: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.where(kind < 1 / 3, mixed, torch.where(kind < 2 / 3, noisy, z))
 
 
-def terms_of(y: Tensor, x: Tensor) -> dict[str, Tensor]:
-    """How far pictures are from those they should be, in themselves and in their edges."""
-    edge = sum(F.l1_loss(a, b) for a, b in zip(edges(y), edges(x), strict=True))
-    return {"picture": F.l1_loss(y, x) + F.mse_loss(y, x), "edges": edge}
-
-
-def lessons_of(
-    teach: Callable[[Tensor], Tensor], latents: Tensor, args: argparse.Namespace
-) -> tuple[Tensor, ...]:
-    """What the teacher shows and carries back, once for each latent.
-
-    Returns:
-        Latents [N, 4, 8, 8], gradients at their pictures [N, C, H, W], the pictures [N, C, H, W],
-        and the gradients that arrive at the latents [N, 4, 8, 8].
-    """
-    path = args.run / "lessons.pt"
-    if not path.exists():
-        rng, lessons = np.random.default_rng(SEED), []
-        for some in latents.split(250):
-            z = roughened(some, rng).to(args.device).requires_grad_()
-            x = teach(z)
-            pull = random_pull(x, rng)
-            (arriving,) = torch.autograd.grad(x, z, pull)
-            lessons.append([each.detach().cpu() for each in (z, pull, x, arriving)])
-        torch.save(tuple(map(torch.cat, zip(*lessons, strict=True))), path)
-    lessons_on_disk: tuple[Tensor, ...] = torch.load(path)
-    return lessons_on_disk
-
-
-def random_pull(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """A gradient as a classifier may have it at pictures: noise, coarse or fine by chance."""
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    fine, coarse = (
-        torch.randn(*x.shape[:2], x.shape[2] // s, x.shape[3] // s, generator=generator)
-        for s in (1, 4)
-    )
-    share = torch.rand(len(x), 1, 1, 1, generator=generator)
-    return torch.lerp(fine, F.interpolate(coarse, x.shape[2:], mode="bilinear"), share).to(x)
-
-
 def distil(args: argparse.Namespace) -> None:
     """Trains the student and writes its folder with a card."""
     args.run.mkdir(parents=True, exist_ok=True)
@@ -121,55 +79,30 @@ def distil(args: argparse.Namespace) -> None:
     held_out, learned = latents[:1000], latents[1000:]
 
     def teach(z: Tensor) -> Tensor:
-        picture: Tensor = vae.decode(z / vae.config.scaling_factor).sample
+        with torch.no_grad():
+            picture: Tensor = vae.decode(z / vae.config.scaling_factor).sample
         return picture
 
-    def picture_terms(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss_of(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         chosen = torch.from_numpy(rng.integers(len(learned), size=64))
         z = roughened(learned[chosen], rng).to(args.device)
-        with torch.no_grad():
-            x = teach(z)
-        return terms_of(model.decode(z).sample, x)
+        x, y = teach(z), model.decode(z).sample
+        edge = sum(F.l1_loss(a, b) for a, b in zip(edges(y), edges(x), strict=True))
+        return {"picture": F.l1_loss(y, x) + F.mse_loss(y, x), "edges": edge}
 
     torch.manual_seed(SEED)
-    student = train(
-        "tiny_decoder", make_student(), picture_terms, args.run, args.steps, 3e-3, 0.995, 0
-    )
-    lessons = lessons_of(teach, learned, args)
-
-    def all_terms(model: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
-        chosen = torch.from_numpy(rng.integers(len(learned), size=48))
-        z, pull, x, expected = (each[chosen].to(args.device) for each in lessons)
-        z.requires_grad_()
-        y = model.decode(z).sample
-        (ours,) = torch.autograd.grad(y, z, pull, create_graph=True)
-        unlike = 1 - F.cosine_similarity(ours.flatten(1), expected.flatten(1)).mean()
-        return {**terms_of(y, x), "gradient": 0.5 * unlike}
-
-    student = train(
-        "tiny_decoder_gradients",
-        student.requires_grad_(),
-        all_terms,
-        args.run,
-        args.steps,
-        1e-3,
-        0.995,
-        0,
-    )
+    student = train("tiny_decoder", make_student(), loss_of, args.run, args.steps, 3e-3, 0.995, 0)
     student.save_pretrained(args.out, safe_serialization=True)
 
     z = held_out.to(args.device)
-    z.requires_grad_()
-    x, y = teach(z), student.decode(z).sample
-    pull = random_pull(x, np.random.default_rng(SEED))
-    gradients = [torch.autograd.grad(shown, z, pull)[0].flatten(1) for shown in (x, y)]
+    with torch.no_grad():
+        x, y = teach(z), student.decode(z).sample
     of_decoders = {
         name: sum(p.numel() for p in decoder.parameters())
         for name, decoder in (("teacher", vae.decoder), ("student", student.decoder))
     }
     measured = {
         "mean_absolute_error": (y - x).abs().mean().item() / 2,
-        "gradient_cosine": F.cosine_similarity(*gradients).mean().item(),
         "num_steps": args.steps,
         "parameters": of_decoders,
     }
@@ -193,11 +126,9 @@ Its encoder is not trained.
 **Licence**: these weights are ours, Apache-2.0. They were trained on pictures of Fashion-MNIST
 (MIT, Copyright (c) 2017 Zalando SE) that are in no split of Fashion-LT.
 
-Made by `python -m assets.tiny_decoder` ({num_steps:,} steps on pictures and as many on
-pictures and gradients, seed 0). On 1,000 latents held out of
+Made by `python -m assets.tiny_decoder` ({num_steps:,} steps, seed 0). On 1,000 latents held out of
 the training its pictures differ from the teacher's by {mean_absolute_error:.4f} of the range on
-average, and the gradients it carries back have a cosine of {gradient_cosine:.2f} with the
-teacher's.
+average.
 """
 
 

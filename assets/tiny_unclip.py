@@ -79,7 +79,6 @@ STAGE_SEEDS = {
     "decoder": 6,
     "sharpen": 7,
     "tiny_decoder": 8,  # assets/tiny_decoder.py
-    "tiny_decoder_gradients": 9,
 }
 CHECKPOINT_SECONDS = 90.0
 

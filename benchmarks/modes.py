@@ -1,6 +1,7 @@
 """What cheap feedback costs in quality, and what the two levers on feedback give.
 
     python -m benchmarks.modes               # arms x 3 seeds; resumes; writes results/modes.json
+    python -m benchmarks.modes --table reuse # gradients that push twice; writes results/reuse.json
 
 Every arm draws the embedded default's synthetic set with another way to guide, at equal scale, and
 retrains. All figures come from validation images: these arms are choices, and choices are not
@@ -26,14 +27,19 @@ ARMS = {
     "half": Arm({"synthesize.feedback_decoder": "half"}),
     "tiny": Arm(TINY),
     "tiny, no Jacobian": Arm({**TINY, **NO_JACOBIAN}),
-    "exact, reused": Arm(REUSED),
-    "tiny, reused": Arm({**TINY, **REUSED}),
     "exact, augmented": Arm({"synthesize.feedback_augment": "true"}),
     "entropy, unguided": Arm({**ENTROPY, "synthesize.feedback_scale": 1e-9}),
     "entropy": Arm(ENTROPY),
     "entropy, augmented": Arm({**ENTROPY, "synthesize.feedback_augment": "true"}),
     "entropy, calibrated": Arm({**ENTROPY, "synthesize.feedback_calibrated": "true"}),
 }
+
+REUSE = {
+    **{name: ARMS[name] for name in ("unguided", "exact", "tiny")},
+    "exact, reused": Arm(REUSED),
+    "tiny, reused": Arm({**TINY, **REUSED}),
+}
+TABLES = {"modes": ARMS, "reuse": REUSE}
 
 COLUMNS = {
     "criterion": ("synthetic", ("guidance", "criterion_final")),
@@ -46,13 +52,17 @@ COLUMNS = {
 def main() -> None:
     """Runs the arms and prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--table", choices=list(TABLES), default="modes")
+    parser.add_argument("--arms", nargs="+", help="of the table (all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="experiments at a time")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    arms = {arm: ARMS[arm] for arm in args.arms}
-    print(as_markdown(run_experiments(arms, args.seeds, COLUMNS, args.jobs, "modes"), COLUMNS))
+    known = TABLES[args.table]
+    if unknown := set(args.arms or ()) - set(known):
+        parser.error(f"no such arms: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    arms = {arm: known[arm] for arm in args.arms or known}
+    print(as_markdown(run_experiments(arms, args.seeds, COLUMNS, args.jobs, args.table), COLUMNS))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ MODES = {
     "exact_reused": Mode(refresh=2),
     "tiny_reused": Mode("tiny", refresh=2),
 }
-FAST = "tiny_reused"
+FAST = "exact_reused"
 
 
 @dataclass(frozen=True)
