@@ -112,6 +112,22 @@ def _prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The parts that were drawn rather than found, by path."""
+    import tasks.synthesize
+
+    paths: list[str] = []
+    write_part = tasks.synthesize.write_part
+
+    def counting(part, *arguments, **options):
+        paths.append(part.path)
+        return write_part(part, *arguments, **options)
+
+    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
+    return paths
+
+
+@pytest.fixture
 def prefect_folder(
     _prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:

@@ -25,12 +25,6 @@ WORKERS = 2
 """Parts that are drawn at a time, and so the most that a fault may cost."""
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
 def until(true: Callable[[], bool], process: "Process") -> None:
     """Waits until something is true while a process runs."""
     deadline = time.monotonic() + TIMEOUT_S

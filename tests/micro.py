@@ -129,3 +129,9 @@ def set_params(folder: Path, changes: Mapping[str, Mapping[str, object]]) -> Non
         params[section].update(values)
     with path.open("w") as file:
         yaml.dump(params, file)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

@@ -1,6 +1,7 @@
 """The pipeline as Prefect runs it: server, deployments, a worker; and what DVC thinks of it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clones import dvc, one_server, outputs, ran, run
-from micro import ROOT
+from micro import ROOT, set_params
 
 from fgds_core.errors import InputError
 from flows.synth_pipeline import synth_pipeline
@@ -49,8 +50,8 @@ def prefect(folder: Path, *arguments: str) -> str:
     return run([sys.executable, "-m", "prefect", *arguments], folder)
 
 
-def run_deployment(folder: Path, *chosen: str) -> str:
-    return prefect(folder, "deployment", "run", "synth-pipeline/local", "--watch", *chosen)
+def run_deployment(folder: Path, *chosen: str, name: str = "local") -> str:
+    return prefect(folder, "deployment", "run", f"synth-pipeline/{name}", "--watch", *chosen)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,25 @@ def test_overrides_are_used_and_only_what_params_yaml_stands_for_is_recorded(
     assert {name for name, sha in outputs(clone).items() if first.get(name) != sha} == {PAGE}
     assert (clone / "dvc.lock").read_bytes() == lock
     assert set(json.loads(dvc(clone, "status", "--json"))) == {"report"}
+
+
+def test_the_workers_of_an_adaptive_cluster_draw_what_is_missing(
+    clone: Path, first: dict[str, str]
+) -> None:
+    adaptive = {
+        "address": None,
+        "cluster_class": "dask.distributed.LocalCluster",
+        "cluster_kwargs": {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": None},
+        "adapt": {"minimum": 1, "maximum": 2},
+    }
+    set_params(clone, {"compute": {"dask": adaptive}})
+    removed = next((clone / "data" / "synthetic").rglob("part-*.parquet"))
+    removed.unlink()
+    shutil.rmtree(clone / ".dvc" / "cache")  # which would bring it back
+    run_deployment(clone, name="gpu")
+    assert "Dask cluster" in (clone.parent / "worker.log").read_text()
+    now = outputs(clone)
+    assert {name for name, sha in now.items() if first.get(name) != sha} <= {PAGE}
 
 
 def test_a_mistake_in_the_overrides_ends_the_run_before_it_begins() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from clones import make_clone, module
-from disturbed import WORKERS, Case, contents
-from micro import set_params
+from disturbed import WORKERS, Case
+from micro import contents, set_params
 
 from flows.server import prefect_server
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disturbed import WORKERS, Case, Process, contents, until
-from micro import set_params
+from disturbed import WORKERS, Case, Process, until
+from micro import contents, set_params
 from s3 import BUCKET, Network, damage, objects
 
 from fgds_core.images import column_values, read_table

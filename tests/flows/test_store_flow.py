@@ -5,44 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from micro import contents
 from s3 import SECRET, Network
 
-import tasks.synthesize
 from flows.params import read_params
 from tasks.status import read_status
 
 Run = Callable[..., int]
 PARTS = ["01-dog/part-00000.parquet", "02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
-
-
-@pytest.fixture
-def ready(run_stage: Run) -> Run:
-    """A workspace whose earlier stages are done."""
-    assert run_stage("prepare") == 0
-    assert run_stage("train_baseline") == 0
-    return run_stage
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The parts that were drawn rather than found, by path."""
-    paths: list[str] = []
-    write_part = tasks.synthesize.write_part
-
-    def counting(part, *arguments, **options):
-        paths.append(part.path)
-        return write_part(part, *arguments, **options)
-
-    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
-    return paths
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_a_store_changes_no_byte_and_an_empty_workspace_draws_nothing(

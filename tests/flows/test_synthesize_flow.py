@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from micro import random_images
+from micro import contents, random_images
 
 import tasks.synthesize
 from fgds_core.errors import UnfinishedError
@@ -17,28 +17,6 @@ from flows.stage import sections_of
 from flows.synthesize import synthesize
 
 Run = Callable[..., int]
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The parts that were drawn rather than found, by path."""
-    paths: list[str] = []
-    write_part = tasks.synthesize.write_part
-
-    def counting(part, *arguments, **options):
-        paths.append(part.path)
-        return write_part(part, *arguments, **options)
-
-    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
-    return paths
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_a_failing_class_leaves_the_others_and_the_next_run_resumes(

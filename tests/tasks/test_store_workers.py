@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from micro import MICRO, ROOT, set_params, write_pictures
+from micro import MICRO, ROOT, contents, set_params, write_pictures
 from s3 import Network, config
 
 import tasks.synthesize
@@ -58,25 +58,6 @@ class Run:
                 sources_of(self.inputs, shared),
                 self.params["compute"],
             )
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The parts that were drawn rather than found, by path."""
-    paths: list[str] = []
-    write_part = tasks.synthesize.write_part
-
-    def counting(part, *arguments, **options):
-        paths.append(part.path)
-        return write_part(part, *arguments, **options)
-
-    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
-    return paths
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_each_part_is_drawn_once_and_is_the_same_bytes_everywhere(
