@@ -26,7 +26,7 @@ test: setup  ## style, types, tests; CI runs this
 	mypy
 	python -m pytest
 
-faults: setup  ## everything that can happen to a run, about ten minutes; docs/reliability.md
+faults: setup  ## everything that can happen to a run, a quarter of an hour; docs/reliability.md
 	timeout 1800 python -m pytest tests/faults -m faults --faults-out benchmarks/results/faults.json
 
 ablation: setup  ## the table of arms over seeds, hours

@@ -114,7 +114,7 @@ def test_the_workers_of_an_adaptive_cluster_draw_what_is_missing(
     removed.unlink()
     shutil.rmtree(clone / ".dvc" / "cache")  # which would bring it back
     run_deployment(clone, name="gpu")
-    assert "Dask cluster" in (clone.parent / "worker.log").read_text()
+    assert "Adaptive scaling started: minimum=1" in (clone.parent / "worker.log").read_text()
     now = outputs(clone)
     assert {name for name, sha in now.items() if first.get(name) != sha} <= {PAGE}
 
