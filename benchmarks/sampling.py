@@ -215,17 +215,17 @@ def count_calls(bench: Bench) -> dict[str, float]:
     }
 
 
-def count_flops() -> dict[str, float]:
-    """FLOPs of guided over unguided sampling, on the real configuration without weights."""
+def count_flops(sizes: Sizes = REAL) -> dict[str, float]:
+    """FLOPs of guided over unguided sampling, on shapes without weights."""
     bench = Bench(
-        generator(REAL, torch.device("meta")), classifier(REAL, torch.device("meta")), REAL
+        generator(sizes, torch.device("meta")), classifier(sizes, torch.device("meta")), sizes
     )
     g = bench.generator
     solver = make_scheduler("DDIMScheduler", g.scheduler_config)
     solver.set_timesteps(STEPS)
     level = noise_levels(solver)[STEPS // 2]
-    tokens = torch.empty(1, REAL.tokens, REAL.text, device="meta")
-    vector = torch.empty(1, 2 * REAL.embedding, device="meta")
+    tokens = torch.empty(1, sizes.tokens, sizes.text, device="meta")
+    vector = torch.empty(1, 2 * sizes.embedding, device="meta")
     told = {"encoder_hidden_states": tokens, "class_labels": vector}
     prediction_type = g.scheduler_config["prediction_type"]
     denoiser = ClassifierFree(g.ask, prediction_type, told, told, GUIDANCE_SCALE)
