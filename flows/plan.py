@@ -25,7 +25,6 @@ from tasks.layout import BASELINE, SYNTHETIC
 from tasks.progress import clock
 
 if TYPE_CHECKING:
-    from fgds_core.synthesize import Part
     from tasks.plan import Cost, Probe, Share, Workload
 
 NEEDS_BASELINE = f"needs {BASELINE}; make it with `dvc repro train_baseline`"
@@ -75,14 +74,13 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
     from tasks.plan import (
         check_device_hours,
         cost,
-        is_drawn,
         longest,
         planned_workers,
         prepared_meta,
         probe,
+        undrawn,
         workload,
     )
-    from tasks.store.parts import stored
     from tasks.synthesize import (
         input_digests,
         made_by,
@@ -103,21 +101,19 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
     inputs = input_digests(generator, config) if has_baseline else {}
     origin = made_by(generator, config, seed, inputs)
     planned = plan(config)
-    its = dict(zip(planned.parts, part_fingerprints(origin, planned), strict=True))
-    there, kept = {}, set()
+    fingerprints = part_fingerprints(origin, planned)
+    left = set(planned.parts)
     if has_baseline:
-        there = stored(store, tuple(its), tuple(its.values()))
         moved = relabelled_parts(
             Path(SYNTHETIC), planned.class_names, partial(part_fingerprint, origin)
         )
         kept = {(path, old.num_rows) for old, _, path in moved}
-
-    def is_finished(part: "Part") -> bool:
-        if part.path in there or (part.path, part.num_images) in kept:
-            return True
-        return has_baseline and is_drawn(part, its[part])
-
-    load = workload(meta.counts["train"], meta.class_names, config, is_finished)
+        left = {
+            part
+            for part in undrawn(planned.parts, fingerprints, store)
+            if (part.path, part.num_images) not in kept
+        }
+    load = workload(meta.counts["train"], meta.class_names, config, lambda part: part not in left)
     show_workload(load)
     if not load.unfinished:
         print("Everything is drawn.")
@@ -130,7 +126,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
             generator,
             config,
             seed,
-            its[part],
+            fingerprints[planned.parts.index(part)],
             sources_of(inputs),
             compute,
             num_images,

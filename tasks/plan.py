@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.store import StoreConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.imbalance import shot_bins
@@ -172,6 +173,27 @@ def is_drawn(part: Part, fingerprint: str) -> bool:
     return finished_part(part, fingerprint, Path(SYNTHETIC)) is not None
 
 
+def undrawn(
+    parts: Sequence[Part], fingerprints: Sequence[str], store: StoreConfig | None
+) -> list[Part]:
+    """The parts that a run has to draw: neither here nor listed in the store.
+
+    Args:
+        parts: All of the set.
+        fingerprints: Of everything that decides what they show, one for each part.
+        store: Where other workers' parts are; None is nowhere else.
+
+    Raises:
+        InputError: The store is out of reach.
+    """
+    there = stored(store, parts, fingerprints) if store is not None else {}
+    return [
+        part
+        for part, fingerprint in zip(parts, fingerprints, strict=True)
+        if part.path not in there and not is_drawn(part, fingerprint)
+    ]
+
+
 def longest(parts: Sequence[Part]) -> Part:
     """The part with most images, the first of them."""
     return max(parts, key=lambda part: part.num_images)
@@ -322,25 +344,20 @@ def check_cost(
     """
     if compute.max_device_hours is None:
         return
-    fingerprint_of = dict(zip(parts, fingerprints, strict=True))
-    store = sources.store
-    there = stored(store.config, parts, fingerprints) if store else {}
-    left = [
-        part
-        for part in parts
-        if part.path not in there and not is_drawn(part, fingerprint_of[part])
-    ]
+    store = None if sources.store is None else sources.store.config
+    left = undrawn(parts, fingerprints, store)
     if not left:
         return
+    probed = longest(left)
     (measured,) = run_each(
         task(probe, name="probe", cache_policy=NO_CACHE, persist_result=True),
         "part",
-        [longest(left)],
+        [probed],
         partial(make_runner, compute),
         generator=generator,
         config=config,
         seed=seed,
-        fingerprint=fingerprint_of[longest(left)],
+        fingerprint=fingerprints[parts.index(probed)],
         sources=sources,
         compute=compute,
     )

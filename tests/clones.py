@@ -65,6 +65,8 @@ def one_server(home: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREFECT_API_URL", raising=False)
         patch.setenv("PREFECT_HOME", str(home))
+        # The tests' own process must leave results where the clone looks for them.
+        patch.setenv("PREFECT_RESULTS_LOCAL_STORAGE_PATH", ".prefect/storage")
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         with prefect_server() as url:
             yield url

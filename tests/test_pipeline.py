@@ -1,17 +1,14 @@
 """The whole pipeline in a temporary clone, on pictures of a few pixels and random networks."""
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import dvc, module, outputs, run
+from clones import dvc, module, one_server, outputs, run
 from micro import set_params
 
-from flows.server import prefect_server
 from flows.synth_pipeline import STAGES
 
 PAGE = "reports/index.html"
@@ -45,14 +42,8 @@ def job(finished: Path) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Prefect server for all processes, with a database of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        # The tests' own process must leave results where the clone looks for them.
-        patch.setenv("PREFECT_RESULTS_LOCAL_STORAGE_PATH", ".prefect/storage")
-        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        with prefect_server():
-            yield
+    with one_server(tmp_path_factory.mktemp("prefect")):
+        yield
 
 
 def changed_stages(folder: Path) -> set[str]:

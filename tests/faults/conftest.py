@@ -1,18 +1,14 @@
 """One prepared clone and its undisturbed synthetic set; a copy and a row of the table per case."""
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import make_clone, module
+from clones import make_clone, module, one_server
 from disturbed import WORKERS, Case
 from micro import contents, set_params
-
-from flows.server import prefect_server
 
 CASES = pytest.StashKey[list[dict[str, object]]]()
 
@@ -51,13 +47,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Prefect server for the runs whose own one is not the matter."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        patch.setenv("PREFECT_RESULTS_LOCAL_STORAGE_PATH", ".prefect/storage")
-        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        with prefect_server():
-            yield
+    with one_server(tmp_path_factory.mktemp("prefect")):
+        yield
 
 
 @pytest.fixture(scope="session")
