@@ -1,13 +1,17 @@
 """What counts as the code of a stage: the import closure of its flow within our packages.
 
 DVC's dependencies and the cache keys of the tasks are both made from this closure, so editing the
-report redraws no image and editing the sampler redraws all of them.
+report redraws no image and editing the sampler redraws all of them. DVC compares bytes; the keys
+compare what Python runs, so that a better comment or docstring repeats and redraws nothing.
 """
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 
@@ -73,7 +77,10 @@ def closure(module: str, root: Path = ROOT) -> tuple[str, ...]:
 
 
 def digest(module: str, root: Path = ROOT) -> str:
-    """sha256 of the names and bytes of a module's closure; read once in a process."""
+    """sha256 of the names and code of a module's closure; read once in a process.
+
+    Comments, docstrings and blank lines are no code.
+    """
     with _reading:
         return _digest(module, root)
 
@@ -91,10 +98,42 @@ _reading = Lock()
 @cache
 def _digest(module: str, root: Path) -> str:
     lines = [
-        f"{sha256((root / path).read_bytes()).hexdigest()}  {path}"
+        f"{sha256(_code((root / path).read_bytes(), path)).hexdigest()}  {path}"
         for path in closure(module, root)
     ]
     return sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _code(source: bytes, path: str) -> bytes:
+    """What of a file's bytes can have an effect; all of a file that is not Python."""
+    if not path.endswith(".py"):
+        return source
+    # Cut from the text: what `ast.unparse` writes and how f-strings are split differs by version
+    for start, end in sorted(_idle(source), reverse=True):
+        before, after = source[:start].rstrip(b" \t"), source[end:]
+        rest, _, following = after.partition(b"\n")
+        alone = (not before or before.endswith(b"\n")) and not rest.strip()
+        source = before + (following if alone else after)
+    return source
+
+
+def _idle(source: bytes) -> Iterator[tuple[int, int]]:
+    """Places of comments, docstrings and blank lines."""
+    starts = [0, *accumulate(map(len, source.splitlines(keepends=True)))]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            assert node.end_lineno is not None
+            assert node.end_col_offset is not None
+            yield (
+                starts[node.lineno - 1] + node.col_offset,
+                starts[node.end_lineno - 1] + node.end_col_offset,
+            )
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type == tokenize.COMMENT or (
+            token.type == tokenize.NL and not token.line.strip()
+        ):
+            start = starts[token.start[0] - 1] + len(token.line[: token.start[1]].encode())
+            yield start, start + len(token.string.rstrip("\r\n").encode())
 
 
 def _source(name: str, root: Path) -> Path | None:

@@ -38,3 +38,52 @@ def test_edited_code_is_noticed(tmp_path: Path) -> None:
     assert not code.has_changed("tasks.some", tmp_path)
     file.write_text("x = 2\n")
     assert code.has_changed("tasks.some", tmp_path)
+
+
+CODE = '''"""What it is for."""
+
+import math
+
+LIMIT = 3  # metres
+"""How far."""
+
+
+class Circle:
+    """A circle."""
+
+    def area(self, name="#f00"):
+        # pi r squared
+        return f"# {name}: {math.pi * LIMIT**2}", """a
+
+b"""  # é an area
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("pi r squared", "the area", True),
+        ("        # pi r squared\n", "", True),
+        ("import math\n", "import math\n\n\n# More\n", True),
+        ("What it is for.", "Wofür, in\n\nmany lines", True),
+        ('    """A circle."""\n\n', "", True),
+        ('"""How far."""\n', "", True),
+        ("  # metres", "", True),
+        ("  # é an area", "# è a tuple", True),
+        ("LIMIT = 3", "LIMIT = 4", False),
+        ("#f00", "#0f0", False),
+        ("# {name}", "## {name}", False),
+        ("        return", "        yield", False),
+        ("a\n\nb", "a\nb", False),
+    ],
+)
+def test_what_python_does_not_run_is_no_code(
+    tmp_path: Path, before: str, after: str, same: bool
+) -> None:
+    (tmp_path / "tasks").mkdir()
+    file = tmp_path / "tasks" / "some.py"
+    assert before in CODE
+    file.write_text(CODE, encoding="utf-8")
+    code.digest("tasks.some", tmp_path)
+    file.write_text(CODE.replace(before, after), encoding="utf-8")
+    assert code.has_changed("tasks.some", tmp_path) != same
