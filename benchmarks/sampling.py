@@ -37,7 +37,10 @@ from fgds_core.classify import Classifier
 from fgds_core.denoise import ClassifierFree
 from fgds_core.feedback import FEEDBACKS, Feedback
 from fgds_core.generators import Generator
-from fgds_core.guidance import RULES, Account, Guidance, climb
+from fgds_core.guidance.gradient import Decode, GradientAt, Objective, gradient_of, value_and_grad
+from fgds_core.guidance.look import Look, at, guided, plain
+from fgds_core.guidance.reuse import reused
+from fgds_core.guidance.rules import load_rule
 from fgds_core.noise import randn, stream
 from fgds_core.sample import make_scheduler, noise_levels, sample
 from fgds_core.schedule import guided_steps
@@ -91,21 +94,32 @@ class Bench:
     classifier: Classifier
     sizes: Sizes
 
-    def guidance(self, mode: Mode, num_images: int, micro_batch: int | None = None) -> Guidance:
+    def objective(self, num_images: int) -> Objective:
         """Entropy feedback for a batch."""
         feedback = Feedback(FEEDBACKS["entropy"], self.classifier)
         labels = torch.zeros(num_images, dtype=torch.int64, device=self.generator.device)
-        return Guidance(
-            partial(FEEDBACK_DECODERS[mode.decoder], self.generator),
-            lambda x, which: feedback(x, labels[: len(which)]),
-            RULES["relative"],
-            FEEDBACK_SCALE,
-            frozenset(GUIDED),
-            Account.empty(num_images),
-            micro_batch=micro_batch,
+        return lambda x, which: feedback(x, labels[: len(which)])
+
+    def decode(self, mode: Mode) -> Decode:
+        """What shows the classifier images."""
+        return partial(FEEDBACK_DECODERS[mode.decoder], self.generator)
+
+    def look(
+        self, denoiser: ClassifierFree, mode: Mode, num_images: int, micro_batch: int | None = None
+    ) -> Look:
+        """What the sampler asks at each step of a batch."""
+        if not mode.guided:
+            return plain(denoiser)
+        gradient_at: GradientAt = gradient_of(
+            self.decode(mode),
+            self.objective(num_images),
+            denoiser,
             jacobian=mode.jacobian,
-            refresh=mode.refresh,
+            micro_batch=micro_batch,
         )
+        gradient_at = reused(mode.refresh, denoiser, gradient_at)
+        steered = guided(denoiser, gradient_at, load_rule("relative"), FEEDBACK_SCALE)
+        return at(frozenset(GUIDED), steered, otherwise=plain(denoiser))
 
     def condition(self, num_images: int, first: int = 0) -> ClassifierFree:
         """The denoiser of a batch, one prompt and a random embedding an image."""
@@ -124,11 +138,10 @@ class Bench:
     def draw(self, mode: Mode, num_images: int, micro_batch: int | None = None) -> Tensor:
         """Draws a batch as the pipeline does: sampled in one go and decoded."""
         z0 = sample(
-            self.condition(num_images),
+            self.look(self.condition(num_images), mode, num_images, micro_batch),
             make_scheduler("DDIMScheduler", self.generator.scheduler_config),
             self.latents(num_images),
             STEPS,
-            guidance=self.guidance(mode, num_images, micro_batch) if mode.guided else None,
         )
         with torch.no_grad():
             return torch.cat(
@@ -177,11 +190,10 @@ class Bench:
     def draw_one(self, index: int) -> Tensor:
         """Draws one image with our loop."""
         z0 = sample(
-            self.condition(1, index),
+            self.look(self.condition(1, index), MODES["exact"], 1),
             make_scheduler("DDIMScheduler", self.generator.scheduler_config),
             self.latents(1, index),
             STEPS,
-            guidance=self.guidance(MODES["exact"], 1),
         )
         with torch.no_grad():
             return self.generator.decode(z0)
@@ -239,10 +251,9 @@ def count_flops(sizes: Sizes = REAL) -> dict[str, float]:
     def guided_step(mode: Mode) -> None:
         start = z.clone().requires_grad_(mode.jacobian)
         _, conditional = denoiser.halves(start, level)
-        guidance = bench.guidance(mode, 1)
-        _, pull = climb(guidance.decode, guidance.objective, conditional)
+        _, grad = value_and_grad(bench.decode(mode), bench.objective(1), conditional)
         if mode.jacobian:
-            torch.autograd.grad(conditional, start, pull)
+            torch.autograd.grad(conditional, start, grad)
 
     with torch.no_grad():
         step = flops(lambda: denoiser(z, level))

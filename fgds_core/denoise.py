@@ -29,6 +29,8 @@ class NoiseLevel(NamedTuple):
     """Standard deviation of the noise."""
     timestep: Tensor
     """The same level as the network was trained to be told it, a scalar on the CPU."""
+    step: int = 0
+    """Place among the steps of the solver."""
 
 
 Denoiser = Callable[[Tensor, NoiseLevel], Tensor]

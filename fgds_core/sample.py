@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fgds_core.config.agreement import EITHER, FLOW_SCHEDULERS
-from fgds_core.denoise import PREDICTION_TYPES, ClassifierFree, NoiseLevel
+from fgds_core.denoise import PREDICTION_TYPES, NoiseLevel
 from fgds_core.errors import InputError
-from fgds_core.guidance import Guidance
+from fgds_core.guidance.look import Look
 
 Scheduler = Any
 """A solver of diffusers that works in one call of the network per step."""
@@ -77,42 +77,35 @@ def prediction_type_of(scheduler: Scheduler) -> str:
 
 
 def sample(
-    denoiser: ClassifierFree,
+    look: Look,
     scheduler: Scheduler,
     noise: Tensor,
     num_inference_steps: int,
     *,
-    guidance: Guidance | None = None,
     eta: float = 0.0,
-    generators: Sequence[torch.Generator] = (),
+    rngs: Sequence[torch.Generator] = (),
 ) -> Tensor:
     """Draws latents.
 
     Args:
-        denoiser: The generator under classifier-free guidance.
+        look: Predicts the clean latents of noisy ones, and may steer both.
         scheduler: The solver, from `make_scheduler`.
         noise: Standard normal noise, [B, C, H, W].
         num_inference_steps: Steps of the solver.
-        guidance: Feedback guidance; None draws without, and so does a scale of 0.
         eta: Fresh noise per step, for solvers that have it.
-        generators: One per image, for solvers that add noise at each step.
+        rngs: One per image, for solvers that add noise at each step.
 
     Returns:
         Clean latents, [B, C, H, W].
     """
     scheduler.set_timesteps(num_inference_steps)
-    extra = _step_arguments(scheduler, eta, generators)
-    coefficients = PREDICTION_TYPES[denoiser.prediction_type]
-    guided = guidance.steps if guidance is not None and guidance.scale != 0 else frozenset()
+    extra = _step_arguments(scheduler, eta, rngs)
+    coefficients = PREDICTION_TYPES[prediction_type_of(scheduler)]
 
     z: Tensor = noise * getattr(scheduler, "init_noise_sigma", 1.0)
-    for index, level in enumerate(noise_levels(scheduler)):
-        # Predict the clean latent, and steer
-        if guidance is not None and index in guided:
-            z, z0 = guidance(denoiser, z, level)
-        else:
-            with torch.inference_mode():
-                z0 = denoiser(z, level)
+    for level in noise_levels(scheduler):
+        # Predict the clean latent, and perhaps steer
+        z, z0 = look(z, level)
 
         # Solve one step, from the network's prediction that stands for this clean latent
         with torch.no_grad():
@@ -148,19 +141,21 @@ def noise_levels(scheduler: Scheduler) -> list[NoiseLevel]:
             " signal); choose EulerDiscreteScheduler"
         )
     return [
-        NoiseLevel(float(alpha), float(sigma), timestep)
-        for alpha, sigma, timestep in zip(alphas, sigmas, timesteps, strict=True)
+        NoiseLevel(float(alpha), float(sigma), timestep, step)
+        for step, (alpha, sigma, timestep) in enumerate(
+            zip(alphas, sigmas, timesteps, strict=True)
+        )
     ]
 
 
 def _step_arguments(
-    scheduler: Scheduler, eta: float, generators: Sequence[torch.Generator]
+    scheduler: Scheduler, eta: float, rngs: Sequence[torch.Generator]
 ) -> dict[str, Any]:
     """Picks the arguments of `step` that this solver has."""
     known = inspect.signature(scheduler.step).parameters
     extra: dict[str, Any] = {}
     if "eta" in known:
         extra["eta"] = eta
-    if "generator" in known and generators:
-        extra["generator"] = list(generators)
+    if "generator" in known and rngs:
+        extra["generator"] = list(rngs)
     return extra

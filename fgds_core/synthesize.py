@@ -22,7 +22,12 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback
 from fgds_core.generators.generator import Generator, drop_coordinates
-from fgds_core.guidance import RULES, Account, Guidance, Objective
+from fgds_core.guidance.gradient import Objective, gradient_of
+from fgds_core.guidance.limits import up_to
+from fgds_core.guidance.look import at, guided, plain
+from fgds_core.guidance.reuse import reused
+from fgds_core.guidance.rules import load_rule
+from fgds_core.guidance.stats import GuidanceStats, recorded
 from fgds_core.images import ImageSet, from_uint8, image_table, to_uint8
 from fgds_core.imbalance import quotas
 from fgds_core.noise import another_seed, image_seed, randn, stream
@@ -69,14 +74,14 @@ class Drawn:
 
     images: Tensor
     """In [-1, 1], on the CPU, [B, 3, H, W]."""
-    account: Account
+    stats: GuidanceStats
     criterion: Tensor | None
     """Criterion of the finished images, [B]; None without feedback."""
 
     def of(self, which: Tensor) -> "Drawn":
         """Some of the images; a mask [B]."""
         criterion = None if self.criterion is None else self.criterion[which]
-        return Drawn(self.images[which], self.account.of(which), criterion)
+        return Drawn(self.images[which], self.stats.of(which), criterion)
 
 
 MAX_ATTEMPTS = 3
@@ -192,31 +197,37 @@ def draw(
         [request.prompt for request in requests], image, config.guidance_scale
     )
 
-    # Sample under feedback
-    guidance = None
-    account = Account.empty(len(requests))
-    if feedback is not None and config.feedback_scale != 0:
-        guidance = Guidance(
-            decode=partial(FEEDBACK_DECODERS[config.feedback_decoder], generator),
-            objective=_objective(feedback, labels, seeds),
-            rule=RULES[config.feedback_rule],
-            scale=config.feedback_scale,
-            steps=frozenset(config.guided_steps),
-            account=account,
-            limits=None if feedback.limits is None else feedback.limits[labels],
-            micro_batch=micro_batch,
+    # Sample, under feedback where there is any
+    stats = GuidanceStats.empty(len(requests))
+    look = plain(denoiser)
+    if config.feedback_scale == 0:
+        feedback = None
+    if feedback is not None:
+        gradient_at = gradient_of(
+            partial(FEEDBACK_DECODERS[config.feedback_decoder], generator),
+            _objective(feedback, labels, seeds),
+            denoiser,
             jacobian=config.feedback_jacobian,
-            refresh=config.feedback_refresh,
+            micro_batch=micro_batch,
         )
+        if feedback.limits is not None:
+            gradient_at = up_to(feedback.limits[labels], gradient_at)
+        gradient_at = reused(config.feedback_refresh, denoiser, gradient_at)
+        steered = guided(
+            denoiser,
+            recorded(stats, gradient_at),
+            load_rule(config.feedback_rule),
+            config.feedback_scale,
+        )
+        look = at(frozenset(config.guided_steps), steered, otherwise=look)
     latents = randn(generator.latent_shape, [stream(seed, "latents") for seed in seeds])
     z0 = sample(
-        denoiser,
+        look,
         make_scheduler(config.scheduler, generator.scheduler_config),
         latents.to(generator.device, torch.promote_types(generator.dtype, torch.float32)),
         config.num_inference_steps,
-        guidance=guidance,
         eta=config.eta,
-        generators=[stream(seed, "solver") for seed in seeds],
+        rngs=[stream(seed, "solver") for seed in seeds],
     )
 
     # Decode, and value what came out
@@ -226,10 +237,8 @@ def draw(
         if images.shape[-2:] != size:
             images = F.interpolate(images, size, mode="bicubic", antialias=True)
         images = images.clamp(-1, 1)
-        criterion = (
-            None if guidance is None or feedback is None else feedback(images, labels).cpu()
-        )
-    return Drawn(images.float().cpu(), account, criterion)
+        criterion = None if feedback is None else feedback(images, labels).cpu()
+    return Drawn(images.float().cpu(), stats, criterion)
 
 
 def _objective(feedback: Feedback, labels: Tensor, seeds: Sequence[int]) -> Objective:
@@ -404,7 +413,7 @@ def _table(
         with torch.inference_mode():
             probability, label = judge(stored.to(device)).float().softmax(dim=-1).max(dim=-1)
         judge_label, judge_probability = label.tolist(), probability.tolist()
-    on = drawn.account.first is not None
+    on = drawn.stats.first is not None
     chosen = [request.conditioning_id for request in batch]
     return image_table(
         drawn.images,
@@ -422,12 +431,12 @@ def _table(
             "guidance_scale": [config.guidance_scale] * num_images,
             "feedback": [config.feedback if on else "none"] * num_images,
             "feedback_scale": [config.feedback_scale if on else 0.0] * num_images,
-            "criterion_first": _finite_or_none(drawn.account.first, num_images),
-            "criterion_last": _finite_or_none(drawn.account.last, num_images),
+            "criterion_first": _finite_or_none(drawn.stats.first, num_images),
+            "criterion_last": _finite_or_none(drawn.stats.last, num_images),
             "criterion_final": _finite_or_none(drawn.criterion, num_images),
-            "guided_steps": drawn.account.guided.tolist(),
-            "skipped_steps": drawn.account.skipped.tolist(),
-            "nonfinite_steps": drawn.account.non_finite.tolist(),
+            "guided_steps": drawn.stats.guided.tolist(),
+            "skipped_steps": drawn.stats.skipped.tolist(),
+            "nonfinite_steps": drawn.stats.non_finite.tolist(),
             "judge_label": judge_label,
             "judge_probability": judge_probability,
         },

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from guide import Steps, guide
 from micro import generator_config
 from pydantic import ValidationError
 from tiny import WIDTH
 
 from fgds_core.config.generator import GeneratorConfig
+from fgds_core.denoise import ClassifierFree
 from fgds_core.errors import InputError
 from fgds_core.feedback import Seen, entropy
 from fgds_core.generators import Generator, load_generator
-from fgds_core.guidance import RULES, Account, Guidance
+from fgds_core.guidance.look import plain
+from fgds_core.guidance.rules import RULES
 from fgds_core.noise import randn, stream
 from fgds_core.sample import make_scheduler, sample
 
@@ -65,30 +68,32 @@ def denoiser(generator: Generator, seeds=(0, 1, 2)):
     return generator.denoiser([PROMPTS[seed] for seed in seeds], image, 2.5)
 
 
-def draw(generator: Generator, seeds=(0, 1, 2), **changes) -> torch.Tensor:
-    return sample(
-        denoiser(generator, seeds),
-        make_scheduler(solver_name(generator), generator.scheduler_config),
-        latents(generator, seeds),
-        STEPS,
-        **changes,
-    )
+def draw(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
+    return drawn_by(plain(denoiser(generator, seeds)), generator, seeds)
+
+
+def draw_steered(generator: Generator, seeds=(0, 1, 2), **changes) -> torch.Tensor:
+    return drawn_by(steer(generator, denoiser(generator, seeds), **changes), generator, seeds)
+
+
+def drawn_by(look, generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
+    solver = make_scheduler(solver_name(generator), generator.scheduler_config)
+    return sample(look, solver, latents(generator, seeds), STEPS)
 
 
 def criterion(x: torch.Tensor) -> torch.Tensor:
     return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), None)
 
 
-def guide(generator: Generator, num_images: int = 3, **changes) -> Guidance:
-    values = {
-        "decode": generator.decode,
-        "objective": lambda x, which: criterion(x),
-        "rule": RULES["relative"],
-        "scale": 0.05,
-        "steps": frozenset(range(STEPS)),
-        "account": Account.empty(num_images),
-    }
-    return Guidance(**values | changes)
+def steer(generator: Generator, denoiser: ClassifierFree, **changes) -> Steps:
+    num_images = len(next(iter(denoiser.conditional.values())))
+    return guide(
+        denoiser,
+        generator.decode,
+        lambda x, which: criterion(x),
+        num_images=num_images,
+        **changes,
+    )
 
 
 def as_the_pipeline_draws(generator: Generator, seed: int) -> torch.Tensor:
@@ -132,17 +137,17 @@ def test_unguided_latents_are_those_of_the_diffusers_pipeline(generator, monkeyp
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_batch_equals_its_images_one_by_one(generator, rule):
-    together = draw(generator, guidance=guide(generator, rule=RULES[rule]))
+    together = draw_steered(generator, rule=rule)
     # The solver of flows computes in float32
     atol = 1e-5 if generator.family.network == "transformer" else 1e-10
     for seed in range(3):
-        alone = draw(generator, [seed], guidance=guide(generator, 1, rule=RULES[rule]))
+        alone = draw_steered(generator, [seed], rule=rule)
         torch.testing.assert_close(alone, together[seed : seed + 1], rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("jacobian", [True, False])
 def test_guidance_raises_the_criterion(generator, jacobian):
-    guided = draw(generator, guidance=guide(generator, jacobian=jacobian))
+    guided = draw_steered(generator, jacobian=jacobian)
     with torch.no_grad():
         before, after = (criterion(generator.decode(z)) for z in (draw(generator), guided))
     assert after.mean() > before.mean()
@@ -150,14 +155,7 @@ def test_guidance_raises_the_criterion(generator, jacobian):
 
 def test_prompts_and_images_are_told_apart(generator):
     drawn = [draw(generator, [0])]
-    drawn.append(
-        sample(
-            generator.denoiser(["a dog"], None, 2.5),
-            make_scheduler(solver_name(generator), generator.scheduler_config),
-            latents(generator, [0]),
-            STEPS,
-        )
-    )
+    drawn.append(drawn_by(plain(generator.denoiser(["a dog"], None, 2.5)), generator, [0]))
     assert not torch.allclose(*drawn)
 
 
@@ -196,10 +194,10 @@ def test_cheap_decoders_show_the_same_image_smaller_or_rougher(tiny_generators):
 @pytest.mark.parametrize("name", NAMES)
 def test_how_a_network_is_run_changes_no_result(tiny_generators, name, option):
     settings = config(tiny_generators[name])
-    plain = load_generator(settings, dtype=torch.float64)
+    as_it_is = load_generator(settings, dtype=torch.float64)
     changed = load_generator(settings, dtype=torch.float64, **{option: True})
-    expected, ours = (draw(g, guidance=guide(g)) for g in (plain, changed))
-    atol = 1e-5 if plain.family.network == "transformer" else 1e-10
+    expected, ours = (draw_steered(g) for g in (as_it_is, changed))
+    atol = 1e-5 if as_it_is.family.network == "transformer" else 1e-10
     torch.testing.assert_close(ours, expected, rtol=0, atol=atol)
 
 
@@ -239,17 +237,12 @@ def test_half_precision_leaves_latents_in_float32(tiny_generators, name):
     image = None
     if generator.takes_images:
         image = generator.condition_on(some, 0, torch.zeros_like(some))
-    guidance = guide(generator)
-    z0 = sample(
-        generator.denoiser(PROMPTS, image, 2.5),
-        make_scheduler(solver_name(generator), generator.scheduler_config),
-        latents(generator).float(),
-        STEPS,
-        guidance=guidance,
-    )
-    assert z0.dtype == guidance.account.last.dtype == torch.float32
+    steps = steer(generator, generator.denoiser(PROMPTS, image, 2.5))
+    solver = make_scheduler(solver_name(generator), generator.scheduler_config)
+    z0 = sample(steps, solver, latents(generator).float(), STEPS)
+    assert z0.dtype == steps.stats.last.dtype == torch.float32
     assert z0.isfinite().all()
-    assert guidance.account.non_finite.tolist() == [0] * 3
+    assert steps.stats.non_finite.tolist() == [0] * 3
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-from dataclasses import replace
 from pathlib import Path
 
 import diffusers
 import pytest
 import torch
+from guide import Steps, guide
 from micro import generator_config
 from tiny import WIDTH
 
@@ -11,7 +11,8 @@ from fgds_core.denoise import ClassifierFree, Condition
 from fgds_core.errors import InputError
 from fgds_core.feedback import Seen, entropy
 from fgds_core.generators import Generator, load_generator
-from fgds_core.guidance import RULES, Account, Guidance
+from fgds_core.guidance.look import plain
+from fgds_core.guidance.rules import RULES
 from fgds_core.noise import randn, stream
 from fgds_core.sample import make_scheduler, noise_levels, sample
 from fgds_core.schedule import guided_steps
@@ -52,14 +53,12 @@ def criterion(x: torch.Tensor) -> torch.Tensor:
     return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), None)
 
 
-def guide(generator: Generator, rule: str = "relative", scale: float = 0.05, num_images: int = 3):
-    return Guidance(
-        decode=generator.decode,
-        objective=lambda x, which: criterion(x),
-        rule=RULES[rule],
-        scale=scale,
-        steps=frozenset(guided_steps(6, 2, 0.0, 1.0)),
-        account=Account.empty(num_images),
+def steer(generator: Generator, denoiser: ClassifierFree, **changes) -> Steps:
+    return guide(
+        denoiser,
+        generator.decode,
+        lambda x, which: criterion(x),
+        **{"steps": guided_steps(6, 2, 0.0, 1.0), "num_images": 3} | changes,
     )
 
 
@@ -86,11 +85,11 @@ def test_without_feedback_latents_are_those_of_the_diffusers_pipeline(generator,
         output_type="latent",
     ).images
     ours = sample(
-        generator.denoiser(PROMPTS, vectors(generator), 2.5),
+        plain(generator.denoiser(PROMPTS, vectors(generator), 2.5)),
         scheduler(generator, name),
         latents(generator),
         6,
-        generators=solvers(),
+        rngs=solvers(),
     )
     torch.testing.assert_close(ours, expected.double(), rtol=0, atol=1e-5)
 
@@ -99,47 +98,46 @@ def scheduler(generator: Generator, name: str = "DDIMScheduler"):
     return make_scheduler(name, generator.scheduler_config)
 
 
-def draw(generator, guidance=None, name="DDIMScheduler", **changes):
+def denoiser_of(generator: Generator, seeds=(0, 1, 2)) -> ClassifierFree:
+    return generator.denoiser([PROMPTS[i] for i in seeds], vectors(generator, seeds), 2.5)
+
+
+def draw(generator, look=None, name="DDIMScheduler", seeds=(0, 1, 2), **changes):
     return sample(
-        generator.denoiser(PROMPTS, vectors(generator), 2.5),
+        look or plain(denoiser_of(generator, seeds)),
         scheduler(generator, name),
-        latents(generator),
+        latents(generator, seeds),
         6,
-        guidance=guidance,
-        **{"generators": solvers()} | changes,
+        **{"rngs": solvers(seeds)} | changes,
     )
+
+
+def draw_steered(generator, seeds=(0, 1, 2), eta=0.0, **changes):
+    steps = steer(generator, denoiser_of(generator, seeds), num_images=len(seeds), **changes)
+    return draw(generator, steps, seeds=seeds, eta=eta)
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_scale_of_zero_is_unguided_bit_for_bit_and_asks_no_classifier(generator, rule):
-    def refuse(z0, which):
+    def refuse(x, which):
         raise AssertionError
 
-    off = guide(generator, rule, 0.0)
-    off = Guidance(off.decode, refuse, off.rule, 0.0, off.steps, off.account)
+    off = guide(denoiser_of(generator), generator.decode, refuse, rule=rule, scale=0.0)
     assert torch.equal(draw(generator, off), draw(generator))
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.7])
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_batch_equals_its_images_one_by_one(generator, rule, eta):
-    together = draw(generator, guide(generator, rule), eta=eta)
-    for i, prompt in enumerate(PROMPTS):
-        alone = sample(
-            generator.denoiser([prompt], vectors(generator, [i]), 2.5),
-            scheduler(generator),
-            latents(generator, [i]),
-            6,
-            guidance=guide(generator, rule, num_images=1),
-            eta=eta,
-            generators=solvers([i]),
-        )
+    together = draw_steered(generator, rule=rule, eta=eta)
+    for i in range(3):
+        alone = draw_steered(generator, [i], rule=rule, eta=eta)
         torch.testing.assert_close(alone, together[i : i + 1], rtol=0, atol=1e-10)
 
 
 def test_the_relative_rule_is_the_released_one(generator):
     """The oracle: one image at a time, a forward of its own for the gradient, as in the method."""
-    ours = draw(generator, guide(generator))
+    ours = draw_steered(generator)
     unet, vae = generator.pipeline.unet, generator.pipeline.vae
     for i, prompt in enumerate(PROMPTS):
         text = generator.encode_prompts([prompt])["encoder_hidden_states"]
@@ -175,22 +173,16 @@ def test_guidance_raises_the_criterion(generator):
         with torch.no_grad():
             return criterion(generator.decode(z0))
 
-    assert (of(draw(generator, guide(generator))) > of(draw(generator))).all()
+    assert (of(draw_steered(generator)) > of(draw(generator))).all()
 
 
 def test_half_precision_networks_leave_latents_and_criteria_in_float32(tiny_unclip):
     half = load_generator(generator_config(tiny_unclip, dtype="bfloat16"))
-    guidance = guide(half)
-    z0 = sample(
-        half.denoiser(PROMPTS, vectors(half), 2.5),
-        scheduler(half),
-        latents(half).float(),
-        6,
-        guidance=guidance,
-    )
-    assert z0.dtype == guidance.account.last.dtype == torch.float32
+    steps = steer(half, denoiser_of(half))
+    z0 = sample(steps, scheduler(half), latents(half).float(), 6)
+    assert z0.dtype == steps.stats.last.dtype == torch.float32
     assert z0.isfinite().all()
-    assert guidance.account.guided.tolist() == [3] * 3
+    assert steps.stats.guided.tolist() == [3] * 3
 
 
 def test_six_guided_of_thirty_steps_cost_sixty_forwards_and_six_backwards_an_image(generator):
@@ -203,20 +195,12 @@ def test_six_guided_of_thirty_steps_cost_sixty_forwards_and_six_backwards_an_ima
             output[0].register_hook(lambda grad: backwards.append(len(grad)))
 
     handle = unet.register_forward_hook(count, with_kwargs=True)
-    guidance = guide(generator)
-    steps = frozenset(guided_steps(30, 5, 0.0, 1.0))
-    guidance = replace(guidance, steps=steps)
-    sample(
-        generator.denoiser(PROMPTS, vectors(generator), 2.5),
-        scheduler(generator),
-        latents(generator),
-        30,
-        guidance=guidance,
-    )
+    steps = steer(generator, denoiser_of(generator), steps=guided_steps(30, 5, 0.0, 1.0))
+    sample(steps, scheduler(generator), latents(generator), 30)
     handle.remove()
     assert sum(forwards) == 60 * 3
     assert sum(backwards) == 6 * 3
-    assert guidance.account.guided.tolist() == [6] * 3
+    assert steps.stats.guided.tolist() == [6] * 3
 
 
 TRAINED = {
@@ -258,7 +242,7 @@ def normal_denoiser(z, sigma):
     return (s2 * z + sigma**2 * PRIOR_MEAN) / (s2 + sigma**2)
 
 
-def observe(denoiser: ClassifierFree, num_inference_steps: int) -> Guidance:
+def observe(denoiser: ClassifierFree) -> Steps:
     """Guidance by the exact likelihood of an observation given the noisy latent."""
 
     def likelihood(z0, which):
@@ -266,14 +250,7 @@ def observe(denoiser: ClassifierFree, num_inference_steps: int) -> Guidance:
         variance = OBSERVATION_STD**2 + s2 * sigma**2 / (s2 + sigma**2)
         return -0.5 * ((OBSERVED - z0) ** 2 / variance).flatten(1).sum(dim=1)
 
-    return Guidance(
-        lambda z0: z0,
-        likelihood,
-        RULES["score"],
-        1.0,
-        frozenset(range(num_inference_steps)),
-        Account.empty(2),
-    )
+    return guide(denoiser, lambda z0: z0, likelihood, rule="score", scale=1.0, num_images=2)
 
 
 # Everything is linear here, so two starting points give the mean and the spread exactly.
@@ -282,17 +259,15 @@ STARTS = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)]).double()
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
 def test_gaussian_data_without_feedback_keep_mean_and_spread(name):
-    z0 = sample(analytic(normal_denoiser), make_scheduler(name, TRAINED), STARTS, 500)
+    z0 = sample(plain(analytic(normal_denoiser)), make_scheduler(name, TRAINED), STARTS, 500)
     assert z0[0].numpy() == pytest.approx(PRIOR_MEAN, abs=0.01)
     assert (z0[1] - z0[0]).numpy() == pytest.approx(PRIOR_STD, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
 def test_score_guidance_by_the_likelihood_samples_the_posterior(name):
-    denoiser = analytic(normal_denoiser)
-    z0 = sample(
-        denoiser, make_scheduler(name, TRAINED), STARTS, 500, guidance=observe(denoiser, 500)
-    )
+    steps = observe(analytic(normal_denoiser))
+    z0 = sample(steps, make_scheduler(name, TRAINED), STARTS, 500)
     precision = 1 / PRIOR_STD**2 + 1 / OBSERVATION_STD**2
     mean = (PRIOR_MEAN / PRIOR_STD**2 + OBSERVED / OBSERVATION_STD**2) / precision
     assert z0[0].numpy() == pytest.approx(mean, abs=0.01)
@@ -305,11 +280,10 @@ def test_guidance_is_the_same_for_exploding_and_preserving_solvers(generator, ru
     config = generator.scheduler_config | {"set_alpha_to_one": True}
     ends = [
         sample(
-            generator.denoiser(PROMPTS, vectors(generator), 2.5),
+            steer(generator, denoiser_of(generator), rule=rule),
             make_scheduler(name, config),
             latents(generator),
             5,
-            guidance=guide(generator, rule),
         )
         for name in ("DDIMScheduler", "EulerDiscreteScheduler")
     ]
@@ -325,9 +299,11 @@ def test_ddim_and_dpm_solver_agree_as_steps_grow():
 
     noise = randn((1, 8, 8), [stream(0, "latents")]).double()
 
+    look = plain(analytic(two_modes))
+
     def apart(num_inference_steps: int) -> float:
         ends = [
-            sample(analytic(two_modes), make_scheduler(name, TRAINED), noise, num_inference_steps)
+            sample(look, make_scheduler(name, TRAINED), noise, num_inference_steps)
             for name in ("DDIMScheduler", "DPMSolverMultistepScheduler")
         ]
         return float((ends[0] - ends[1]).abs().mean())
@@ -378,7 +354,7 @@ def flow(exact) -> ClassifierFree:
     "name", ["FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"]
 )
 def test_gaussian_data_under_a_flow_keep_mean_and_spread(name):
-    z0 = sample(flow(normal_denoiser), make_scheduler(name, FLOW), STARTS, 400)
+    z0 = sample(plain(flow(normal_denoiser)), make_scheduler(name, FLOW), STARTS, 400)
     assert z0[0].numpy() == pytest.approx(PRIOR_MEAN, abs=0.01)
     assert (z0[1] - z0[0]).numpy() == pytest.approx(PRIOR_STD, abs=0.01)
 
@@ -394,24 +370,24 @@ def test_latents_are_never_clipped_whatever_scheduler_the_generator_came_with():
     euler = diffusers.EulerDiscreteScheduler(beta_start=0.0001, beta_end=0.02)
     solver = make_scheduler("DDIMScheduler", euler.config)
     assert not solver.config.clip_sample
-    far = sample(analytic(lambda z, sigma: torch.full_like(z, 7.0)), solver, STARTS, 50)
+    far = sample(plain(analytic(lambda z, sigma: torch.full_like(z, 7.0))), solver, STARTS, 50)
     torch.testing.assert_close(far, torch.full_like(far, 7.0), rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"])
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_flow_is_guided_from_its_second_step_on(rule, name):
-    guidance = Guidance(
+    steps = guide(
+        flow(normal_denoiser),
         lambda z0: z0,
         lambda z0, which: z0.flatten(1).sum(dim=1),
-        RULES[rule],
-        0.1,
-        frozenset(range(10)),
-        Account.empty(2),
+        rule=rule,
+        scale=0.1,
+        num_images=2,
     )
     scheduler = make_scheduler(name, FLOW)
-    unguided = sample(flow(normal_denoiser), scheduler, STARTS, 10)
-    guided = sample(flow(normal_denoiser), scheduler, STARTS, 10, guidance=guidance)
+    unguided = sample(plain(flow(normal_denoiser)), scheduler, STARTS, 10)
+    guided = sample(steps, scheduler, STARTS, 10)
     assert (guided > unguided).all()
-    assert guidance.account.guided.tolist() == [9, 9]
-    assert guidance.account.skipped.tolist() == [1, 1]
+    assert steps.stats.guided.tolist() == [9, 9]
+    assert steps.stats.skipped.tolist() == [1, 1]
