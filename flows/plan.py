@@ -127,7 +127,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
             config,
             seed,
             fingerprints[planned.parts.index(part)],
-            sources_of(inputs),
+            sources_of(inputs, origin),
             compute,
             num_images,
         )

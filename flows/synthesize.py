@@ -68,7 +68,7 @@ def synthesize(
     shared = share(store, inputs)
     if shared is not None:
         offer(store, planned.parts, fingerprints, Path(SYNTHETIC))
-    sources = sources_of(inputs, shared)
+    sources = sources_of(inputs, origin, shared)
     check_cost(planned.parts, fingerprints, generator, synthesize, seed, sources, compute)
 
     with (

@@ -3,10 +3,14 @@
 DVC's dependencies and the cache keys of the tasks are both made from this closure, so editing the
 report redraws no image and editing the sampler redraws all of them. DVC compares bytes; the keys
 compare what Python runs, so that a better comment or docstring repeats and redraws nothing.
+
+Alternatives stand in registries, as names of modules that are loaded when they are chosen. A stage
+depends on all of them, one image on those it was made with.
 """
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterator
 from functools import cache
@@ -46,22 +50,23 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds our packages."""
 
 
-def closure(module: str, root: Path = ROOT) -> tuple[str, ...]:
-    """Files whose content is the code of a module.
+def closure(*modules: str, registered: bool = True, root: Path = ROOT) -> tuple[str, ...]:
+    """Files whose content is the code of some modules.
 
     Imports are read from the source, those inside functions too. What stands under `if
     TYPE_CHECKING` or `if __name__ == "__main__"` is not imported with the module, so it does not
     count. A file beside a module that shares its stem, such as a template, counts with it.
 
     Args:
-        module: Dotted name, for instance `flows.synthesize`.
+        modules: Dotted names, for instance `flows.synthesize`.
+        registered: Whether modules count that a registry names, as text.
         root: The folder that holds the packages.
 
     Returns:
         Paths relative to `root` (POSIX form), sorted.
     """
     found: set[str] = set()
-    pending = [module]
+    pending = list(modules)
     while pending:
         name = pending.pop()
         file = _source(name, root)
@@ -71,24 +76,27 @@ def closure(module: str, root: Path = ROOT) -> tuple[str, ...]:
         if name in PLUMBING:
             continue
         pending += _ancestors(name)
-        pending += _imports(ast.parse(file.read_text(encoding="utf-8")), name, file)
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        pending += _imports(tree, name, file)
+        if registered:
+            pending += _named(tree)
     files = {path for name in found - PLUMBING for path in _files(name, root)}
     return tuple(sorted(path.relative_to(root).as_posix() for path in files))
 
 
-def digest(module: str, root: Path = ROOT) -> str:
-    """sha256 of the names and code of a module's closure; read once in a process.
+def digest(*modules: str, registered: bool = True, root: Path = ROOT) -> str:
+    """sha256 of the names and code of the closure of modules; read once in a process.
 
     Comments, docstrings and blank lines are no code.
     """
     with _reading:
-        return _digest(module, root)
+        return _digest(modules, registered, root)
 
 
 def has_changed(module: str, root: Path = ROOT) -> bool:
     """Whether a module's closure is another than when this process read it first."""
     with _reading:
-        return _digest.__wrapped__(module, root) != _digest(module, root)
+        return _digest.__wrapped__((module,), True, root) != _digest((module,), True, root)
 
 
 _reading = Lock()
@@ -96,10 +104,10 @@ _reading = Lock()
 
 
 @cache
-def _digest(module: str, root: Path) -> str:
+def _digest(modules: tuple[str, ...], registered: bool, root: Path) -> str:
     lines = [
         f"{sha256(_code((root / path).read_bytes(), path)).hexdigest()}  {path}"
-        for path in closure(module, root)
+        for path in closure(*modules, registered=registered, root=root)
     ]
     return sha256("\n".join(lines).encode()).hexdigest()
 
@@ -176,6 +184,14 @@ def _imports(tree: ast.AST, module: str, file: Path) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
         else:
             yield from _imports(node, module, file)
+
+
+def _named(tree: ast.AST) -> Iterator[str]:
+    """Texts that may name a module of ours."""
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and re.fullmatch(r"\w+(\.\w+)+", text):
+            yield text
 
 
 def _is_never_imported(test: ast.expr) -> bool:

@@ -230,7 +230,7 @@ def probe(
     wished = compute.batch_size if num_images is None else num_images
     few = replace(part, num_images=min(part.num_images, compute.batch_size, wished))
     started = time.perf_counter()
-    check_code(sources)
+    check_code(sources, config)
     studio = load_studio(generator, config, sources, compute)
     loaded = time.perf_counter()
 

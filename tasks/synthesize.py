@@ -24,6 +24,7 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.feedback import Feedback, load_feedback
 from fgds_core.generators import Generator, load_generator
+from fgds_core.guidance.rules import RULES
 from fgds_core.images import ImageSet
 from fgds_core.imbalance import quotas
 from fgds_core.shards import PartRecord, remove_index, write_index
@@ -66,18 +67,20 @@ class Sources:
     store: Shared | None = None
 
 
-def sources_of(inputs: Mapping[str, str], store: Shared | None = None) -> Sources:
-    """The sources of a run, from its `input_digests`."""
-    return Sources(fingerprint(inputs), code.digest(DRAWING), store)
+def sources_of(
+    inputs: Mapping[str, str], made_by: Mapping[str, Any], store: Shared | None = None
+) -> Sources:
+    """The sources of a run, from its `input_digests` and what it is `made_by`."""
+    return Sources(fingerprint(inputs), made_by["code"], store)
 
 
-def check_code(sources: Sources) -> None:
+def check_code(sources: Sources, config: SynthesizeConfig) -> None:
     """Refuses to draw by other code than the flow's, which names the images by its own.
 
     Raises:
         InputError: This worker's code is another.
     """
-    if code.digest(DRAWING) != sources.code:
+    if drawing_code(config) != sources.code:
         raise InputError(
             f"the worker on {socket.gethostname()} (process {os.getpid()}) has other code than the"
             " flow; bring its copy of the repository up to date and start it again"
@@ -85,9 +88,16 @@ def check_code(sources: Sources) -> None:
 
 
 DRAWING = "fgds_core.synthesize"
-"""The module whose imports are the code that draws."""
+"""The module whose imports are the code that draws, whatever the parameters."""
 
-code.digest(DRAWING)  # read now, so that it is that of what this process has imported
+
+def drawing_code(config: SynthesizeConfig) -> str:
+    """Digest of the code that draws: what is common, and what of the registries was chosen."""
+    return code.digest(DRAWING, RULES[config.feedback_rule], registered=False)
+
+
+for _rule in RULES.values():  # read now, so that it is that of what this process imports
+    code.digest(DRAWING, _rule, registered=False)
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,7 @@ def made_by(
         "inputs": {path: value for path, value in inputs.items() if path not in unseen},
         "image_size": read_meta(Path(PREPARED)).image_size,
         "real": real,
-        "code": code.digest(DRAWING),
+        "code": drawing_code(config),
     }
 
 
@@ -256,7 +266,7 @@ def draw_part(
     if record is not None:
         advance("synthesize", part.num_images)
     else:
-        check_code(sources)
+        check_code(sources, config)
         studio = load_studio(generator, config, sources, compute)
         check_room(part)
         log.info("drawing %s", part.path)

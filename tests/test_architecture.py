@@ -127,7 +127,7 @@ def test_closure_follows_every_form_of_import(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     unused = {"flows/__init__.py", "tasks/__init__.py", "flows/cli.py", "fgds_core/unused.py"}
-    assert set(closure("flows.draw", tmp_path)) == set(files) - unused
+    assert set(closure("flows.draw", root=tmp_path)) == set(files) - unused
 
 
 def test_every_key_of_the_parameters_is_explained() -> None:

@@ -15,9 +15,9 @@ def test_threads_that_ask_at_once_wait_for_one_that_reads(monkeypatch: pytest.Mo
     read: list[str] = []
     closure, barrier = code.closure, Barrier(THREADS)
 
-    def counting(module, root):
-        read.append(module)
-        return closure(module, root)
+    def counting(*modules, **options):
+        read.extend(modules)
+        return closure(*modules, **options)
 
     def ask(_: int) -> str:
         barrier.wait()
@@ -34,7 +34,7 @@ def test_edited_code_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     file = tmp_path / "tasks" / "some.py"
     file.write_text("x = 1\n")
-    code.digest("tasks.some", tmp_path)
+    code.digest("tasks.some", root=tmp_path)
     assert not code.has_changed("tasks.some", tmp_path)
     file.write_text("x = 2\n")
     assert code.has_changed("tasks.some", tmp_path)
@@ -84,6 +84,24 @@ def test_what_python_does_not_run_is_no_code(
     file = tmp_path / "tasks" / "some.py"
     assert before in CODE
     file.write_text(CODE, encoding="utf-8")
-    code.digest("tasks.some", tmp_path)
+    code.digest("tasks.some", root=tmp_path)
     file.write_text(CODE.replace(before, after), encoding="utf-8")
     assert code.has_changed("tasks.some", tmp_path) != same
+
+
+def test_a_registry_is_code_of_a_stage_and_only_what_is_chosen_of_an_image(tmp_path: Path) -> None:
+    files = {
+        "fgds_core/__init__.py": "",
+        "fgds_core/draw.py": "KINDS = {1: 'fgds_core.kinds.one', 2: 'fgds_core.kinds.two'}",
+        "fgds_core/kinds/__init__.py": "",
+        "fgds_core/kinds/one.py": "import fgds_core.shared",
+        "fgds_core/kinds/two.py": "",
+        "fgds_core/shared.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert set(code.closure("fgds_core.draw", root=tmp_path)) == set(files)
+    chosen = ("fgds_core.draw", "fgds_core.kinds.one")
+    found = code.closure(*chosen, registered=False, root=tmp_path)
+    assert set(found) == set(files) - {"fgds_core/kinds/two.py"}

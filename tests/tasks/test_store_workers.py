@@ -40,10 +40,10 @@ class Run:
             self.params[name] for name in ("generator", "synthesize", "seed")
         )
         self.inputs = input_digests(generator, config)
-        origin = made_by(generator, config, seed, self.inputs)
+        self.origin = made_by(generator, config, seed, self.inputs)
         planned = plan(config)
         self.parts = planned.parts
-        self.fingerprints = part_fingerprints(origin, planned)
+        self.fingerprints = part_fingerprints(self.origin, planned)
 
     def draw(self, parts: Sequence[Part], shared: Shared | None) -> None:
         """Draws parts in the current folder, as the task does."""
@@ -55,7 +55,7 @@ class Run:
                 self.params["synthesize"],
                 self.params["seed"],
                 its_own,
-                sources_of(self.inputs, shared),
+                sources_of(self.inputs, self.origin, shared),
                 self.params["compute"],
             )
 

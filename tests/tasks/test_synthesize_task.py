@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,7 +120,7 @@ def test_a_full_disk_is_refused_before_anything_is_drawn(
 
 def test_a_worker_with_other_code_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     params = read_params(ROOT / "params.yaml")
-    sources = replace(sources_of(INPUTS), code="of yesterday")
+    sources = sources_of(INPUTS, {"code": "of yesterday"})
     part = Part(1, "dog", 0, 0, 2)
     with pytest.raises(InputError, match=r"has other code than the flow.*start it again"):
         draw_part.fn(
@@ -133,7 +132,7 @@ def test_a_worker_with_other_code_draws_nothing(monkeypatch: pytest.MonkeyPatch)
 def test_threads_of_a_worker_never_draw_on_one_gpu_at_once(
     monkeypatch: pytest.MonkeyPatch, device: str, most: int
 ) -> None:
-    params, sources = read_params(ROOT / "params.yaml"), sources_of(INPUTS)
+    params, sources = read_params(ROOT / "params.yaml"), sources_of(INPUTS, origin({}))
     generator = SimpleNamespace(device=torch.device(device))
     studio = SimpleNamespace(generator=generator, feedback=None, judge=None, real=None)
     drawing, seen, lock = [0], [], threading.Lock()
@@ -169,7 +168,7 @@ def test_threads_of_a_worker_never_draw_on_one_gpu_at_once(
 def test_a_worker_that_lives_on_keeps_its_gpu_and_one_studio(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params, sources = read_params(ROOT / "params.yaml"), sources_of(INPUTS)
+    params, sources = read_params(ROOT / "params.yaml"), sources_of(INPUTS, origin({}))
     claims, alive = [], []
 
     def load(generator, config, sources, compute):
