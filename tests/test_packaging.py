@@ -17,7 +17,13 @@ import pytest
 from micro import ROOT
 
 PACKAGES = ("fgds_core", "tasks", "flows")
-OURS = {*PACKAGES, "assets", "benchmarks", "tests", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
+OURS = {
+    *PACKAGES,
+    "assets",
+    "benchmarks",
+    "tests",
+    *(p.stem for p in (ROOT / "tests").glob("*.py")),
+}
 
 NOT_IMPORTED = {
     "dvc-s3": "DVC's remotes on S3",
@@ -135,7 +141,9 @@ def test_the_wheel_holds_every_module_and_imports_from_an_empty_folder(tmp_path:
         assert files == {name for name in wheel.namelist() if ".dist-info/" not in name}
         wheel.extractall(unpacked)
 
-    modules = [file.removesuffix(".py").replace("/", ".") for file in files if file.endswith(".py")]
+    modules = [
+        file.removesuffix(".py").replace("/", ".") for file in files if file.endswith(".py")
+    ]
     names = sorted(module.removesuffix(".__init__") for module in modules)
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL],
