@@ -1,6 +1,11 @@
-"""Tiny random models, made by the same classes as the real ones and saved the same way."""
+"""Tiny random models, made by the same classes as the real ones and saved the same way.
+
+Also how the tests are spread: a process per core, each file whole in one of them, those that take
+long first. What is dear to make is made once for all processes; see `once.py`.
+"""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +13,39 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from micro import results_in
+from once import once
 from tiny import TINY_IMAGE_SIZE
+
+LONG = (
+    "test_deployments",
+    "faults",
+    "flows/test_synthesize_flow",
+    "test_experiments",
+    "test_pipeline",
+    "flows",
+    "tasks",
+)
+"""Beginnings of the files that take longest, in the order they begin."""
+
+torch.set_num_threads(1)  # the networks are tiny, and each core has a process
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands that tests run
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No other process for what was named on the command line: it takes less than their start."""
+    return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take long, so that no process ends long before the others."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((i for i, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +58,20 @@ def tiny_unclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small clone of this repository with all stages run and committed; to be copied.
 
-    What the job said is in `job.txt` beside it; the commit before is that without outputs.
+    Its path has what paths seldom have. What the job said is in `job.txt` beside it; the commit
+    before is that without outputs.
     """
     from clones import commit, make_clone, module, one_server
 
-    clone = make_clone(tmp_path_factory.mktemp("finished") / "clone", tiny_unclip)
-    with one_server(tmp_path_factory.mktemp("prefect")):
-        (clone.parent / "job.txt").write_text(module(clone, "flows.repro"))
-    commit(clone)
-    return clone
+    name = "ein Klon's ä & $HOME #1 100%"
+
+    def make(folder: Path) -> None:
+        clone = make_clone(folder / name, tiny_unclip)
+        with one_server(tmp_path_factory.mktemp("prefect")):
+            (folder / "job.txt").write_text(module(clone, "flows.repro"))
+        commit(clone)
+
+    return once(tmp_path_factory, "finished", make) / name
 
 
 @pytest.fixture(scope="session")
@@ -104,10 +146,17 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _prefect_server() -> Iterator[None]:
-    """A Prefect server with a database of its own, for the tests that run flows."""
+    """A Prefect server with a database of its own, for the tests that run flows.
+
+    Without heartbeats: the thread that sends them ends up to a second after each flow.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=300):
+    with (
+        prefect_test_harness(server_startup_timeout=300),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
         yield
 
 
@@ -132,10 +181,8 @@ def prefect_folder(
     _prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """An empty working folder with cached results of its own, which the harness leaves shared."""
-    from prefect.settings import PREFECT_RESULTS_LOCAL_STORAGE_PATH, temporary_settings
-
     monkeypatch.chdir(tmp_path)
-    with temporary_settings({PREFECT_RESULTS_LOCAL_STORAGE_PATH: tmp_path / "results"}):
+    with results_in(tmp_path):
         yield tmp_path
 
 

@@ -1,6 +1,7 @@
 """The pipeline at its smallest: pictures of a few pixels and the parameters that go with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -135,3 +136,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """Prefect keeps what it remembers in the folder."""
+    from prefect.settings import PREFECT_RESULTS_LOCAL_STORAGE_PATH, temporary_settings
+
+    with temporary_settings({PREFECT_RESULTS_LOCAL_STORAGE_PATH: folder / "results"}):
+        yield

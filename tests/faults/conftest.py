@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import make_clone, module, one_server
+from clones import module, one_server
 from disturbed import WORKERS, Case
 from micro import contents, set_params
 
@@ -52,20 +52,20 @@ def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def prepared(tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with all that the stage synthesize reads; it draws 80 images in 20 parts."""
-    clone = make_clone(tmp_path_factory.mktemp("prepared"), tiny_unclip)
+    clone = tmp_path_factory.mktemp("prepared") / "clone"
+    shutil.copytree(finished, clone)
+    shutil.rmtree(clone / "data" / "synthetic")
     changes = {"target_per_class": 40, "images_per_part": 4, "num_inference_steps": 12}
     set_params(clone, {"synthesize": changes, "compute": {"workers": WORKERS}})
-    module(clone, "flows.prepare")
-    module(clone, "flows.train_baseline")
     return clone
 
 
 @pytest.fixture(scope="session")
-def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the clone in which the stage ran undisturbed."""
-    folder = tmp_path_factory.mktemp("finished") / "clone"
+    folder = tmp_path_factory.mktemp("undisturbed") / "clone"
     shutil.copytree(prepared, folder)
     module(folder, "flows.synthesize")
     return folder
@@ -73,7 +73,7 @@ def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def case(
-    request: pytest.FixtureRequest, prepared: Path, finished: Path, tmp_path: Path
+    request: pytest.FixtureRequest, prepared: Path, undisturbed: Path, tmp_path: Path
 ) -> Iterator[Case]:
     """A case in a copy of the clone, of the finished one where the fault comes after the run.
 
@@ -81,10 +81,10 @@ def case(
     """
     (name,) = request.node.get_closest_marker("case").args
     (tmp_path / "logs").mkdir()
-    whole = contents(finished / "data" / "synthetic")
+    whole = contents(undisturbed / "data" / "synthetic")
     case = Case(name, tmp_path / "clone", tmp_path / "logs", whole)
     after = request.node.get_closest_marker("case").kwargs.get("finished", False)
-    shutil.copytree(finished if after else prepared, case.folder)
+    shutil.copytree(undisturbed if after else prepared, case.folder)
     case.parts_planned = 0 if after else sum(path.endswith(".parquet") for path in whole)
     yield case
     case.close()

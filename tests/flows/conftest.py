@@ -6,19 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from micro import MICRO, ROOT, set_params, write_pictures
+from micro import MICRO, ROOT, results_in, set_params, write_pictures
 
 from flows.params import read_params
 from flows.stage import guarded, sections_of
 from flows.synth_pipeline import stage_flow
 
 
+def furnish(folder: Path, tiny_unclip: Path) -> None:
+    """Puts tiny pictures and the parameters for them into a folder."""
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    set_params(folder, {**MICRO, "generator": {"path": str(tiny_unclip)}})
+    write_pictures(folder / "assets" / "pictures")
+
+
+def run_here(name: str) -> int:
+    """Runs a stage with the parameters of the working folder; returns its exit status."""
+    params, flow = read_params(), stage_flow(name)
+    return guarded(lambda: flow(**{section: params[section] for section in sections_of(flow)}))
+
+
 @pytest.fixture
 def workspace(prefect_folder: Path, tiny_unclip: Path) -> Path:
     """The working folder, with tiny pictures, a random generator and the parameters for them."""
-    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
-    set_params(prefect_folder, {**MICRO, "generator": {"path": str(tiny_unclip)}})
-    write_pictures(prefect_folder / "assets" / "pictures")
+    furnish(prefect_folder, tiny_unclip)
     return prefect_folder
 
 
@@ -28,15 +39,27 @@ def run_stage(workspace: Path) -> Callable[..., int]:
 
     def run(name: str, **changes: dict[str, Any]) -> int:
         set_params(workspace, changes)
-        params, flow = read_params(), stage_flow(name)
-        return guarded(lambda: flow(**{section: params[section] for section in sections_of(flow)}))
+        return run_here(name)
 
     return run
 
 
+@pytest.fixture(scope="session")
+def _ready(
+    _prefect_server: None, tiny_unclip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A workspace where the stages before synthesize are done; to be copied."""
+    folder = tmp_path_factory.mktemp("ready")
+    with pytest.MonkeyPatch.context() as patch, results_in(folder):
+        patch.chdir(folder)
+        furnish(folder, tiny_unclip)
+        assert run_here("prepare") == 0
+        assert run_here("train_baseline") == 0
+    return folder
+
+
 @pytest.fixture
-def ready(run_stage: Callable[..., int]) -> Callable[..., int]:
+def ready(_ready: Path, workspace: Path, run_stage: Callable[..., int]) -> Callable[..., int]:
     """`run_stage` in a workspace where the stages before synthesize are done."""
-    assert run_stage("prepare") == 0
-    assert run_stage("train_baseline") == 0
+    shutil.copytree(_ready, workspace, dirs_exist_ok=True)
     return run_stage
