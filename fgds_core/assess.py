@@ -14,8 +14,6 @@ N real images, M synthetic images, D features, K classes.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +32,7 @@ from fgds_core.errors import InputError
 from fgds_core.features import Extractor, FeatureSources, load_extractor, tower_of
 from fgds_core.feedback import Seen, entropy, loss
 from fgds_core.fidelity import Array, Estimate, fid, kid, mean_interval, nearest, prdc
-from fgds_core.files import write_json, write_text
+from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images import ImageSet, encode_png, image_table, write_images
 from fgds_core.shards import read_synthetic
 from fgds_core.splits import read_meta, read_prepared
@@ -133,8 +131,15 @@ def assess(
     write_text(folder / "per_class.csv", csv_text(found.per_class))
     if found.neighbours is not None:
         write_images(folder / "neighbours.parquet", found.neighbours)
+    write_json(folder / "metrics.json", shown_by_dvc(found.metrics))
     write_json(reports / "synthetic.json", found.metrics)
     return found.metrics
+
+
+def shown_by_dvc(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a set that a person compares in `dvc metrics`; those without value not."""
+    values = {name: (metrics[name] or {}).get("value") for name in ("fid", "label_agreement")}
+    return {name: round(value, 4) for name, value in values.items() if value is not None}
 
 
 def measure_synthetic(
@@ -283,15 +288,6 @@ def rounded(value: T, digits: int = 6) -> T:
     elif isinstance(value, float):
         result = float(f"{value:.{digits}g}")
     return result  # type: ignore[no-any-return]
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The CSV of rows that share their keys; None is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _fidelity(

@@ -4,11 +4,13 @@ Every file is written under a temporary name, flushed to the disk and renamed, s
 its final name is whole.
 """
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +88,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The CSV of rows that share their keys; None is an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 @contextmanager
