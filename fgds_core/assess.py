@@ -14,8 +14,6 @@ N real images, M synthetic images, D features, K classes.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +32,7 @@ from fgds_core.errors import InputError
 from fgds_core.features import Extractor, FeatureSources, load_extractor, tower_of
 from fgds_core.feedback import Seen, entropy, loss
 from fgds_core.fidelity import Array, Estimate, fid, kid, mean_interval, nearest, prdc
-from fgds_core.files import write_json, write_text
+from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images import ImageSet, encode_png, image_table, write_images
 from fgds_core.shards import read_synthetic
 from fgds_core.splits import read_meta, read_prepared
@@ -283,15 +281,6 @@ def rounded(value: T, digits: int = 6) -> T:
     elif isinstance(value, float):
         result = float(f"{value:.{digits}g}")
     return result  # type: ignore[no-any-return]
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The CSV of rows that share their keys; None is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _fidelity(

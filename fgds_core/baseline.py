@@ -1,7 +1,5 @@
 """The baseline: a classifier of the real, imbalanced images, and what guidance asks of it."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import torch
 from fgds_core.classify import Classifier, predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.feedback import criteria_on_real, fit_class_gaussians
-from fgds_core.files import write_json, write_text
+from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images import ImageSet
 from fgds_core.metrics import Evaluation, evaluate
 from fgds_core.splits import Meta, read_meta, read_prepared
@@ -137,11 +135,11 @@ def write_evaluation(
 
 def predictions_csv(evaluation: Evaluation, images: ImageSet) -> str:
     """Actual and predicted class name of each image, as CSV with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["actual", "predicted"])
-    for actual, predicted in zip(
-        images.labels.tolist(), evaluation.predictions.tolist(), strict=True
-    ):
-        writer.writerow([images.class_names[actual], images.class_names[predicted]])
-    return text.getvalue()
+    return csv_text(
+        [
+            {"actual": images.class_names[actual], "predicted": images.class_names[predicted]}
+            for actual, predicted in zip(
+                images.labels.tolist(), evaluation.predictions.tolist(), strict=True
+            )
+        ]
+    )
