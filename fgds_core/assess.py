@@ -131,8 +131,15 @@ def assess(
     write_text(folder / "per_class.csv", csv_text(found.per_class))
     if found.neighbours is not None:
         write_images(folder / "neighbours.parquet", found.neighbours)
+    write_json(folder / "metrics.json", shown_by_dvc(found.metrics))
     write_json(reports / "synthetic.json", found.metrics)
     return found.metrics
+
+
+def shown_by_dvc(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a set that a person compares in `dvc metrics`; those without value not."""
+    values = {name: (metrics[name] or {}).get("value") for name in ("fid", "label_agreement")}
+    return {name: round(value, 4) for name, value in values.items() if value is not None}
 
 
 def measure_synthetic(

@@ -1,6 +1,6 @@
 """The baseline: a classifier of the real, imbalanced images, and what guidance asks of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,9 @@ import torch
 
 from fgds_core.classify import Classifier, predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
+from fgds_core.evaluation import write_evaluation
 from fgds_core.feedback import criteria_on_real, fit_class_gaussians
-from fgds_core.files import csv_text, write_json, write_text
-from fgds_core.images import ImageSet
-from fgds_core.metrics import Evaluation, evaluate
-from fgds_core.splits import Meta, read_meta, read_prepared
+from fgds_core.splits import read_meta, read_prepared
 from fgds_core.train import train_classifier
 
 FEATURE_STATISTICS = "feature_statistics.safetensors"
@@ -36,7 +34,7 @@ def train_baseline(
         config: Architecture, budget, recipe and sampling.
         seed: Seed of weights, batches and augmentation.
         models: See `fit_baseline`.
-        reports: Gets `baseline.json`, `baseline/validation.json` and `baseline/predictions.csv`.
+        reports: Gets `baseline.json` and the folder `baseline`, see `write_evaluation`.
         device: Where to compute.
         on_epoch: See `train_classifier`.
         advance: See `train_classifier`.
@@ -104,42 +102,3 @@ def fit_baseline(
         },
     )
     return classifier
-
-
-def write_evaluation(
-    classifier: Classifier, prepared: Path, meta: Meta, seed: int, reports: Path, name: str
-) -> dict[str, Any]:
-    """Evaluates a finished classifier and writes what the reports need.
-
-    Args:
-        classifier: The classifier whose training is over.
-        prepared: The output of the stage prepare.
-        meta: Its meta data: the bins.
-        seed: Recorded in the metrics.
-        reports: Gets `<name>.json`, `<name>/validation.json` (for tuning) and
-            `<name>/predictions.csv` (actual and predicted class names of the test images).
-        name: `baseline` or `final`.
-
-    Returns:
-        The Metrics JSON on the test images.
-    """
-    val = evaluate(classifier, read_prepared(prepared, "val"), meta.bins, seed=seed)
-    write_json(reports / name / "validation.json", val.metrics)
-    test_images = read_prepared(prepared, "test")
-    test = evaluate(classifier, test_images, meta.bins, seed=seed)
-    write_text(reports / name / "predictions.csv", predictions_csv(test, test_images))
-    write_json(reports / f"{name}.json", test.metrics)
-    metrics: Mapping[str, Any] = test.metrics
-    return dict(metrics)
-
-
-def predictions_csv(evaluation: Evaluation, images: ImageSet) -> str:
-    """Actual and predicted class name of each image, as CSV with a header."""
-    return csv_text(
-        [
-            {"actual": images.class_names[actual], "predicted": images.class_names[predicted]}
-            for actual, predicted in zip(
-                images.labels.tolist(), evaluation.predictions.tolist(), strict=True
-            )
-        ]
-    )

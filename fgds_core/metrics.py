@@ -1,5 +1,6 @@
 """How good a classifier is: overall, by shot bin, by class and in the worst group."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,16 @@ class Evaluation:
 
     Attributes:
         metrics: The Metrics JSON, see `measure`.
+        per_class: `class`, `recall` (None without images) and `num_images` of each class.
+        per_group: `class`, `group`, `recall` and `num_images` of each class x group that has
+            images, the worst first; None for data without groups.
         predictions: Most probable class of each image, [N].
         probabilities: Softmax of the logits, without temperature, [N, K].
     """
 
     metrics: dict[str, Any]
+    per_class: list[dict[str, Any]]
+    per_group: list[dict[str, Any]] | None
     predictions: Tensor
     probabilities: Tensor
 
@@ -43,10 +49,15 @@ def evaluate(
     """
     logits, _ = predict(classifier, images.images)  # [N, K]
     probabilities = logits.softmax(dim=-1)
-    metrics = measure(
-        probabilities, images.labels, images.class_names, bins, images.groups, seed=seed
+    predictions = probabilities.argmax(dim=-1)  # [N]
+    names, groups = images.class_names, images.groups
+    return Evaluation(
+        measure(probabilities, images.labels, names, bins, groups, seed=seed),
+        recall_per_class(predictions, images.labels, names),
+        None if groups is None else recall_per_group(predictions, images.labels, names, groups),
+        predictions,
+        probabilities,
     )
-    return Evaluation(metrics, probabilities.argmax(dim=-1), probabilities)
 
 
 def measure(
@@ -72,8 +83,7 @@ def measure(
         Fractions in [0, 1]: `overall` accuracy; `many`, `medium`, `few`: accuracy over all images
         of the classes in that bin, as in ImageNet-LT (None without such images); `worst_group`:
         the lowest accuracy of any class x group that has images (None without groups); `macro_f1`
-        over all classes; `ece`: the expected calibration error of these probabilities.
-        `per_class`: for each class name `recall` (None without images) and `num_images`. Then
+        over all classes; `ece`: the expected calibration error of these probabilities. Then
         `num_images` and `seed`.
 
     Raises:
@@ -86,19 +96,17 @@ def measure(
 
     if not len(labels):
         raise ValueError("there are no images to evaluate on")
-    actual = labels.cpu().numpy()  # [N]
-    predicted = probabilities.argmax(dim=-1).cpu().numpy()  # [N]
+    predictions = probabilities.argmax(dim=-1)  # [N]
+    actual, predicted = labels.cpu().numpy(), predictions.cpu().numpy()  # [N], [N]
     correct = predicted == actual  # [N]
-    of_class = [actual == k for k in range(len(class_names))]  # K x [N]
     bin_of_image = np.array([bins[name] for name in class_names])[actual]  # [N]
-    per_class = {
-        name: {"recall": _accuracy(correct, chosen), "num_images": int(chosen.sum())}
-        for name, chosen in zip(class_names, of_class, strict=True)
-    }
+    worst_first = (
+        None if groups is None else recall_per_group(predictions, labels, class_names, groups)
+    )
     return {
         "overall": float(correct.mean()),
         **{name: _accuracy(correct, bin_of_image == name) for name in BINS},
-        "worst_group": None if groups is None else _worst_group(correct, actual, np.array(groups)),
+        "worst_group": None if worst_first is None else worst_first[0]["recall"],
         "macro_f1": float(
             f1_score(
                 actual,
@@ -109,10 +117,57 @@ def measure(
             )
         ),
         "ece": expected_calibration_error(probabilities, labels),
-        "per_class": per_class,
         "num_images": len(actual),
         "seed": seed,
     }
+
+
+def recall_per_class(
+    predictions: Tensor, labels: Tensor, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """`class`, `recall` (None without images) and `num_images` of each class.
+
+    Args:
+        predictions: Predicted classes, [N].
+        labels: True classes, [N].
+        class_names: Name of each class, K of them.
+    """
+    num_images = labels.bincount(minlength=len(class_names)).tolist()  # [K]
+    hits = labels[predictions == labels].bincount(minlength=len(class_names)).tolist()  # [K]
+    return [
+        {"class": name, "recall": hit / count if count else None, "num_images": count}
+        for name, hit, count in zip(class_names, hits, num_images, strict=True)
+    ]
+
+
+def recall_per_group(
+    predictions: Tensor, labels: Tensor, class_names: Sequence[str], groups: Sequence[str]
+) -> list[dict[str, Any]]:
+    """`class`, `group`, `recall` and `num_images` of each class x group with images, worst first.
+
+    Of equally bad ones the larger comes first, as the more certain.
+
+    Args:
+        predictions: Predicted classes, [N].
+        labels: True classes, [N].
+        class_names: Name of each class.
+        groups: Group of each image, N of them.
+    """
+    cells = list(zip(labels.tolist(), groups, strict=True))
+    num_images = Counter(cells)
+    hits = Counter(
+        cell for cell, hit in zip(cells, (predictions == labels).tolist(), strict=True) if hit
+    )
+    rows = [
+        {
+            "class": class_names[label],
+            "group": group,
+            "recall": hits[label, group] / count,
+            "num_images": count,
+        }
+        for (label, group), count in sorted(num_images.items())
+    ]
+    return sorted(rows, key=lambda row: (row["recall"], -row["num_images"]))
 
 
 def macro_accuracy(predictions: Tensor, labels: Tensor) -> float:
@@ -173,12 +228,3 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None]:
 
 def _accuracy(correct: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> float | None:
     return float(correct[chosen].mean()) if chosen.any() else None
-
-
-def _worst_group(
-    correct: NDArray[np.bool_], actual: NDArray[np.int64], groups: NDArray[np.str_]
-) -> float:
-    cells = set(zip(actual.tolist(), groups.tolist(), strict=True))
-    return min(
-        float(correct[(actual == label) & (groups == group)].mean()) for label, group in cells
-    )

@@ -25,6 +25,7 @@ from fgds_core.errors import InputError
 from fgds_core.files import write_text
 from fgds_core.images import decode_picture, png_bytes
 from fgds_core.splits import Meta, read_meta
+from fgds_core.summary import Row, accuracies
 
 TEMPLATE = "report.html.j2"
 BINS = ("many", "medium", "few")
@@ -60,8 +61,9 @@ class ReportInputs:
 
     Attributes:
         meta: Class names, counts and bins of the prepared data.
-        baseline: Metrics JSON of the baseline.
-        final: Metrics JSON after retraining.
+        baseline: Metrics JSON of the baseline, and `per_class`.
+        control: The same of the control.
+        final: The same after retraining.
         synthetic: The content of `synthetic.json`.
         baseline_predictions: (actual, predicted) class names and their count, on test images.
         final_predictions: The same after retraining.
@@ -73,6 +75,7 @@ class ReportInputs:
 
     meta: Meta
     baseline: Mapping[str, Any]
+    control: Mapping[str, Any]
     final: Mapping[str, Any]
     synthetic: Mapping[str, Any]
     baseline_predictions: Counter[tuple[str, str]]
@@ -124,7 +127,7 @@ def write_report(
         InputError: If the report of another stage is missing or damaged.
     """
     inputs = read_inputs(prepared, reports, params)
-    write_text(reports / "summary.csv", summary_csv(inputs.baseline, inputs.final))
+    write_text(reports / "summary.csv", summary_csv(inputs.baseline, inputs.control, inputs.final))
     write_text(reports / "index.html", page(inputs, config))
     return reports / "index.html"
 
@@ -135,8 +138,9 @@ def read_inputs(prepared: Path, reports: Path, params: Mapping[str, Any]) -> Rep
     timing = reports / "timing.json"
     return ReportInputs(
         meta=read_meta(prepared),
-        baseline=_read_json(reports / "baseline.json", "train_baseline"),
-        final=_read_json(reports / "final.json", "retrain"),
+        baseline=_read_metrics(reports, "baseline", "train_baseline"),
+        control=_read_metrics(reports, "control", "train_control"),
+        final=_read_metrics(reports, "final", "retrain"),
         synthetic=_read_json(reports / "synthetic.json", "assess"),
         baseline_predictions=_read_predictions(reports / "baseline", "train_baseline"),
         final_predictions=_read_predictions(reports / "final", "retrain"),
@@ -155,33 +159,34 @@ def compare(baseline: Mapping[str, Any], final: Mapping[str, Any]) -> list[Compa
     ]
 
 
-def before_after_table(baseline: Mapping[str, Any], final: Mapping[str, Any]) -> str:
-    """The table for the end of a run: accuracies in percent, changes in points.
+def gain_table(rows: Sequence[Row]) -> str:
+    """The table for the end of a run: accuracies in percent, gains over the control in points.
 
     Args:
-        baseline: Metrics JSON of the baseline.
-        final: Metrics JSON after retraining.
+        rows: Of `summary.csv`.
     """
-
-    def percent(value: float | None, sign: str = "") -> str:
-        return "-" if value is None else f"{100 * value:{sign}.1f}"
-
-    lines = [f"{'test accuracy, %':<18}{'before':>8}{'after':>8}{'change':>9}"]
-    for row in compare(baseline, final):
-        if row.key in ("overall", *BINS) or (row.key == "worst_group" and row.before is not None):
-            cells = percent(row.before), percent(row.after), percent(row.change, "+")
-            lines.append(f"{row.key:<18}{cells[0]:>8}{cells[1]:>8}{cells[2]:>9}")
+    widths = {"imbalanced": 12, "control": 9, "final": 8, "gain": 8, "95 % interval": 16}
+    widths["images"] = 9
+    lines = [f"{'test accuracy, %':<16}" + "".join(f"{k:>{w}}" for k, w in widths.items())]
+    lines += [
+        f"{name:<16}" + "".join(f"{cells[k]:>{w}}" for k, w in widths.items())
+        for name, cells in accuracies(rows)
+    ]
     return "\n".join(lines)
 
 
-def summary_csv(baseline: Mapping[str, Any], final: Mapping[str, Any]) -> str:
-    """The headline numbers as CSV with the columns bin, before, after, change (fractions)."""
+def summary_csv(
+    baseline: Mapping[str, Any], control: Mapping[str, Any], final: Mapping[str, Any]
+) -> str:
+    """The headline numbers as CSV, fractions; `gain` is final minus control."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["bin", "before", "after", "change"])
-    for row in compare(baseline, final):
-        values = (row.before, row.after, row.change)
-        writer.writerow([row.key, *("" if v is None else round(v, 6) for v in values)])
+    columns = ("bin", "imbalanced", "control", "final", "gain", "low", "high", "num_images")
+    writer.writerow(columns)
+    for before, row in zip(compare(baseline, final), compare(control, final), strict=True):
+        values = (before.before, row.before, row.after, row.change)
+        cells = ["" if v is None else round(v, 6) for v in values]
+        writer.writerow([row.key, *cells, "", "", ""])
     return text.getvalue()
 
 
@@ -382,6 +387,14 @@ def _read_json(path: Path, stage: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} is damaged (not a JSON object); run the stage {stage} again")
     return value
+
+
+def _read_metrics(reports: Path, name: str, stage: str) -> dict[str, Any]:
+    rows = _read_csv(reports / name / "per_class.csv", stage)
+    per_class = {
+        row["class"]: {"recall": float(row["recall"]) if row["recall"] else None} for row in rows
+    }
+    return _read_json(reports / f"{name}.json", stage) | {"per_class": per_class}
 
 
 def _read_csv(path: Path, stage: str) -> list[dict[str, str]]:

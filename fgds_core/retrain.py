@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from fgds_core.baseline import write_evaluation
 from fgds_core.classify import save_classifier
 from fgds_core.config.retrain import RetrainConfig
+from fgds_core.evaluation import write_evaluation
 from fgds_core.shards import read_synthetic
 from fgds_core.splits import read_meta, read_prepared
 from fgds_core.train import read_training, train_classifier
@@ -36,7 +36,7 @@ def retrain(
         config: The share of real images in a batch.
         seed: Seed of weights, batches and augmentation.
         models: Gets `model.safetensors` and `config.json`.
-        reports: Gets `final.json`, `final/validation.json` and `final/predictions.csv`.
+        reports: Gets `final.json` and the folder `final`, see `write_evaluation`.
         device: Where to compute.
         on_epoch: See `train_classifier`.
         advance: See `train_classifier`.

@@ -2,8 +2,11 @@
 
     python -m flows.report
 
-Writes `reports/index.html` and `reports/summary.csv`. A few seconds.
+Writes `reports/index.html` and `reports/summary.csv`, and prints the table of accuracies. A few
+seconds.
 """
+
+import os
 
 from prefect import flow
 
@@ -15,18 +18,24 @@ from fgds_core.config.report import ReportConfig
 from fgds_core.config.retrain import RetrainConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
+from flows.tables import show_results
 from tasks.cache import Outputs, content_digests, run
 from tasks.layout import PREPARED, REPORTS
 
 MEASURED = (
     "baseline",
     "baseline.json",
+    "control",
+    "control.json",
     "synthetic.json",
     "assess",
     "final",
     "final.json",
 )
 """What the page reads of the reports."""
+
+TABLE_LATER = "FGDS_TABLE_LATER"
+"""Variable of the environment: whoever runs the stage prints the table, when all is done."""
 
 
 @flow(name="report")
@@ -55,7 +64,7 @@ def report(
         "report": report,
     }
     params = {name: section.model_dump(mode="json") for name, section in sections.items()}
-    return run(
+    outputs = run(
         write_page,
         config=report,
         params={"seed": seed, **params},
@@ -63,6 +72,9 @@ def report(
             f"{PREPARED}/meta.json", *(f"{REPORTS}/{name}" for name in MEASURED)
         ),
     )
+    if TABLE_LATER not in os.environ:
+        show_results()
+    return outputs
 
 
 if __name__ == "__main__":

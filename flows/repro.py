@@ -2,24 +2,25 @@
 
     python -m flows.repro
 
-Starts one Prefect server for all stages, runs `dvc repro`, and prints the accuracy before and
-after with the path of the report. Does nothing, and says so, when everything is up to date.
+Starts one Prefect server for all stages, runs `dvc repro`, and prints the accuracies of the
+baseline, the control and the final classifier with the path of the report. Does nothing, and says
+so, when everything is up to date.
 """
 
 import argparse
-import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 
 from fgds_core.errors import InputError
 from flows.params import read_params
+from flows.report import TABLE_LATER
 from flows.server import prefect_server
-from tasks.layout import REPORTS
+from flows.tables import show_results
 from tasks.store.bucket import check_store
 from tasks.timing import TIMING, process_s, record_job
 
@@ -41,6 +42,7 @@ def main() -> int:
                 show_results()
                 return 0
             check_store(store)
+            os.environ[TABLE_LATER] = "1"
             status = reproduce()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,18 +53,6 @@ def main() -> int:
     show_results()
     print(f"Took {process_s() / 60:.1f} min; the stages' times are in {TIMING}.")
     return 0
-
-
-def show_results() -> None:
-    """Prints the table of accuracies and where the report is."""
-    from fgds_core.report import before_after_table
-
-    before, after = (
-        json.loads(Path(REPORTS, name).read_text(encoding="utf-8"))
-        for name in ("baseline.json", "final.json")
-    )
-    print(before_after_table(before, after))
-    print(f"\nReport: {Path(REPORTS, 'index.html').resolve()}")
 
 
 class Peak:

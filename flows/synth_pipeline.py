@@ -1,4 +1,4 @@
-"""All six stages as one Prefect flow, which is what the deployments run.
+"""All seven stages as one Prefect flow, which is what the deployments run.
 
     python -m flows.synth_pipeline
 
@@ -25,7 +25,15 @@ from tasks.exclusive import exclusive
 from tasks.store.bucket import check_store
 from tasks.timing import record_stage, work_s
 
-STAGES = ("prepare", "train_baseline", "synthesize", "assess", "retrain", "report")
+STAGES = (
+    "prepare",
+    "train_baseline",
+    "train_control",
+    "synthesize",
+    "assess",
+    "retrain",
+    "report",
+)
 
 
 NO_RESULT = {"compute", "store"}

@@ -6,7 +6,6 @@ cannot be made is left out, and the run goes on.
 
 import base64
 import io
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -37,6 +36,12 @@ LAST_UPDATE_S = 10.0
 
 CLASSES = 20
 """Classes in the sample grid, the rarest first."""
+
+ACCURACY = (
+    "Test accuracy in percent: the baseline on imbalanced images, the control on class-balanced "
+    "batches of the same real images, the final classifier on synthetic ones too. The gain is "
+    "final minus control, in points, its interval over test images of this one run."
+)
 
 THUMBNAIL = 64
 """Pixels a side."""
@@ -80,7 +85,7 @@ def progress_artifact(name: str) -> Iterator[Callable[[float], None]]:
 def show_results() -> None:
     """Shows what a finished pipeline has come to: accuracies, synthetic images, the report."""
     page = Path(REPORTS, "index.html").resolve()
-    attempt(lambda: create_table_artifact(accuracies(), "accuracy", "Test accuracy, percent"))
+    attempt(lambda: create_table_artifact(accuracies(), "accuracy", ACCURACY))
     attempt(lambda: create_markdown_artifact(sample_grid(), "synthetic-samples", "Samples"))
     attempt(lambda: create_link_artifact(page.as_uri(), str(page), "report", "The HTML report"))
 
@@ -97,18 +102,11 @@ def attempt(make: Callable[[], Made]) -> Made | None:
 
 
 def accuracies() -> list[dict[str, str]]:
-    """The rows of the table before and after, in percent."""
-    from fgds_core.report import compare
+    """The rows of the table of the three classifiers, in percent; gains in points."""
+    from fgds_core.summary import accuracies, read_summary
 
-    before, after = (
-        json.loads(Path(REPORTS, name).read_text(encoding="utf-8"))
-        for name in ("baseline.json", "final.json")
-    )
-    return [
-        {"test accuracy": row.key, "before": _percent(row.before), "after": _percent(row.after)}
-        for row in compare(before, after)
-        if row.before is not None or row.after is not None
-    ]
+    rows = accuracies(read_summary(Path(REPORTS, "summary.csv")))
+    return [{"test accuracy, %": name, **cells} for name, cells in rows]
 
 
 def sample_grid() -> str:
@@ -146,7 +144,3 @@ def _strip(pictures: list[bytes]) -> bytes:
     file = io.BytesIO()
     strip.save(file, "JPEG", quality=80)
     return file.getvalue()
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

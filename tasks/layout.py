@@ -3,6 +3,7 @@
 PREPARED = "data/prepared"
 SYNTHETIC = "data/synthetic"
 BASELINE = "models/baseline"
+CONTROL = "models/control"
 FINAL = "models/final"
 REPORTS = "reports"
 

@@ -77,11 +77,12 @@ def test_the_interface_shows_accuracies_samples_and_the_report(
 
     found = httpx.post(f"{deployed}/artifacts/latest/filter", json={}).json()
     shown = {artifact["key"]: artifact for artifact in found}
-    stages = {"prepare", "train-baseline", "synthesize", "assess", "retrain"}
+    stages = {"prepare", "train-baseline", "train-control", "synthesize", "assess", "retrain"}
     assert {f"{stage}-progress" for stage in stages} <= set(shown)
     assert shown["synthesize-progress"]["data"] == 100
     table = json.loads(shown["accuracy"]["data"])
-    assert [row["test accuracy"] for row in table[:3]] == ["overall", "medium", "few"]
+    assert [row["test accuracy, %"] for row in table] == ["overall", "many", "medium", "few"]
+    assert {"imbalanced", "control", "final", "gain", "95 % interval"} < set(table[0])
     assert "owl | 4 | ![](data:image/jpeg;base64," in shown["synthetic-samples"]["data"]
     assert "reports/index.html" in shown["report"]["data"]
 

@@ -337,6 +337,7 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
     names = sorted(path.relative_to(workspace / "a") for path in (workspace / "a").rglob("*.*"))
     assert [str(name) for name in names] == [
         "assess/criterion.csv",
+        "assess/metrics.json",
         "assess/neighbours.parquet",
         "assess/per_class.csv",
         "synthetic.json",

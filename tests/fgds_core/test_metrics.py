@@ -13,6 +13,8 @@ from fgds_core.metrics import (
     interval,
     macro_accuracy,
     measure,
+    recall_per_class,
+    recall_per_group,
 )
 
 NAMES = ("cat", "dog", "newt", "owl")
@@ -34,8 +36,9 @@ def test_accuracies_by_hand():
     f1 = {"cat": 6 / 9, "dog": 2 / 5, "newt": 1.0, "owl": 0.0}
     assert metrics["macro_f1"] == pytest.approx(sum(f1.values()) / 4)
     assert metrics["ece"] == pytest.approx(3 / 8)  # always certain, wrong 3 times of 8
-    assert metrics["per_class"]["dog"] == {"recall": 1 / 3, "num_images": 3}
-    assert metrics["per_class"]["owl"] == {"recall": None, "num_images": 0}
+    dog, _, owl = recall_per_class(torch.tensor([0, 0, 0, 1, 1, 0, 0, 2]), labels, NAMES)[1:]
+    assert dog == {"class": "dog", "recall": 1 / 3, "num_images": 3}
+    assert owl == {"class": "owl", "recall": None, "num_images": 0}
     assert (metrics["num_images"], metrics["seed"]) == (8, 3)
 
 
@@ -44,7 +47,8 @@ def test_on_balanced_data_a_bin_is_the_mean_of_its_recalls():
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(100, 4, generator=generator).softmax(dim=-1)
     metrics = measure(probabilities, labels, NAMES, BINS, seed=0)
-    recall = {name: value["recall"] for name, value in metrics["per_class"].items()}
+    rows = recall_per_class(probabilities.argmax(dim=-1), labels, NAMES)
+    recall = {row["class"]: row["recall"] for row in rows}
     assert metrics["few"] == pytest.approx((recall["dog"] + recall["newt"]) / 2)
     assert metrics["overall"] == pytest.approx(sum(recall.values()) / 4)
     assert macro_accuracy(probabilities.argmax(-1), labels) == pytest.approx(metrics["overall"])
@@ -58,6 +62,31 @@ def test_the_worst_group_is_a_class_in_a_context():
     assert metrics["worst_group"] == 0.0  # a cat in the snow
     probabilities = certain([0, 1, 0, 1, 1, 1])
     assert measure(probabilities, labels, NAMES, BINS, groups, seed=0)["worst_group"] == 1 / 2
+
+
+def test_the_worst_group_has_a_name_and_a_size():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    groups = ["snow", "snow", "grass", "grass", "snow", "snow"]
+    rows = recall_per_group(torch.tensor([1, 0, 0, 0, 1, 0]), labels, NAMES, groups)
+    cells = [tuple(row.values()) for row in rows]
+    assert cells == [
+        ("dog", "grass", 0.0, 1),
+        ("cat", "snow", 0.5, 2),
+        ("dog", "snow", 0.5, 2),
+        ("cat", "grass", 1.0, 1),
+    ]
+
+
+def test_of_equally_bad_groups_the_larger_comes_first():
+    labels = torch.tensor([0, 1, 1])
+    rows = recall_per_group(torch.tensor([1, 0, 0]), labels, NAMES, ["a", "a", "a"])
+    assert [(row["class"], row["num_images"]) for row in rows] == [("dog", 2), ("cat", 1)]
+
+
+def test_a_file_for_a_terminal_has_no_entry_for_a_class_or_a_group():
+    labels, groups = torch.tensor([0, 1]), ["a", "b"]
+    metrics = measure(certain([0, 0]), labels, NAMES, BINS, groups, seed=0)
+    assert all(value is None or isinstance(value, int | float) for value in metrics.values())
 
 
 def test_macro_accuracy_is_over_the_classes_that_occur():

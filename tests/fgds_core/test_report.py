@@ -12,8 +12,9 @@ from fgds_core.errors import InputError
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images import image_table, write_images
 from fgds_core.imbalance import long_tailed_counts, shot_bins
-from fgds_core.report import before_after_table, write_report
+from fgds_core.report import gain_table, write_report
 from fgds_core.splits import Meta, write_meta
+from fgds_core.summary import Row
 
 GARMENTS = (
     "T-shirt/top",
@@ -58,7 +59,7 @@ def make_workspace(
             content_sha256=dict.fromkeys(splits, "0" * 64),
         ),
     )
-    for name, lift in (("baseline", 0.0), ("final", 0.2)):
+    for name, lift in (("baseline", 0.0), ("control", 0.1), ("final", 0.2)):
         recall = {}
         rows = []
         for k, class_name in enumerate(class_names):
@@ -79,12 +80,13 @@ def make_workspace(
         metrics |= {
             "macro_f1": metrics["overall"] - 0.02,
             "ece": 0.12 - lift / 3,
-            "per_class": {c: {"recall": r, "num_images": 50} for c, r in recall.items()},
             "num_images": 50 * len(counts),
             "seed": 0,
         }
         write_json(reports / f"{name}.json", metrics)
         write_text(reports / name / "predictions.csv", csv_text(rows))
+        per_class = [{"class": c, "recall": r, "num_images": 50} for c, r in recall.items()]
+        write_text(reports / name / "per_class.csv", csv_text(per_class))
     _write_assessment(reports, class_names, counts, judge=judge)
     if grid:
         _write_grid(reports, class_names, size, g)
@@ -311,22 +313,23 @@ def test_the_summary_has_fractions_and_empty_fields(tmp_path):
     write_report(prepared, reports, PARAMS, CONFIG)
     with (reports / "summary.csv").open() as file:
         rows = {row["bin"]: row for row in csv.DictReader(file)}
-    assert rows["few"] == {"bin": "few", "before": "", "after": "", "change": ""}
+    assert {rows["few"][name] for name in ("imbalanced", "control", "final", "gain")} == {""}
     overall = rows["overall"]
-    change = float(overall["after"]) - float(overall["before"])
-    assert float(overall["change"]) == pytest.approx(change, abs=2e-6)
+    gain = float(overall["final"]) - float(overall["control"])
+    assert float(overall["gain"]) == pytest.approx(gain, abs=2e-6)
 
 
-def test_the_table_of_a_run_lines_up_and_signs_its_changes():
-    before = {"overall": 0.7523, "many": 0.912, "medium": None, "few": 0.271, "ece": 0.1}
-    after = {"overall": 0.7791, "many": 0.901, "medium": None, "few": 0.507, "ece": 0.1}
-    table = before_after_table(before, after)
-    assert table.splitlines() == [
-        "test accuracy, %    before   after   change",
-        "overall               75.2    77.9     +2.7",
-        "many                  91.2    90.1     -1.1",
-        "medium                   -       -        -",
-        "few                   27.1    50.7    +23.6",
+def test_the_table_of_a_run_lines_up_and_signs_its_gains():
+    rows = [
+        Row("overall", 0.7523, 0.771, 0.7791, 0.0081, 0.0023, 0.0139, 10_000),
+        Row("medium", None, None, None, None, None, None, 0),
+        Row("few", 0.271, 0.507, 0.401, -0.106, -0.124, -0.088, 300),
+    ]
+    assert gain_table(rows).splitlines() == [
+        "test accuracy, %  imbalanced  control   final    gain   95 % interval   images",
+        "overall                 75.2     77.1    77.9    +0.8    +0.2 to +1.4   10,000",
+        "medium                     -        -       -       -               -        0",
+        "few                     27.1     50.7    40.1   -10.6   -12.4 to -8.8      300",
     ]
 
 

@@ -12,7 +12,9 @@ from fgds_core.baseline import train_baseline
 from fgds_core.classify import load_classifier, read_classifier_config
 from fgds_core.config.retrain import RetrainConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
+from fgds_core.control import train_control
 from fgds_core.errors import InputError
+from fgds_core.evaluation import shown_by_dvc
 from fgds_core.feedback import ClassGaussians
 from fgds_core.images import image_table, write_images
 from fgds_core.imbalance import shot_bins
@@ -131,6 +133,11 @@ def baseline(
     return workspace
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_baseline_learns_and_writes_what_the_later_stages_read(prepared, baseline):
     metrics = json.loads((baseline / "reports/baseline.json").read_text())
     assert metrics["overall"] > 0.9
@@ -138,10 +145,11 @@ def test_baseline_learns_and_writes_what_the_later_stages_read(prepared, baselin
     assert metrics["num_images"] == 30
     validation = json.loads((baseline / "reports/baseline/validation.json").read_text())
     assert validation["num_images"] == 24
-    with (baseline / "reports/baseline/predictions.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(baseline / "reports/baseline/predictions.csv")
+    assert [row["actual"] for row in rows] == [n for n in CLASS_NAMES for _ in range(10)]
     correct = sum(row["actual"] == row["predicted"] for row in rows)
     assert correct / len(rows) == pytest.approx(metrics["overall"])
+    assert all(1 / 3 <= float(row["confidence"]) <= 1 for row in rows)
 
     config = read_classifier_config(baseline / "models/baseline")
     assert config["real_counts"] == list(COUNTS["train"])
@@ -149,6 +157,67 @@ def test_baseline_learns_and_writes_what_the_later_stages_read(prepared, baselin
     assert all(len(values) == 3 for values in config["criterion_on_real"].values())
     gaussians = ClassGaussians.load(baseline / "models/baseline/feature_statistics.safetensors")
     assert gaussians.means.shape[0] == 3
+
+
+def test_recall_stands_beside_each_class_and_on_the_diagonal_of_the_confusion(baseline):
+    per_class = rows_of(baseline / "reports/baseline/per_class.csv")
+    assert [tuple(row.values())[:2] for row in per_class] == [
+        ("dark", "medium"),
+        ("grey", "medium"),
+        ("light", "few"),
+    ]
+    assert [int(row["num_train"]) for row in per_class] == list(COUNTS["train"])
+    confusion = rows_of(baseline / "reports/baseline/confusion.csv")
+    for row in per_class:
+        shares = {
+            each["predicted"]: float(each["share"])
+            for each in confusion
+            if each["actual"] == row["class"]
+        }
+        assert shares[row["class"]] == pytest.approx(float(row["recall"]))
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    assert not (baseline / "reports/baseline/per_group.csv").exists()
+
+
+def test_the_control_is_the_final_classifier_without_synthetic_images(
+    prepared, synthetic, baseline, config, tmp_path
+):
+    """With real images alone in every slot that has one, both differ in nothing."""
+    imbalanced = config.model_copy(update={"sampling": "instance"})
+    metrics = train_control(
+        prepared, imbalanced, 0, tmp_path / "models/control", tmp_path / "reports"
+    )
+    assert json.loads((tmp_path / "reports/control.json").read_text()) == metrics
+    retrain(
+        prepared,
+        synthetic,
+        baseline / "models/baseline",
+        RetrainConfig(real_share=1.0),
+        0,
+        tmp_path / "models/final",
+        tmp_path / "reports",
+    )
+    for name in ("predictions.csv", "per_class.csv", "validation.json"):
+        files = [tmp_path / "reports" / who / name for who in ("control", "final")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    # This baseline samples class-balanced: it is its own control.
+    weights = [
+        (folder / "model.safetensors").read_bytes()
+        for folder in (tmp_path / "models/control", baseline / "models/baseline")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_dvc_shows_a_few_numbers_and_validation_of_the_final_classifier_alone():
+    numbers = dict.fromkeys(("overall", "few", "macro_f1", "ece"), 0.123456)
+    numbers |= {"many": None, "medium": 0.5, "worst_group": None, "num_images": 30, "seed": 0}
+    assert shown_by_dvc(numbers, numbers, "control") == {
+        "overall": 0.1235,
+        "few": 0.1235,
+        "medium": 0.5,
+    }
+    final = shown_by_dvc(numbers, numbers | {"worst_group": 0.25}, "final")
+    assert set(final) == {"overall", "few", "medium", "val_overall", "val_few", "val_worst_group"}
 
 
 def test_retraining_keeps_real_counts_and_bins(prepared, synthetic, baseline, tmp_path):

@@ -50,7 +50,7 @@ def test_nothing_is_recorded_by_parameters_that_were_edited_meanwhile(
         if name == "synthesize":
             set_params(workspace, {"synthesize": {"feedback_scale": 0.03}})
 
-    assert recorded(edit) == ["prepare", "train_baseline"]
+    assert recorded(edit) == ["prepare", "train_baseline", "train_control"]
 
 
 def test_nothing_is_recorded_by_code_that_was_edited_meanwhile(
@@ -60,4 +60,5 @@ def test_nothing_is_recorded_by_code_that_was_edited_meanwhile(
         digest=lambda module: "", has_changed=lambda module: module == "flows.assess"
     )
     monkeypatch.setattr(flows.synth_pipeline, "code", changed)
-    assert recorded(lambda name: None) == ["prepare", "train_baseline", "synthesize"]
+    stages = ["prepare", "train_baseline", "train_control", "synthesize"]
+    assert recorded(lambda name: None) == stages

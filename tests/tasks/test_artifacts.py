@@ -34,6 +34,30 @@ def test_outside_of_a_run_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> No
         advance(4)
 
 
+def test_the_table_of_accuracies_has_the_gain_over_the_control(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("reports").mkdir()
+    Path("reports", "summary.csv").write_text(
+        "bin,imbalanced,control,final,gain,low,high,num_images\n"
+        "overall,0.662,0.771,0.805,0.034,0.025,0.043,10000\n"
+        "many,,,,,,,0\n"
+        "ece,0.1,0.08,0.07,-0.01,,,10000\n"
+    )
+    overall, many = artifacts.accuracies()
+    assert overall == {
+        "test accuracy, %": "overall",
+        "imbalanced": "66.2",
+        "control": "77.1",
+        "final": "80.5",
+        "gain": "+3.4",
+        "95 % interval": "+2.5 to +4.3",
+        "images": "10,000",
+    }
+    assert many["gain"] == "-"
+
+
 @pytest.mark.parametrize("broken", ["create_progress_artifact", "update_progress_artifact"])
 def test_what_cannot_be_shown_stops_no_run(
     prefect_folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str

@@ -1,0 +1,37 @@
+"""The stage train_control: trains the baseline's network on class-balanced real images alone.
+
+    python -m flows.train_control
+
+The classifier that the final one is compared with: it differs from that in its images alone.
+Writes `models/control/`, `reports/control.json` and `reports/control/`. About a minute for the
+embedded default on 2 CPU cores.
+"""
+
+from prefect import flow
+
+from fgds_core.config.compute import ComputeConfig
+from fgds_core.config.train_baseline import TrainBaselineConfig
+from tasks.cache import Outputs, content_digests, run
+from tasks.layout import PREPARED
+
+
+@flow(name="train_control")
+def train_control(
+    seed: int, train_baseline: TrainBaselineConfig, compute: ComputeConfig
+) -> Outputs:
+    """Trains the control."""
+    from tasks.train_control import train_control_model
+
+    return run(
+        train_control_model,
+        config=train_baseline,
+        seed=seed,
+        inputs=content_digests(PREPARED),
+        compute=compute,
+    )
+
+
+if __name__ == "__main__":
+    from flows.stage import run_stage
+
+    run_stage(train_control, __doc__)

@@ -1,0 +1,46 @@
+"""The task of the stage train_control."""
+
+from pathlib import Path
+
+from fgds_core.config.compute import ComputeConfig
+from fgds_core.config.train_baseline import TrainBaselineConfig
+from fgds_core.control import train_control
+from tasks.cache import Outputs, replaced, stage_task, written
+from tasks.curves import curves
+from tasks.devices import use_device
+from tasks.layout import CONTROL, PREPARED, REPORTS
+from tasks.progress import bar
+from tasks.timing import work
+
+OWNED = (CONTROL, f"{REPORTS}/control", f"{REPORTS}/control.json")
+
+
+@stage_task(name="train_control")
+def train_control_model(
+    config: TrainBaselineConfig, seed: int, inputs: dict[str, str], compute: ComputeConfig
+) -> Outputs:
+    """Trains on real images alone in class-balanced batches, unless the same was done before.
+
+    Args:
+        config: Architecture, budget and recipe.
+        seed: Seed of the run.
+        inputs: Content digests of the prepared data.
+        compute: In no cache key.
+    """
+    with (
+        replaced(*OWNED) as place,
+        work(),
+        bar("train_control", config.num_steps, "steps") as advance,
+        curves(str(place(f"{REPORTS}/control") / "live")) as on_epoch,
+    ):
+        train_control(
+            Path(PREPARED),
+            config,
+            seed,
+            place(CONTROL),
+            place(f"{REPORTS}/control").parent,
+            device=use_device(compute),
+            on_epoch=on_epoch,
+            advance=advance,
+        )
+    return written(*OWNED)
