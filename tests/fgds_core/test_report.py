@@ -7,10 +7,9 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from fgds_core.assess import csv_text
 from fgds_core.config.report import ReportConfig
 from fgds_core.errors import InputError
-from fgds_core.files import write_json, write_text
+from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images import image_table, write_images
 from fgds_core.imbalance import long_tailed_counts, shot_bins
 from fgds_core.report import gain_table, write_report
