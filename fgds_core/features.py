@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fgds_core.checkpoints import (
+    PROCESSOR,
+    TOWER,
+    Folder,
+    check_component,
+    check_processor,
+    variant_there,
+)
 from fgds_core.config.generator import GeneratorConfig, tower_folder
 from fgds_core.errors import InputError
 from fgds_core.images import to_uint8
+from fgds_core.pretrained import fetch, load_network, load_other, weights_of
 
 INCEPTION_FILE = "inception-2015-12-05.pt"
 
@@ -120,29 +129,33 @@ def clip(sources: FeatureSources, device: str) -> Embed:
         raise InputError("features clip needs the generator that holds the CLIP vision tower")
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-    try:
-        tower = CLIPVisionModelWithProjection.from_pretrained(
-            place.path,
-            subfolder=place.subfolder,
-            revision=place.revision,
-            variant=place.variant,
-            dtype=torch.float32,  # whatever the weights are stored in: one feature space
-            use_safetensors=True,
-            local_files_only=Path(place.path).is_dir(),
-        )
-        if place.processor is None:
-            side = tower.config.image_size
-            processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side)
-        else:
-            processor = CLIPImageProcessor.from_pretrained(
-                place.path, subfolder=place.processor, revision=place.revision
-            )
-    except (OSError, ValueError) as error:
+    key = "generator.path" if place.processor is not None else "generator.adapter"
+    files = weights_of("model", place.subfolder, place.variant)
+    if place.processor is not None:
+        files.append(f"{place.processor}/*.json")
+    root = Folder(fetch(place.path, place.revision, files, key), key)
+    folders = [name for name in (place.subfolder, place.processor) if name is not None]
+    if missing := [name for name in folders if not (root / name).path.is_dir()]:
         raise InputError(
-            f"generator {place.path!r} has no CLIP vision tower that can be read "
-            f"({place.subfolder}, {place.processor or 'its preprocessing'}): {error}; give a "
-            "generator that has one, or choose other features"
-        ) from error
+            f"{key}: {place.path} has no CLIP vision tower ({', '.join(missing)}); give a"
+            " generator that has one, or choose other assess.features"
+        )
+    variant = variant_there(root / place.subfolder, place.variant)
+    config = check_component(root / place.subfolder, TOWER, variant)
+    # Whatever the weights are stored in: one feature space
+    tower = load_network(
+        CLIPVisionModelWithProjection.from_pretrained,
+        root / place.subfolder,
+        torch.float32,
+        variant,
+    )
+    if place.processor is None:
+        side = tower.config.image_size
+        processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side)
+    else:
+        stated = root / place.processor
+        check_processor(stated, check_component(stated, PROCESSOR), config)
+        processor = load_other(CLIPImageProcessor.from_pretrained, stated)
     tower.to(device).eval()
     height, width = processor.crop_size["height"], processor.crop_size["width"]
     shorter = processor.size["shortest_edge"]

@@ -1,6 +1,7 @@
 """The sampling loop around a solver of diffusers."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +11,51 @@ from torch import Tensor
 from fgds_core.config.agreement import EITHER, FLOW_SCHEDULERS
 from fgds_core.denoise import PREDICTION_TYPES, NoiseLevel
 from fgds_core.errors import InputError
-from fgds_core.guidance.look import Look
+from fgds_core.guidance.look import GuidedState, Look
+from fgds_core.noise import randn, stream
 
 Scheduler = Any
 """A solver of diffusers that works in one call of the network per step."""
 
 FLOW = "flow_prediction"
+
+OWN = (
+    "algorithm_type",
+    "disable_corrector",
+    "euler_at_final",
+    "final_sigmas_type",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "lower_order_final",
+    "predict_x0",
+    "solver_order",
+    "solver_p",
+    "solver_type",
+    "stochastic_sampling",
+    "use_lu_lambdas",
+    "variance_type",
+)
+"""What a scheduler's configuration says of that solver alone; another one goes by its own."""
+
+TOLD = (
+    "num_train_timesteps",
+    "prediction_type",
+    "beta_schedule",
+    "rescale_betas_zero_snr",
+    "timestep_spacing",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    *OWN,
+)
+"""What a message says of a schedule that is not solved, where it is not the solver's default."""
+
+KNOWN = 0.5
+"""The clean latent of a trial."""
+
+LEFT_OVER = 0.5
+"""Noise left in what a trial draws, as a standard deviation, from which on it is refused: the
+latents of a generator are scaled to about 1."""
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
@@ -23,7 +63,7 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
 
     Args:
         name: Name of the class, such as `DDIMScheduler`.
-        config: The generator's own scheduler configuration.
+        config: The generator's own scheduler configuration, from `schedule_of`.
 
     Raises:
         InputError: If the solver does not fit what the generator predicts.
@@ -54,26 +94,120 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
             "the generator's scheduler shifts its noise levels by the size of the image"
             " (use_dynamic_shifting), which is not supported; take a generator with a fixed shift"
         )
+    if trained.get("invert_sigmas"):
+        raise InputError(
+            "the generator's scheduler counts its noise levels from the clean image on"
+            " (invert_sigmas), which is not supported; take a generator that does not"
+        )
+    own = trained.get("_class_name") == name
+    if trained.get("timestep_type") == "continuous" and name != "EulerDiscreteScheduler":
+        raise InputError(
+            f"synthesize.scheduler {name} counts noise levels in training steps, but the"
+            " generator's scheduler does not (timestep_type continuous); choose"
+            " EulerDiscreteScheduler"
+        )
+    if own and str(trained.get("variance_type")).startswith("learned"):
+        raise InputError(
+            f"synthesize.scheduler {name} takes the variance from the network, as the generator's"
+            f" scheduler says (variance_type {trained['variance_type']}), which is not supported;"
+            " choose another, such as DDIMScheduler"
+        )
     if not flow and not {"beta_start", "trained_betas"} & set(trained):
         raise InputError(
             f"the generator's scheduler {trained.get('_class_name', '')} does not say by betas how"
             " it was trained; take a generator that was trained with a schedule of betas"
         )
+    if not own:
+        trained = {key: value for key, value in trained.items() if key not in OWN}
+    if flow:
+        shift = trained.get("shift", trained.get("flow_shift", 1.0))
+        trained |= {"use_flow_sigmas": True, "flow_shift": shift, "shift": shift}
     if name in FLOW_SCHEDULERS:
         del trained["prediction_type"]  # it has no such argument
-    elif flow:
-        trained |= {"use_flow_sigmas": True, "flow_shift": trained.get("shift", 1.0)}
     # Latents are not bounded as pixels are; diffusers clips them unless told otherwise
     trained |= {"clip_sample": False, "thresholding": False}
     trained.setdefault("set_alpha_to_one", False)
-    return getattr(diffusers, name).from_config(trained)
+    try:
+        return getattr(diffusers, name).from_config(trained)
+    except Exception as error:  # of a value that it does not know, or of a wrong type
+        raise _unsolved(name, trained, f"{type(error).__name__}: {error}") from error
+
+
+def check_solver(name: str, config: Mapping[str, Any], num_inference_steps: int) -> None:
+    """Refuses a solver that does not end at the clean latent where the network knows it.
+
+    Draws one small latent with a network that always predicts the same clean one: whatever a
+    configuration says, either it is solved or it is refused, before anything is trained for it.
+
+    Args:
+        name: Name of the solver's class.
+        config: The generator's own scheduler configuration, from `schedule_of`.
+        num_inference_steps: Steps of the solver.
+
+    Raises:
+        InputError: It fails, ends at values that are not finite, or leaves noise behind.
+    """
+    trained_steps = config.get("num_train_timesteps", 1000)
+    scheduler = make_scheduler(name, config)
+    if num_inference_steps > trained_steps:
+        raise InputError(
+            f"synthesize.num_inference_steps is {num_inference_steps}, but the generator was"
+            f" trained with {trained_steps} steps (num_train_timesteps); set it to at most that"
+        )
+    noise = randn((1, 8, 8), [stream(0, "trial")]).double()
+    try:
+        z0 = sample(_known, scheduler, noise, num_inference_steps, rngs=[stream(0, "solver")])
+    except InputError:
+        raise
+    except Exception as error:  # whatever a solver of diffusers fails with
+        raise _unsolved(
+            name, config, f"{type(error).__name__}: {error}", num_inference_steps
+        ) from error
+    left = float((z0 - KNOWN).square().mean().sqrt())
+    if not math.isfinite(left):
+        raise _unsolved(name, config, "values are not finite", num_inference_steps)
+    if left > LEFT_OVER:
+        raise _unsolved(name, config, "it ends at noise instead of an image", num_inference_steps)
+
+
+def _known(z: Tensor, level: NoiseLevel) -> GuidedState:
+    """Always predicts the same clean latent."""
+    return GuidedState(z, torch.full_like(z, KNOWN))
+
+
+def _unsolved(
+    name: str, config: Mapping[str, Any], why: str, num_inference_steps: int | None = None
+) -> InputError:
+    import diffusers
+
+    arguments = inspect.signature(getattr(diffusers, name).__init__).parameters
+    told = [
+        f"{key} {config[key]}"
+        for key in TOLD
+        if key in arguments and config.get(key, arguments[key].default) != arguments[key].default
+    ]
+    steps = "" if num_inference_steps is None else f" in {num_inference_steps} steps"
+    return InputError(
+        f"synthesize.scheduler {name} does not solve the generator's schedule{steps}: {why}"
+        f" (its scheduler_config.json: {', '.join(told) or 'defaults'}); choose another solver, or"
+        " other synthesize.num_inference_steps"
+    )
+
+
+def schedule_of(scheduler: Scheduler) -> dict[str, Any]:
+    """A scheduler's configuration and, as `prediction_type`, what its network predicts."""
+    return {
+        **scheduler.config,
+        "_class_name": type(scheduler).__name__,
+        "prediction_type": prediction_type_of(scheduler),
+    }
 
 
 def prediction_type_of(scheduler: Scheduler) -> str:
     """What the network of a scheduler of diffusers predicts, one of `PREDICTION_TYPES`."""
     if type(scheduler).__name__.startswith("FlowMatch"):
         return FLOW
-    return str(scheduler.config.prediction_type)
+    return str(scheduler.config.get("prediction_type", "epsilon"))
 
 
 def sample(

@@ -3,19 +3,33 @@
 `load_generator` reads a diffusers folder or hub id of the kind that the parameters name.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fgds_core.checkpoints import (
+    LAYOUTS,
+    UNUSED,
+    Folder,
+    check_adapter,
+    check_generator,
+    check_index,
+    check_latents,
+    check_place,
+    check_tiny_decoder,
+    is_there,
+    read,
+    variant_there,
+)
 from fgds_core.config.generator import AdapterConfig, GeneratorConfig, tower_folder
 from fgds_core.errors import InputError
 from fgds_core.generators import ip_adapter, stable_diffusion_3, stable_unclip, text_to_image
 from fgds_core.generators.generator import Component, Family, Generator, Pipeline
 from fgds_core.generators.text_to_image import is_xl
+from fgds_core.pretrained import brief, fetch, load_network, load_other, quiet, weights_of
 
 KINDS: dict[str, Family] = {
     "stable-unclip": stable_unclip.FAMILY,
@@ -51,7 +65,7 @@ def load_generator(
     """
     family = KINDS[config.kind]
     dtype = dtype or getattr(torch, config.dtype)
-    pipeline = _load_pipeline(config, family, dtype)
+    pipeline = _load_pipeline(config, dtype)
     if config.adapter is not None:
         _load_adapter(pipeline, config.adapter)
     tiny_decoder = None if config.tiny_decoder is None else _load_tiny(config.tiny_decoder, dtype)
@@ -65,7 +79,10 @@ def load_generator(
     generator = Generator(
         pipeline, family, config.path, config.image_size, micro_batch, tiny_decoder
     )
-    _check_fit(generator)
+    family.check(pipeline, config.path)
+    if tiny_decoder is not None:
+        check_latents(tiny_decoder.config, pipeline.vae.config)
+    _check_text(generator, config.prompts[0].replace("{class}", "thing"))
     decoders = [vae.decoder for vae in (pipeline.vae, tiny_decoder) if vae is not None]
     for network in (generator.network, *decoders):
         if channels_last:
@@ -78,121 +95,104 @@ def load_generator(
     return generator
 
 
-def _load_pipeline(config: GeneratorConfig, family: Family, dtype: torch.dtype) -> Pipeline:
+def _load_pipeline(config: GeneratorConfig, dtype: torch.dtype) -> Pipeline:
     import diffusers
 
-    folder = Path(config.path)
-    local = folder.is_dir()
-    if not local and not is_hub_id(config.path):
-        raise InputError(
-            f"generator.path: there is no folder {config.path}; give a folder of diffusers or a"
-            " hub id owner/name"
-        )
-    if local and config.revision is not None:
-        raise InputError(
-            f"generator.revision is {config.revision}, but {config.path} is a folder, which has"
-            " none; set it to null"
-        )
-    kinds = " or ".join(family.pipelines)
-    place = f"the folder {config.path}" if local else f"the model {config.path} on the hub"
-    index = _read_index(config, local, kinds)
-    if (name := index.get("_class_name")) not in family.pipelines:
-        raise InputError(
-            f"generator.path: {config.path} holds a {name}, generator.kind {config.kind} needs a"
-            f" {kinds}"
-        )
-    missing = [
-        part
-        for part in family.components
-        if not _is_there(index, part) or (local and not (folder / part).is_dir())
-    ]
-    if missing:
-        raise InputError(
-            f"generator.path: {config.path} lacks {', '.join(missing)}; take the whole {name}"
-        )
-    options = dict.fromkeys(part for part in family.optional if not _is_there(index, part))
-    if "safety_checker" in index:
-        options["safety_checker"] = None  # images of the user's own classes
-    with _quiet():
-        try:
-            return getattr(diffusers, str(name)).from_pretrained(
-                config.path,
-                revision=config.revision,
-                variant=config.variant,
-                dtype=dtype,
-                use_safetensors=True,
-                local_files_only=local,
-                low_cpu_mem_usage=False,
-                **options,
-            )
-        except Exception as error:  # the libraries raise many kinds for damaged or absent files
-            raise InputError(
-                f"generator.path: {place} holds no {name} that can be loaded with safetensors"
-                f" weights ({_brief(error)}); correct generator.path, generator.revision or"
-                " generator.variant, or ask for access to the model"
-            ) from error
-
-
-def _is_there(index: Mapping[str, Any], part: str) -> bool:
-    return index.get(part) not in (None, [None, None])
-
-
-def _read_index(config: GeneratorConfig, local: bool, kinds: str) -> dict[str, Any]:
-    """Reads `model_index.json`: which pipeline it is and what it consists of."""
-    from diffusers import DiffusionPipeline
-
-    try:
-        if local:
-            parts = json.loads(Path(config.path, "model_index.json").read_text(encoding="utf-8"))
+    folder = _folder(config)
+    name, _ = check_generator(config, None if str(folder) == config.path else folder)
+    place = Folder(folder, "generator.path")
+    index = read(place, "model_index.json")
+    layout = LAYOUTS[name]
+    parts = {**layout.components, **layout.optional}
+    loaded: dict[str, Component] = dict.fromkeys(UNUSED)
+    for part, component in parts.items():
+        if not is_there(index, part):
+            loaded[part] = None
+            continue
+        load = _class_of(component.library, str(index[part][1])).from_pretrained
+        if component.weights is None:
+            loaded[part] = load_other(load, place / part)
         else:
-            parts = DiffusionPipeline.load_config(config.path, revision=config.revision)
-        return dict(parts)
-    except Exception as error:
-        why = f"model_index.json cannot be read ({_brief(error)})"
+            variant = variant_there(place / part, config.variant)
+            loaded[part] = load_network(load, place / part, dtype, variant)
+    cls = getattr(diffusers, name)
+    known = inspect.signature(cls.__init__).parameters
+    with quiet():
+        try:
+            return cls.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                **{part: value for part, value in loaded.items() if part in known},
+            )
+        except Exception as error:
+            raise place.wrong(f"is no whole {name} ({brief(error)})") from error
+
+
+def _folder(config: GeneratorConfig) -> Path:
+    """The folder of the generator; what is on the hub is brought here, without its pickles."""
+    if check_place(config.path, "generator.path"):
+        return Path(config.path)
+    index_file = fetch(config.path, config.revision, ["model_index.json"], "generator.path")
+    name, index = check_index(
+        config, read(Folder(index_file, "generator.path"), "model_index.json")
+    )
+    layout = LAYOUTS[name]
+    files = ["model_index.json"]
+    for part, component in {**layout.components, **layout.optional}.items():
+        if is_there(index, part) and component.weights is not None:
+            files += weights_of(component.weights, part, config.variant)
+        elif is_there(index, part):
+            files += [f"{part}/*.json", f"{part}/merges.txt", f"{part}/spiece.model"]
+    return fetch(config.path, config.revision, files, "generator.path")
+
+
+def _class_of(library: str, name: str) -> Any:  # noqa: ANN401
+    """A class that `checkpoints` knows, by its library and name in `model_index.json`."""
+    if library == "stable_diffusion":
+        from diffusers.pipelines.stable_diffusion import stable_unclip_image_normalizer
+
+        return getattr(stable_unclip_image_normalizer, name)
+    if library == "transformers":  # names of earlier versions for the same things
+        name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    try:
+        return getattr(import_module(library), name)
+    except AttributeError:
         raise InputError(
-            f"generator.path: {config.path} is not a generator here or on the hub, {why}; give a"
-            f" folder or hub id of a {kinds}, and ask for access where the model is gated"
-        ) from error
+            f"generator.path: model_index.json names {name}, which {library} does not have; take"
+            " a copy that was saved with a known class"
+        ) from None
 
 
 def _load_adapter(pipeline: Pipeline, adapter: AdapterConfig) -> None:
-    if not Path(adapter.path).is_dir() and not is_hub_id(adapter.path):
-        raise InputError(
-            f"generator.adapter.path: there is no folder {adapter.path}; give a folder or a hub id"
-            " owner/name"
-        )
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-    tower = tower_folder(adapter)
-    with _quiet():
+    key, tower = "generator.adapter", tower_folder(adapter)
+    weights = f"{adapter.subfolder}/{adapter.weight_name}"
+    files = [weights, *weights_of("model", tower)]
+    folder = fetch(adapter.path, adapter.revision, files, f"{key}.path")
+    check_adapter(adapter, pipeline.unet.config, folder)
+    encoder = load_network(
+        CLIPVisionModelWithProjection.from_pretrained, Folder(folder, key) / tower, pipeline.dtype
+    )
+    side = encoder.config.image_size
+    with quiet():
         try:
-            encoder = CLIPVisionModelWithProjection.from_pretrained(
-                adapter.path,
-                subfolder=tower,
-                revision=adapter.revision,
-                dtype=pipeline.dtype,
-                use_safetensors=True,
-                local_files_only=Path(adapter.path).is_dir(),
-            )
-            side = encoder.config.image_size
             pipeline.register_modules(
                 image_encoder=encoder,
                 feature_extractor=CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side),
             )
             pipeline.load_ip_adapter(
-                adapter.path,
+                str(folder),
                 subfolder=adapter.subfolder,
                 weight_name=adapter.weight_name,
                 image_encoder_folder=None,
-                revision=adapter.revision,
-                local_files_only=Path(adapter.path).is_dir(),
+                local_files_only=True,
                 low_cpu_mem_usage=False,
             )
         except Exception as error:
             raise InputError(
-                f"generator.adapter: {adapter.path} holds no IP-Adapter"
-                f" {adapter.subfolder}/{adapter.weight_name} with the image encoder {tower} that"
-                f" fits the generator ({_brief(error)})"
+                f"generator.adapter: the IP-Adapter {weights} of {adapter.path} does not fit the"
+                f" generator ({brief(error)}); give the one made for it"
             ) from error
     pipeline.set_ip_adapter_scale(adapter.scale)
 
@@ -200,14 +200,10 @@ def _load_adapter(pipeline: Pipeline, adapter: AdapterConfig) -> None:
 def _load_tiny(path: str, dtype: torch.dtype) -> Component:
     from diffusers import AutoencoderTiny
 
-    with _quiet():
-        try:
-            vae = AutoencoderTiny.from_pretrained(path, dtype=dtype, use_safetensors=True)
-        except Exception as error:
-            raise InputError(
-                f"generator.tiny_decoder: {path} is no folder or hub id of an AutoencoderTiny with"
-                f" safetensors weights ({_brief(error)}); correct it, or set it to null"
-            ) from error
+    key = "generator.tiny_decoder"
+    folder = fetch(path, None, weights_of("diffusion_pytorch_model"), key)
+    check_tiny_decoder(path, folder)
+    vae = load_network(AutoencoderTiny.from_pretrained, Folder(folder, key), dtype)
     # Nothing but convolutions: there and back take a quarter less time (32 x 32, one CPU core)
     return vae.to(memory_format=torch.channels_last)
 
@@ -217,60 +213,33 @@ def _overflows(pipeline: Pipeline) -> bool:
     return is_xl(pipeline) and bool(pipeline.vae.config.force_upcast)
 
 
-def is_hub_id(path: str) -> bool:
-    """Whether a path has the form `owner/name` of a model on the hub."""
-    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
+def _check_text(generator: Generator, prompt: str) -> None:
+    """Refuses tokenizers and text encoders that do not go together, by one prompt.
 
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip()[:300]}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars that the libraries draw while they load."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = [
-        library
-        for library in (diffusers_logging, transformers_logging)
-        if library.is_progress_bar_enabled()
-    ]
-    for library in libraries:
-        library.disable_progress_bar()
+    Raises:
+        InputError: Tokens without an embedding, or embeddings that are not finite.
+    """
+    pipeline, key = generator.pipeline, "generator.path"
+    for number in ("", "_2", "_3"):
+        tokenizer = getattr(pipeline, f"tokenizer{number}", None)
+        encoder = getattr(pipeline, f"text_encoder{number}", None)
+        if tokenizer is None or encoder is None:
+            continue
+        place = Folder(Path(generator.name), key) / f"tokenizer{number}"
+        if len(tokenizer) > encoder.config.vocab_size:  # a GPU would not say so, but break down
+            known = encoder.config.vocab_size
+            raise place.wrong(f"knows {len(tokenizer)} tokens, text_encoder{number} {known}")
     try:
-        yield
-    finally:
-        for library in libraries:
-            library.enable_progress_bar()
-
-
-def _check_fit(generator: Generator) -> None:
-    """Refuses components that do not belong together."""
-    network, vae, name = generator.network.config, generator.pipeline.vae.config, generator.name
-    part = generator.family.network
-    generator.family.check(generator.pipeline, name)
-    if network.in_channels != vae.latent_channels or network.out_channels != vae.latent_channels:
+        size = generator.latent_shape[1] * generator.latent_scale
+        with torch.no_grad(), quiet():
+            encoded = generator.family.encode_prompt(pipeline, prompt, size)
+    except Exception as error:
         raise InputError(
-            f"generator.path: the {part} of {name} has {network.in_channels} latent channels in"
-            f" and {network.out_channels} out, its vae {vae.latent_channels}; the components are"
-            " of different models"
-        )
-    if vae.out_channels != 3:
+            f"{key}: tokenizer and text encoder of {generator.name} cannot encode the prompt"
+            f" {prompt!r} ({brief(error)}); take a whole copy of the published model"
+        ) from error
+    if not all(values.isfinite().all() for values in encoded.values()):
         raise InputError(
-            f"generator.path: the vae of {name} gives images of {vae.out_channels} channels, the"
-            " classifier takes 3 (RGB)"
-        )
-    tiny = generator.tiny_decoder
-    if tiny is not None and tiny.config.latent_channels != vae.latent_channels:
-        raise InputError(
-            f"generator.tiny_decoder decodes {tiny.config.latent_channels} latent channels, the"
-            f" generator has {vae.latent_channels}; give the one made for {name}"
-        )
-    step = generator.latent_scale * getattr(network, "patch_size", 1)
-    if generator.image_size is not None and generator.image_size % step:
-        raise InputError(
-            f"generator.image_size is {generator.image_size}; {name} draws multiples of {step}"
-            " pixels"
+            f"{key}: the text encoder of {generator.name} gives values that are not finite; set"
+            " generator.dtype to bfloat16 or float32"
         )

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from fgds_core.denoise import ClassifierFree, Condition
 from fgds_core.errors import InputError
 from fgds_core.images import to_uint8
-from fgds_core.sample import prediction_type_of
+from fgds_core.sample import schedule_of
 
 Pipeline = Any
 """A pipeline of diffusers, a holder of components."""
@@ -50,10 +50,7 @@ class Family:
     """What one kind of generator does in its own way.
 
     Attributes:
-        pipelines: Names of the diffusers pipelines that are of this kind.
         network: Name of the denoising component.
-        components: Names of the components that have to be there.
-        optional: Names of components that it works without.
         encode_prompt: (pipeline, prompt) -> what the network is told, without the axis of images.
         no_prompt: pipeline -> the same for the unconditional half of classifier-free guidance.
         ask: (pipeline, noisy latents, timestep, condition) -> the network's prediction.
@@ -61,13 +58,10 @@ class Family:
         check: Refuses components that do not belong together.
     """
 
-    pipelines: tuple[str, ...]
     network: str
-    components: tuple[str, ...]
     encode_prompt: Callable[[Pipeline, str, int], Condition]
     no_prompt: Callable[[Pipeline, int], Condition]
     ask: Callable[[Pipeline, Tensor, Tensor, Condition], Tensor]
-    optional: tuple[str, ...] = ()
     image: ImageCondition | None = None
     check: Callable[[Pipeline, str], None] = lambda pipeline, name: None
 
@@ -124,8 +118,7 @@ class Generator:
     @property
     def scheduler_config(self) -> dict[str, Any]:
         """The noise schedule it was trained with and, as `prediction_type`, what it predicts."""
-        scheduler = self.pipeline.scheduler
-        return {**scheduler.config, "prediction_type": prediction_type_of(scheduler)}
+        return schedule_of(self.pipeline.scheduler)
 
     @property
     def takes_images(self) -> bool:

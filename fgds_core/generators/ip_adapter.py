@@ -52,9 +52,7 @@ def check(pipeline: Pipeline, name: str) -> None:
 
 
 FAMILY = Family(
-    pipelines=TEXT_TO_IMAGE.pipelines,
     network=TEXT_TO_IMAGE.network,
-    components=TEXT_TO_IMAGE.components,
     encode_prompt=TEXT_TO_IMAGE.encode_prompt,
     no_prompt=TEXT_TO_IMAGE.no_prompt,
     ask=TEXT_TO_IMAGE.ask,

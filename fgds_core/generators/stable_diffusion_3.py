@@ -38,10 +38,7 @@ def ask(pipeline: Pipeline, z: Tensor, timestep: Tensor, condition: Condition) -
 
 
 FAMILY = Family(
-    pipelines=("StableDiffusion3Pipeline",),
     network="transformer",
-    components=("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "transformer", "vae"),
-    optional=("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor"),
     encode_prompt=encode_prompt,
     no_prompt=no_prompt,
     ask=ask,

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fgds_core.denoise import Condition
-from fgds_core.errors import InputError
 from fgds_core.generators.generator import Family, ImageCondition, Pipeline
 from fgds_core.generators.text_to_image import encode_prompt, no_prompt
 
@@ -47,34 +46,10 @@ def ask(pipeline: Pipeline, z: Tensor, timestep: Tensor, condition: Condition) -
     return prediction
 
 
-def check(pipeline: Pipeline, name: str) -> None:
-    """Refuses an image encoder and a UNet that do not fit."""
-    taken = pipeline.unet.config.projection_class_embeddings_input_dim
-    given = 2 * pipeline.image_encoder.config.projection_dim
-    if taken != given:
-        raise InputError(
-            f"generator.path: the unet of {name} takes image vectors of {taken} numbers, its"
-            f" image_encoder gives {given}; the components are of different models"
-        )
-
-
 FAMILY = Family(
-    pipelines=("StableUnCLIPImg2ImgPipeline",),
     network="unet",
-    components=(
-        "feature_extractor",
-        "image_encoder",
-        "image_noising_scheduler",
-        "image_normalizer",
-        "scheduler",
-        "text_encoder",
-        "tokenizer",
-        "unet",
-        "vae",
-    ),
     encode_prompt=encode_prompt,
     no_prompt=no_prompt,
     ask=ask,
     image=ImageCondition(embed, condition, unconditional, noised=True),
-    check=check,
 )

@@ -68,9 +68,7 @@ def _xl(pipeline: Pipeline, embedding: Tensor, pooled: Tensor, image_size: int) 
 
 
 FAMILY = Family(
-    pipelines=("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
     network="unet",
-    components=("scheduler", "text_encoder", "tokenizer", "unet", "vae"),
     encode_prompt=encode_prompt,
     no_prompt=no_prompt,
     ask=ask,
