@@ -6,5 +6,5 @@ BASELINE = "models/baseline"
 FINAL = "models/final"
 REPORTS = "reports"
 
-SYNTHETIC_INDEX = f"{SYNTHETIC}/index.json"
+SYNTHETIC_INDEX = f"{SYNTHETIC}/_index.json"
 """Names every part with its digest, so it stands for the whole synthetic set in a cache key."""
