@@ -42,7 +42,8 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
-    from fgds_core.shards import relabel_parts, remove_foreign_parts
+    from fgds_core.shards import check_folder, relabel_parts, remove_foreign_parts
+    from tasks.cache import is_cached
     from tasks.plan import check_cost
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
@@ -62,6 +63,7 @@ def synthesize(
     inputs = input_digests(generator, synthesize)
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)
+    check_folder(Path(SYNTHETIC), [part.path for part in planned.parts], is_cached)
     check_space(planned)
     relabel_parts(Path(SYNTHETIC), planned.class_names, partial(part_fingerprint, origin))
     fingerprints = part_fingerprints(origin, planned)

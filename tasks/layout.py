@@ -7,5 +7,5 @@ CONTROL = "models/control"
 FINAL = "models/final"
 REPORTS = "reports"
 
-SYNTHETIC_INDEX = f"{SYNTHETIC}/index.json"
+SYNTHETIC_INDEX = f"{SYNTHETIC}/_index.json"
 """Names every part with its digest, so it stands for the whole synthetic set in a cache key."""
