@@ -2,7 +2,7 @@
 
     python -m flows.report
 
-Writes `reports/index.html` and `reports/summary.csv`. A few seconds.
+Writes `reports/index.html` and `reports/summary.csv`.
 """
 
 from prefect import flow

@@ -2,8 +2,7 @@
 
     python -m flows.retrain
 
-Writes `models/final/`, `reports/final.json` and `reports/final/`. About a minute for the embedded
-default on 2 CPU cores.
+Writes `models/final/`, `reports/final.json` and `reports/final/`.
 """
 
 from prefect import flow

@@ -20,6 +20,7 @@ from prefect import Flow, tags
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 
 from fgds_core.errors import InputError, UnfinishedError
+from flows.durations import with_time
 from flows.naming import named, tags_of
 from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
 from flows.server import answers, use_server
@@ -55,11 +56,11 @@ def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> N
 
     Args:
         flow: Its parameters have the names of the sections it reads.
-        description: What `--help` says first: what is made, how long it takes.
+        description: What `--help` says first: what is made; how long it takes is added.
         questions: What the command answers beside; the last of those asked.
     """
     sections = sections_of(flow)
-    options = parser(f"python -m flows.{flow.name}", description, sections)
+    options = parser(f"python -m flows.{flow.name}", with_time(description, flow.name), sections)
     for question in questions:
         options.add_argument(f"--{question.name}", action="store_true", help=question.help)
     args = options.parse_args()
@@ -86,7 +87,9 @@ def run_pipeline(flow: Flow[..., Any], description: str) -> NoReturn:
         flow: Its one parameter is the path of the parameters.
         description: What `--help` says first.
     """
-    args = parser("python -m flows.synth_pipeline", description, tuple(SECTIONS)).parse_args()
+    args = parser(
+        "python -m flows.synth_pipeline", with_time(description), tuple(SECTIONS)
+    ).parse_args()
     _read(args, tuple(SECTIONS))
     _leave(guarded(lambda: flow(params=str(args.params))))
 

@@ -2,8 +2,7 @@
 
     python -m flows.train_baseline
 
-Writes `models/baseline/`, `reports/baseline.json` and `reports/baseline/`. About a minute for the
-embedded default on 2 CPU cores.
+Writes `models/baseline/`, `reports/baseline.json` and `reports/baseline/`.
 """
 
 from prefect import flow
