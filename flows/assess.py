@@ -3,7 +3,7 @@
     python -m flows.assess
 
 Writes `reports/synthetic.json` (FID, KID, precision, recall, density, coverage) and
-`reports/assess/`. About half a minute for the embedded default on 2 CPU cores.
+`reports/assess/`.
 """
 
 from prefect import flow

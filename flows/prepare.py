@@ -2,8 +2,7 @@
 
     python -m flows.prepare
 
-Writes `data/prepared/{train,val,test}.parquet` and `meta.json`. About 10 s for the embedded
-13,000 images on 2 CPU cores.
+Writes `data/prepared/{train,val,test}.parquet` and `meta.json`.
 """
 
 from prefect import flow

@@ -2,8 +2,7 @@
 
     python -m flows.report
 
-Writes `reports/index.html` and `reports/summary.csv`, and prints the table of accuracies. A few
-seconds.
+Writes `reports/index.html` and `reports/summary.csv`, and prints the table of accuracies.
 """
 
 import os

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from httpx import TransportError
-from prefect import Flow
+from prefect import Flow, tags
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 
 from fgds_core.errors import InputError, UnfinishedError
+from flows.durations import with_time
+from flows.naming import named, tags_of
 from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
 from flows.server import answers, use_server
 from tasks.exclusive import exclusive
@@ -54,19 +56,25 @@ def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> N
 
     Args:
         flow: Its parameters have the names of the sections it reads.
-        description: What `--help` says first: what is made, how long it takes.
+        description: What `--help` says first: what is made; how long it takes is added.
         questions: What the command answers beside; the last of those asked.
     """
     sections = sections_of(flow)
-    options = parser(f"python -m flows.{flow.name}", description, sections)
+    options = parser(f"python -m flows.{flow.name}", with_time(description, flow.name), sections)
     for question in questions:
         options.add_argument(f"--{question.name}", action="store_true", help=question.help)
     args = options.parse_args()
     params = _read(args, sections)
     if asked := [question for question in questions if vars(args)[question.name]]:
         sys.exit(exit_status(lambda: asked[-1].answer(**params)))
+    print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
     import_module(f"tasks.{flow.name}")  # heavy, and the server may be starting meanwhile
-    status = guarded(lambda: flow(**params))
+
+    def run() -> None:
+        with tags(*tags_of(params)):
+            named(flow)(**params)
+
+    status = guarded(run)
     if not status:
         record_stage(flow.name, process_s(), work_s())
     _leave(status)
@@ -79,7 +87,9 @@ def run_pipeline(flow: Flow[..., Any], description: str) -> NoReturn:
         flow: Its one parameter is the path of the parameters.
         description: What `--help` says first.
     """
-    args = parser("python -m flows.synth_pipeline", description, tuple(SECTIONS)).parse_args()
+    args = parser(
+        "python -m flows.synth_pipeline", with_time(description), tuple(SECTIONS)
+    ).parse_args()
     _read(args, tuple(SECTIONS))
     _leave(guarded(lambda: flow(params=str(args.params))))
 
@@ -216,7 +226,7 @@ class _Duplicates(logging.Filter):
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return False
         return not record.getMessage().startswith(
-            ("Finished in state Failed", "Service 'EventsWorker' failed")
+            ("Finished in state Failed", "Service 'EventsWorker' failed", "Crash detected!")
         )
 
 

@@ -4,8 +4,7 @@
     python -m flows.synthesize --status   # how far it is
 
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `index.json`. The unit of work is a part
-of a class: finished parts are kept whatever happens, and the same command resumes. About two
-minutes for the 1,158 images of the embedded default on 2 CPU cores.
+of a class: finished parts are kept whatever happens, and the same command resumes.
 """
 
 from functools import partial
@@ -81,7 +80,7 @@ def synthesize(
 
         def finished(part: "Part", outcome: object, remembered: bool) -> None:
             if remembered or not shown_by_tasks:
-                advance(part.num_images)
+                advance(part.num_images, found=remembered)
             if remembered:
                 note("found", part=part.path)
             elif isinstance(outcome, Exception):

@@ -17,6 +17,8 @@ from micro import results_in
 from once import once
 from tiny import TINY_IMAGE_SIZE
 
+import flows  # noqa: F401  # before Prefect, whose console is to be quiet
+
 LONG = (
     "test_deployments",
     "faults",
