@@ -85,7 +85,7 @@ def test_the_table_shows_parameters_and_metrics(clone: Path, parallel: dict[str,
     for name, scale in SCALES.items():
         assert float(rows[name]["synthesize.feedback_scale"]) == scale
         assert 0 <= float(rows[name]["val_overall"]) <= 1
-        assert 0 <= float(rows[name]["reports/final/metrics.json:overall"]) <= 1
+        assert 0 <= float(rows[name]["reports/final.metrics.json:overall"]) <= 1
     assert rows["small"]["report.max_classes"] == "2"
 
 

@@ -81,8 +81,8 @@ def test_a_second_job_does_nothing_and_says_so(clone: Path, job: str) -> None:
 
 def test_dvc_shows_a_few_metrics_that_are_numbers(clone: Path, job: str) -> None:
     files = json.loads(dvc(clone, "metrics", "show", "--json"))[""]["data"]
-    shown = {path.split("/")[1]: file["data"] for path, file in files.items()}
-    assert set(shown) == {"baseline", "control", "final", "assess"}
+    shown = {Path(path).name.split(".")[0]: file["data"] for path, file in files.items()}
+    assert set(shown) == {"baseline", "control", "final", "synthetic"}
     for name in ("baseline", "control", "final"):
         report = json.loads((clone / "reports" / f"{name}.json").read_text())
         assert shown[name]["overall"] == pytest.approx(report["overall"], abs=1e-4)
@@ -93,7 +93,7 @@ def test_dvc_shows_a_few_metrics_that_are_numbers(clone: Path, job: str) -> None
     assert len(values) <= 20
     lines = dvc(clone, "metrics", "show").splitlines()
     assert max(map(len, lines)) <= 120
-    assert "reports/final/metrics.json" in json.loads(
+    assert "reports/final.metrics.json" in json.loads(
         dvc(clone, "metrics", "diff", "--all", "--json")
     )
 
