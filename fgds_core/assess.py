@@ -131,7 +131,7 @@ def assess(
     write_text(folder / "per_class.csv", csv_text(found.per_class))
     if found.neighbours is not None:
         write_images(folder / "neighbours.parquet", found.neighbours)
-    write_json(folder / "metrics.json", shown_by_dvc(found.metrics))
+    write_json(reports / "synthetic.metrics.json", shown_by_dvc(found.metrics))
     write_json(reports / "synthetic.json", found.metrics)
     return found.metrics
 

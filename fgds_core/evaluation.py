@@ -30,9 +30,9 @@ def write_evaluation(
         prepared: The output of the stage prepare.
         meta: Its meta data: the bins and training counts.
         seed: Recorded in the metrics.
-        reports: Gets `<name>.json` (the Metrics JSON on test images) and, in `<name>/`,
-            `validation.json` (the same on validation images, for tuning), `metrics.json` (the few
-            numbers of both that `dvc metrics` shows), `per_class.csv`, `confusion.csv`,
+        reports: Gets `<name>.json` (the Metrics JSON on test images), `<name>.metrics.json` (the
+            few numbers that `dvc metrics` shows) and, in `<name>/`, `validation.json` (the
+            Metrics JSON on validation images, for tuning), `per_class.csv`, `confusion.csv`,
             `predictions.csv` and, where the images have groups, `per_group.csv`, all on test
             images.
         name: `baseline`, `control` or `final`.
@@ -50,7 +50,7 @@ def write_evaluation(
     write_text(folder / "predictions.csv", csv_text(prediction_rows(test, images)))
     if test.per_group is not None:
         write_text(folder / "per_group.csv", csv_text(test.per_group))
-    write_json(folder / "metrics.json", shown_by_dvc(test.metrics, val.metrics, name))
+    write_json(reports / f"{name}.metrics.json", shown_by_dvc(test.metrics, val.metrics, name))
     write_json(reports / f"{name}.json", test.metrics)
     return dict(test.metrics)
 
@@ -108,7 +108,7 @@ def prediction_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, 
 
 
 def confusion_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, Any]]:
-    """`actual, predicted, share, num_images` of each pair that occurs, by class.
+    """`actual, predicted, share, num_images` of each pair that occurs, and of the diagonal.
 
     `share` is the fraction of the actual class's images; on the diagonal it is the recall.
     """
@@ -116,6 +116,7 @@ def confusion_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, A
     labels = images.labels.tolist()
     pairs = Counter(zip(labels, evaluation.predictions.tolist(), strict=True))
     totals = Counter(labels)
+    pairs.update(dict.fromkeys(((label, label) for label in totals), 0))  # recalls of 0 as well
     return [
         {
             "actual": names[actual],

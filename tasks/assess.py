@@ -14,7 +14,7 @@ from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC
 from tasks.progress import bar
 from tasks.timing import work
 
-OWNED = (f"{REPORTS}/synthetic.json", f"{REPORTS}/assess")
+OWNED = (f"{REPORTS}/synthetic.json", f"{REPORTS}/synthetic.metrics.json", f"{REPORTS}/assess")
 
 
 @stage_task(name="assess")

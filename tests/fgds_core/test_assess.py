@@ -337,10 +337,10 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
     names = sorted(path.relative_to(workspace / "a") for path in (workspace / "a").rglob("*.*"))
     assert [str(name) for name in names] == [
         "assess/criterion.csv",
-        "assess/metrics.json",
         "assess/neighbours.parquet",
         "assess/per_class.csv",
         "synthetic.json",
+        "synthetic.metrics.json",
     ]
     for name in names:
         assert (workspace / "a" / name).read_bytes() == (workspace / "b" / name).read_bytes()
