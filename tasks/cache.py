@@ -10,7 +10,8 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -130,6 +131,52 @@ def clear(*owned: str) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced(*owned: str) -> Iterator[Callable[[str], Path]]:
+    """Puts new results in the place of a task's old ones when all are whole, or not at all.
+
+    The old ones stay until the block has ended without an error. What it wrote takes their place
+    by renaming; a place where it wrote nothing is left empty.
+
+    Args:
+        owned: Files and folders that belong to the task alone, relative to the workspace.
+
+    Yields:
+        Where to write what shall lie at one of these places. Names are kept and places that share
+        a folder still do, so `place("reports/x.json").parent` stands for `reports`.
+    """
+    places = [Path(path) for path in owned]
+    for folder in {place.parent for place in places}:
+        # Left by a run that was killed, the old ones perhaps between the two renamings below.
+        for old in (folder / _OLD).glob("*"):
+            if old.name in {p.name for p in places} and not (folder / old.name).exists():
+                old.rename(folder / old.name)
+        clear(str(folder / _NEW), str(folder / _OLD))
+        (folder / _NEW).mkdir(parents=True)
+    moved: list[Path] = []
+    try:
+        yield lambda path: Path(path).parent / _NEW / Path(path).name
+        for place in places:
+            (place.parent / _OLD).mkdir(exist_ok=True)
+            moved.append(place)
+            if place.exists():
+                place.rename(place.parent / _OLD / place.name)
+            if (new := place.parent / _NEW / place.name).exists():
+                new.rename(place)
+    except BaseException:
+        for place in moved:
+            if (old := place.parent / _OLD / place.name).exists():
+                clear(str(place))
+                old.rename(place)
+        raise
+    finally:
+        for folder in {place.parent for place in places}:
+            clear(str(folder / _NEW), str(folder / _OLD))
+
+
+_NEW, _OLD = ".new", ".old"
 
 
 def is_intact(outputs: Outputs) -> bool:

@@ -13,6 +13,7 @@ from tasks.cache import (
     clear,
     content_digests,
     is_intact,
+    replaced,
     run,
     stage_task,
     written,
@@ -127,3 +128,77 @@ def test_a_missing_input_says_what_makes_it(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"data/prepared is missing.*dvc repro"):
         content_digests("data/prepared")
+
+
+OWNED = ("reports/final", "reports/final.json")
+
+
+@pytest.fixture
+def old_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.chdir(tmp_path)
+    Path("reports/final").mkdir(parents=True)
+    Path("reports/final/a.csv").write_text("old")
+    Path("reports/final.json").write_text("old")
+    Path("reports/of another stage.json").write_text("other")
+    return texts()
+
+
+def rewrite(error: BaseException | None = None) -> None:
+    with replaced(*OWNED) as place:
+        place("reports/final").mkdir()
+        place("reports/final.json").write_text("new")
+        if error is not None:
+            raise error
+
+
+def texts() -> dict[str, str]:
+    return {p.as_posix(): p.read_text() for p in Path().rglob("*") if p.is_file()}
+
+
+def test_new_results_take_the_place_of_the_old_ones_together(old_results: dict[str, str]) -> None:
+    with replaced(*OWNED) as place:
+        place("reports/final").mkdir()
+        (place("reports/final") / "b.csv").write_text("new")
+        (place("reports/final.json").parent / "final.json").write_text("new")
+        assert {path: texts()[path] for path in old_results} == old_results
+    assert texts() == {
+        "reports/final/b.csv": "new",
+        "reports/final.json": "new",
+        "reports/of another stage.json": "other",
+    }
+    assert not {".new", ".old"} & {path.name for path in Path("reports").iterdir()}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "disk full"), KeyboardInterrupt()])
+def test_a_failure_while_writing_leaves_the_old_results(
+    old_results: dict[str, str], error: BaseException
+) -> None:
+    with pytest.raises(type(error)):
+        rewrite(error)
+    assert texts() == old_results
+
+
+def test_a_failure_between_two_renamings_leaves_the_old_results(
+    old_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name == "final.json" and self.parent.name == ".new":
+            raise PermissionError(self)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(PermissionError):
+        rewrite()
+    assert texts() == old_results
+
+
+def test_what_a_killed_run_had_moved_aside_comes_back(old_results: dict[str, str]) -> None:
+    Path("reports/.old").mkdir()
+    Path("reports/final.json").rename("reports/.old/final.json")
+    Path("reports/.new").mkdir()
+    Path("reports/.new/final.json").write_text("half")
+    with pytest.raises(KeyError):
+        rewrite(KeyError())
+    assert texts() == old_results
