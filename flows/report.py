@@ -21,7 +21,6 @@ from tasks.layout import PREPARED, REPORTS
 MEASURED = (
     "baseline",
     "baseline.json",
-    "synthetic.json",
     "assess",
     "final",
     "final.json",
