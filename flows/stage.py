@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from httpx import TransportError
-from prefect import Flow
+from prefect import Flow, tags
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
+from flows.naming import named, tags_of
 from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
 from flows.server import answers, use_server
 from tasks.cache import check_places
@@ -71,11 +72,13 @@ def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> N
     params = _read(args, sections)
     if asked := [question for question in questions if vars(args)[question.name]]:
         sys.exit(exit_status(lambda: asked[-1].answer(**params)))
+    print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
     import_module(f"tasks.{flow.name}")  # heavy, and the server may be starting meanwhile
 
     def run() -> None:
         check_wanted(flow.name, read_params(args.params)["synthesize"])
-        flow(**params)
+        with tags(*tags_of(params)):
+            named(flow)(**params)
 
     status = guarded(run)
     if not status:
@@ -246,7 +249,7 @@ class _Duplicates(logging.Filter):
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return False
         return not record.getMessage().startswith(
-            ("Finished in state Failed", "Service 'EventsWorker' failed")
+            ("Finished in state Failed", "Service 'EventsWorker' failed", "Crash detected!")
         )
 
 

@@ -81,7 +81,7 @@ def synthesize(
 
         def finished(part: "Part", outcome: object, remembered: bool) -> None:
             if remembered or not shown_by_tasks:
-                advance(part.num_images)
+                advance(part.num_images, found=remembered)
             if remembered:
                 note("found", part=part.path)
             elif isinstance(outcome, Exception):

@@ -121,7 +121,10 @@ def test_sigterm(case: Case) -> None:
 def test_ctrl_c(case: Case) -> None:
     run = case.interrupted()
     os.killpg(run.pid, signal.SIGINT)  # a terminal sends it to the whole group
-    assert RESUME in case.ended(run, 128 + signal.SIGINT)
+    said = case.ended(run, 128 + signal.SIGINT)
+    assert RESUME in said
+    assert "Crash detected" not in said
+    assert "ERROR" not in said
     case.run()
     assert_whole(case)
 
