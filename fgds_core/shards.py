@@ -132,7 +132,7 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class SyntheticIndex:
-    """What `index.json` says about a synthetic set.
+    """What `_index.json` says about a synthetic set.
 
     Attributes:
         core_version: Version of this package that drew the images.
@@ -526,7 +526,7 @@ def write_index(
     fingerprint: str,
     made_by: Mapping[str, Any],
 ) -> FileRecord:
-    """Writes `index.json`, last: it turns the parts into a synthetic set. Reads no Parquet file.
+    """Writes `_index.json`, last: it turns the parts into a synthetic set. Reads no Parquet file.
 
     Args:
         out: Folder of the synthetic set.
@@ -597,7 +597,7 @@ def _seed_counts(parts: Iterable[PartRecord]) -> Counter[int]:
 
 
 def read_index(folder: Path) -> SyntheticIndex:
-    """Reads `index.json` of a synthetic set.
+    """Reads `_index.json` of a synthetic set.
 
     Raises:
         InputError: The index is missing (no index, no data set) or damaged.

@@ -26,7 +26,6 @@ MEASURED = (
     "baseline.json",
     "control",
     "control.json",
-    "synthetic.json",
     "assess",
     "final",
     "final.json",

@@ -20,9 +20,10 @@ from prefect.runtime import flow_run
 from fgds_core.errors import InputError
 from flows.naming import named, pipeline_run_name, tags_of
 from flows.params import PARAMS, read_params
-from flows.stage import run_pipeline, sections_of
+from flows.stage import check_wanted, run_pipeline, sections_of
 from tasks import code
 from tasks.artifacts import attempt, show_results
+from tasks.cache import check_places
 from tasks.dvc import record
 from tasks.exclusive import exclusive
 from tasks.store.bucket import check_store
@@ -58,6 +59,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
     """
     everything = read_params(Path(params), overrides or {})
     check_store(everything["store"])
+    check_places()
     labels = tags_of(everything)
     attempt(lambda: _tag_this_run(labels))
     for name in STAGES:
@@ -67,6 +69,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
         for name in STAGES:
             stage = stage_flow(name)
             sections = sections_of(stage)
+            check_wanted(name, everything["synthesize"])
             with _timed(name):
                 stage(**{section: everything[section] for section in sections})
                 as_in_dvc = (

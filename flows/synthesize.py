@@ -3,7 +3,7 @@
     python -m flows.synthesize            # python -m flows.plan says before what it costs
     python -m flows.synthesize --status   # how far it is
 
-Writes `data/synthetic/<class>/part-*.parquet` and, last, `index.json`. The unit of work is a part
+Writes `data/synthetic/<class>/part-*.parquet` and, last, `_index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes.
 """
 
