@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,9 +58,128 @@ def sha256_tree(path: Path) -> str:
     if not path.is_dir():
         raise InputError(f"the folder {path} does not exist; run the stage that writes it")
     digest = hashlib.sha256()
-    for name in sorted(relative_to(file, path) for file in path.rglob("*") if file.is_file()):
+    for name in sorted(relative_to(file, path) for file in files_below(path)):
         digest.update(f"{name}\0{sha256_file(path / name)}\n".encode())
     return digest.hexdigest()
+
+
+SYSTEM_NAMES = frozenset(
+    {
+        "__macosx",
+        "@eadir",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+    }
+)
+"""What operating systems and network drives leave beside a user's files, in small letters."""
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder of this name is an operating system's, whoever owns the folder."""
+    return name.casefold() in SYSTEM_NAMES
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, through links to files and folders, without system folders.
+
+    Raises:
+        InputError: As `entries`, or a link leads back to a folder that it lies in.
+    """
+    return list(_files_below(folder, frozenset({_identity(folder)})))
+
+
+def _files_below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    folders, files = entries(folder)
+    yield from files
+    for inner in folders:
+        identity = _identity(inner)
+        if identity in above:
+            raise InputError(
+                f"{shown(inner)} is a link back to a folder that it lies in; remove the link"
+            )
+        yield from _files_below(inner, above | {identity})
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def entries(folder: Path, left_out: "list[Path] | None" = None) -> tuple[list[Path], list[Path]]:
+    """What a folder holds, links followed, without what is an operating system's.
+
+    Args:
+        folder: The folder.
+        left_out: Takes what is not looked at: system names and, only if it is given, hidden ones.
+
+    Returns:
+        Folders and regular files, each sorted by name.
+
+    Raises:
+        InputError: The folder cannot be read; a name is not UTF-8; a link leads nowhere or in a
+            circle; or something is neither folder nor file, such as a pipe or a device.
+    """
+    folders, files = [], []
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise InputError(
+            f"{shown(folder)} cannot be read ({error.strerror}); correct its permissions"
+        ) from error
+    for name in names:
+        path = folder / name
+        if is_system(name) or (left_out is not None and name.startswith(".")):
+            if left_out is not None:
+                left_out.append(path)
+            continue
+        check_name(path)
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            wrong = f"cannot be read ({error.strerror}); correct its permissions"
+            if path.is_symlink() and not isinstance(error, PermissionError):
+                wrong = f"is a link to {shown(path.readlink())}, which leads nowhere; remove it"
+            raise InputError(f"{shown(path)} {wrong}") from error
+        if stat.S_ISDIR(mode):
+            folders.append(path)
+        elif stat.S_ISREG(mode):
+            files.append(path)
+        else:
+            raise InputError(
+                f"{shown(path)} is neither a file nor a folder but a pipe, socket or device; "
+                "remove it"
+            )
+    return folders, files
+
+
+def check_name(path: Path) -> None:
+    """Refuses a path whose name is not UTF-8, which neither Parquet nor DVC can keep.
+
+    Raises:
+        InputError: It is not.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{shown(path)}: the name is not UTF-8 (of an older system, perhaps Latin-1 or "
+            "Windows-1252); rename it, or all below a folder: convmv -r -f latin1 -t utf8 "
+            "--notest FOLDER"
+        ) from error
+
+
+def shown(path: Path | str) -> str:
+    """A path for a message: one line, with what cannot be printed as backslash escapes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = 2) -> None:

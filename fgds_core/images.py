@@ -10,6 +10,7 @@ This is the only module that knows uint8; everywhere else images are float32 [B,
 
 import io
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from fgds_core.errors import InputError
@@ -109,24 +110,106 @@ def encode_png(images: Tensor) -> list[bytes]:
     return [png_bytes(Image.fromarray(picture)) for picture in pixels]
 
 
-def decode_picture(data: bytes) -> Image.Image:
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
+"""The only file formats that are ever opened. Pillow knows forty more, and for some of them it
+starts other programs on the file. PPM stands for PBM, PGM and PPM."""
+
+MAX_PIXELS = 178_956_970
+"""Pillow opens no picture that has more pixels."""
+
+
+def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decodes every pixel of one image file and checks its checksums; no lazy opening.
 
+    Of an animation the first frame is decoded.
+
+    Args:
+        data: The image file.
+        max_pixels: More are refused before any of them is decoded.
+
     Raises:
-        InputError: The bytes are no image, or a damaged or truncated one.
+        InputError: The bytes are no image of a known format, a damaged or truncated one, or one
+            of too many pixels.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ValueError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: truncated images would pass")
     try:
-        # Decoding skips the checksums of PNG's pixels; `verify` reads them, but decodes nothing.
-        Image.open(io.BytesIO(data)).verify()
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
+        return _decoded(data, max_pixels)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"not a readable image (none of {', '.join(FORMATS)}, or its beginning is damaged)"
+        ) from error
     except (
         Exception
     ) as error:  # PIL's parsers let OSError, SyntaxError, struct.error and others through
+        if data.startswith(_PNG) and (stripped := _without_texts(data)) != data:
+            return decode_picture(stripped, max_pixels)  # long texts are refused, not the pixels
         raise InputError(f"not a readable image ({error})") from error
+
+
+def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes, judged here, and of odd but readable files
+        try:
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise InputError(f"too large: more than {MAX_PIXELS} pixels; shrink it") from error
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise InputError(
+                f"too large: {width} x {height} pixels are more than {max_pixels}; shrink it, or "
+                "raise prepare.max_image_pixels"
+            )
+        # Decoding skips the checksums of PNG's pixels; `verify` reads them, but decodes nothing.
+        picture.verify()
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture.load()
     return picture
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG file without the chunks that describe it, whose length Pillow limits."""
+    kept, start = [data[:8]], 8
+    while start + 8 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        if data[start + 4 : start + 8] not in _PNG_TEXTS:
+            kept.append(data[start:end])
+        start = end
+    return b"".join(kept)
+
+
+_SIGNATURES = (_PNG, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is an image of a known format by its content, even a damaged one.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+        if head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+            return True
+        if head[4:8] != b"ftyp" and head[:1] not in (b"P", b"B"):
+            return False
+        file.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                Image.open(file, formats=("AVIF", "BMP", "PPM")).close()
+        except Image.DecompressionBombError:
+            return True
+        except Exception:  # a text that begins like one
+            return False
+    return True
 
 
 def decode_images(

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from fgds_core.config.data import DataConfig
 from fgds_core.config.prepare import PrepareConfig
 from fgds_core.errors import InputError
+from fgds_core.files import shown
 from fgds_core.images import (
     ROW_GROUP_ROWS,
     decode_picture,
@@ -82,7 +84,9 @@ def prepare(
             training images, an image that occurs in two splits, a full disk, or anything
             `open_source` refuses.
     """
-    source = open_source(data)
+    source = open_source(data, max_image_bytes=config.max_image_bytes)
+    if source.left_out:
+        log.warning("%s", source.left_out)
     existed = out.is_dir()
     staging = out / _STAGING
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
@@ -149,9 +153,11 @@ def _prepared_batches(
         if row.group is not None:
             findings.groups.add(row.group)
         try:
-            picture = to_rgb(decode_picture(row.data))
+            if row.problem is not None:
+                raise InputError(row.problem)
+            picture = to_rgb(decode_picture(row.data, config.max_image_pixels))
         except InputError as error:
-            findings.corrupt.append(f"{split}: {row.path}: {error}")
+            findings.corrupt.append(f"{split}: {shown(row.path)}: {error}")
             continue
         _note_repetition(content_digest(picture), split, row.path, findings)
         rows.append(row)
@@ -166,22 +172,64 @@ def _prepared_batches(
         advance(len(rows))
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
+
+
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Turns a picture upright by its EXIF tag and converts it to RGB, transparent parts to white.
 
+    Grey pixels of 16 bits keep their range: 65535 becomes 255. A picture whose EXIF cannot be read
+    stays as it is.
+
     Raises:
-        InputError: The picture has more than 8 bits per channel; there is no agreed way to 8 bits.
+        InputError: The picture has floating-point or 32-bit pixels, whose range is not known, or
+            colours that have no conversion to RGB.
     """
+    turn = _TURNS.get(_orientation(picture))
     if picture.mode.startswith(("I", "F")):
+        picture = _eight_bits(picture)
+    if turn is not None:
+        picture = picture.transpose(turn)
+    try:
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(white, picture)
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise InputError(f"pixels of mode {picture.mode}; save the image as RGB") from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # as of PIL's other parsers; the pixels are whole
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey pixels of 16 bits as 8 bits."""
+    # PPM's 16 bits are scaled to 0..65535 by PIL, in the mode of 32 bits.
+    if not picture.mode.startswith("I;16") and not (
+        picture.mode == "I" and getattr(picture, "format", None) == "PPM"
+    ):
+        kind = "floating-point" if picture.mode == "F" else "32-bit"
         raise InputError(
-            f"pixels of mode {picture.mode} have more than 8 bits; save the image with 8 bits"
+            f"{kind} pixels (mode {picture.mode}), whose range from black to white is not known; "
+            "save the image with 8 or 16 bits"
         )
-    picture = ImageOps.exif_transpose(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+    values = np.asarray(picture).astype(np.int64)  # [H, W], 0 to 65535
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def to_square(picture: Image.Image, config: PrepareConfig) -> Image.Image:
@@ -209,7 +257,7 @@ def _note_repetition(digest: bytes, split: str, path: str, findings: _Findings) 
     if first_split == split:
         findings.duplicates[split] += 1
     else:
-        findings.overlaps.append(f"{first_split}: {first_path} = {split}: {path}")
+        findings.overlaps.append(f"{first_split}: {shown(first_path)} = {split}: {shown(path)}")
 
 
 def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
@@ -240,6 +288,22 @@ def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
         )
     for split, number in findings.duplicates.items():
         log.warning("%d images of the %s split repeat an earlier one", number, split)
+
+
+def summary(meta: Meta) -> str:
+    """What was prepared, in two lines for a person."""
+    train, val, test = (sum(meta.counts[split]) for split in SPLITS)
+    named = zip(meta.class_names, meta.counts["train"], strict=True)
+    count, smallest = min((count, name) for name, count in named)
+    bins = Counter(meta.bins.values())
+    sizes = ", ".join(f"{bins[name]} {name}" for name in ("many", "medium", "few") if bins[name])
+    groups = f" in {len(meta.groups)} groups" if meta.groups is not None else ""
+    return (
+        f"prepared {train:,} training, {val:,} validation, {test:,} test images{groups} of "
+        f"{meta.image_size} x {meta.image_size} pixels\n"
+        f"{len(meta.class_names)} classes ({sizes}); smallest: {shown(smallest)} with {count} "
+        "training images"
+    )
 
 
 def _listed(lines: list[str], shown: int) -> str:

@@ -4,10 +4,11 @@ An adapter reads names and layout at once and stops on what cannot be right; the
 are read lazily and undecoded.
 """
 
-import logging
+import math
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,22 @@ import pyarrow.parquet as pq
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
-from fgds_core.images import class_names_of
+from fgds_core.files import check_name, entries, files_below, shown
+from fgds_core.images import FORMATS, class_names_of, is_picture
 from fgds_core.splits import SPLITS
 
-log = logging.getLogger(__name__)
+_SUFFIXES = (
+    "png apng jpg jpeg jpe jfif mpo webp avif bmp dib tif tiff gif ppm pgm pbm pnm "
+    "heic heif jp2 jxl"
+)
+SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+"""A file of such a name is meant as an image: that it is none is a mistake to tell. Of any other
+name, its content decides."""
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-"""Files that are read as images, whatever the case of their letters."""
+MAX_IMAGE_BYTES = 2**31 - 1
 
 _BATCH_ROWS = 256
+_BATCH_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,14 @@ class SourceImage:
         path: Where it comes from, for messages and for tracing it back.
         label: Its class, in 0..K-1.
         group: Its group (context), or None for data without groups.
+        problem: Why there are no bytes, or None.
     """
 
     data: bytes
     path: str
     label: int
     group: str | None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,53 +63,153 @@ class Source:
         has_groups: Whether every image has a group.
         num_images: Number of images of each split ("train", "val", "test").
         rows: Gives the images of a split, in an order that never changes.
+        left_out: One line about the files that are not read, empty if there are none.
     """
 
     class_names: tuple[str, ...]
     has_groups: bool
     num_images: dict[str, int]
     rows: Callable[[str], Iterator[SourceImage]]
+    left_out: str = ""
 
 
-def open_source(data: DataConfig) -> Source:
+def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Source:
     """Opens raw data with the adapter for its kind.
+
+    Args:
+        data: Where they are.
+        max_image_bytes: Larger image files are not read; their rows say so.
 
     Raises:
         InputError: A path, column, class or image file is missing, or splits do not fit together.
     """
-    return SOURCES[data.kind](data)
+    check_root(data.root)
+    return SOURCES[data.kind](data, max_image_bytes)
+
+
+def check_root(root: str) -> None:
+    """Refuses a root that is no folder of raw data.
+
+    Raises:
+        InputError: It does not exist, is no folder, or holds the workspace with all its outputs,
+            which DVC cannot watch.
+    """
+    path = Path(root)
+    if not path.is_dir():
+        wrong = "is not a folder" if path.exists() else "does not exist"
+        raise InputError(
+            f"data.root: the folder {shown(root)} {wrong}; name the folder of the raw images in "
+            "params.yaml"
+        )
+    if path.resolve() in (here := Path.cwd().resolve(), *here.parents):
+        raise InputError(
+            f"data.root: {shown(root)} is the folder the pipeline runs in, or one above it, and "
+            "would be watched with all outputs; name the folder that holds only raw images, such "
+            "as root: flowers, and the other paths below it"
+        )
+
+
+def _below(root: Path, name: str, parameter: str) -> Path:
+    """The path of a name below the root, in whichever Unicode form it is written there.
+
+    Raises:
+        InputError: It would lie outside.
+    """
+    relative = Path(name)
+    if relative.is_absolute():
+        if not relative.is_relative_to(root.absolute()):
+            raise InputError(f"{parameter}: {name} must lie below data.root, {root}")
+        relative = relative.relative_to(root.absolute())
+    if ".." in relative.parts:
+        raise InputError(f"{parameter}: {name} must lie below data.root, {root}")
+    path = root
+    for part in relative.parts:
+        known = path / part
+        if not known.exists() and path.is_dir():
+            same = [p for p in path.iterdir() if _nfc(p.name) == _nfc(part)]
+            known = same[0] if same else known
+        path = known
+    return path
+
+
+def _nfc(name: str) -> str:
+    """A name in the one Unicode form we compare in; a Mac writes another."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _class_name(name: str, where: str) -> str:
+    """A class or group name, normalised.
+
+    Raises:
+        InputError: It is empty or holds control characters such as line breaks.
+    """
+    if not name.strip() or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
+        raise InputError(f"{where}: {shown(repr(name))} is no name; use visible characters")
+    return _nfc(name)
+
+
+@dataclass
+class _LeftOut:
+    """What lies among the raw data and is not read, and links that lead out of the root."""
+
+    root: Path
+    hidden: list[Path] = field(default_factory=list)
+    other: list[Path] = field(default_factory=list)
+    empty: list[Path] = field(default_factory=list)
+    outside: list[Path] = field(default_factory=list)
+
+    def note_links(self, paths: Iterable[Path]) -> None:
+        """Notes the links that lead out of the root: they are read and watched."""
+        for path in paths:
+            if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
+                self.outside.append(path)
+
+    def __str__(self) -> str:
+        said = [
+            f"{len(paths)} {kind} ({self._first(paths)})"
+            for kind, paths in (
+                ("hidden or system files and folders", self.hidden),
+                ("files and folders that are no images in their place", self.other),
+                ("empty folders", self.empty),
+            )
+            if paths
+        ]
+        left = f"left out below {shown(self.root)}: {', '.join(said)}" if said else ""
+        followed = (
+            f"{len(self.outside)} links lead out of {shown(self.root)} and are read "
+            f"({self._first(self.outside)})"
+            if self.outside
+            else ""
+        )
+        return "; ".join(text for text in (left, followed) if text)
+
+    def _first(self, paths: list[Path]) -> str:
+        names = [shown(path.relative_to(self.root)) for path in paths[:3]]
+        return ", ".join(names + ["..."] * (len(paths) > 3))
 
 
 # Parquet -----------------------------------------------------------------------------------------
 
 
-def open_parquet(data: ParquetData) -> Source:
+def open_parquet(data: ParquetData, max_image_bytes: int = MAX_IMAGE_BYTES) -> Source:
     """Opens Parquet files with one image in each row.
 
     Labels are whole numbers, named by the files' metadata or by `class_names`, or class names.
     """
+    root = Path(data.root)
+    left_out = _LeftOut(root)
     files = {
-        split: _parquet_files(Path(data.root, path), f"data.{name}")
+        split: _parquet_files(root, path, f"data.{name}", left_out)
         for split, name, path in (
             ("train", "train", data.train),
             ("val", "validation", data.validation),
             ("test", "test", data.test),
         )
     }
+    left_out.note_links(path for paths in files.values() for path in paths)
     schemas = {path: _parquet_schema(path) for paths in files.values() for path in paths}
     for path, schema in schemas.items():
-        missing = [c for c in (data.image_column, data.label_column) if c not in schema.names]
-        if missing:
-            raise InputError(
-                f"{path} has no column {', '.join(missing)}; it has {', '.join(schema.names)}: "
-                "set data.image_column and data.label_column to the names in the file"
-            )
-        kind = schema.field(data.image_column).type
-        if not _is_image_type(kind):
-            raise InputError(
-                f"{path}: column {data.image_column} is {kind}, but must hold the bytes of image "
-                "files (binary, or a struct with a field bytes)"
-            )
+        _check_columns(data, path, schema)
     has_groups = _has_groups(data, schemas)
     class_names = _parquet_class_names(data, files, schemas)
     numbers = {name: label for label, name in enumerate(class_names)}
@@ -110,22 +220,30 @@ def open_parquet(data: ParquetData) -> Source:
             columns.append(str(data.group_column))
         for path in files[split]:
             row = 0
-            for batch in _batches(path, columns):
-                values: list[list[Any]] = [column.to_pylist() for column in batch.columns]
-                groups = values[2] if has_groups else [None] * batch.num_rows
+            for values in _batches(path, columns):
+                groups = values[2] if has_groups else [None] * len(values[0])
                 for image, label, group in zip(values[0], values[1], groups, strict=True):
-                    where = f"{path}, row {row}"
+                    where = f"{shown(path)}, row {row}"
+                    name = image.get("path") if isinstance(image, dict) else None
                     content = image["bytes"] if isinstance(image, dict) else image
-                    if content is None:
-                        raise InputError(f"{where}: holds no image bytes; embed the image files")
-                    if has_groups and group is None:
+                    if content is None and name:
+                        raise InputError(
+                            f"{where}: holds the path of an image file ({shown(str(name))}) but "
+                            "not its bytes; " + EMBED
+                        )
+                    if has_groups and (group is None or group != group):
                         raise InputError(f"{where}: has no group; name one or drop the row")
-                    named = isinstance(image, dict) and image.get("path")
+                    problem = None
+                    if content is None:
+                        problem = "holds no image bytes"
+                    elif len(content) > max_image_bytes:
+                        problem = _too_many_bytes(len(content), max_image_bytes)
                     yield SourceImage(
-                        data=content,
-                        path=str(image["path"]) if named else f"{path.name}#{row}",
+                        data=b"" if problem else content,
+                        path=str(name) if name else f"{path.name}#{row}",
                         label=_label_number(label, numbers, where),
-                        group=None if group is None else str(group),
+                        group=None if group is None else _class_name(str(group), where),
+                        problem=problem and f"{where}: {problem}",
                     )
                     row += 1
 
@@ -134,44 +252,174 @@ def open_parquet(data: ParquetData) -> Source:
         has_groups=has_groups,
         num_images={split: sum(map(_num_rows, paths)) for split, paths in files.items()},
         rows=rows,
+        left_out=str(left_out),
     )
 
 
-def _parquet_files(path: Path, parameter: str) -> list[Path]:
-    if path.is_file():
+EMBED = (
+    "write the file again with them: `from datasets.table import embed_table_storage`, then "
+    '`ds.with_format("arrow").map(embed_table_storage, batched=True).with_format(None)'
+    '.to_parquet("train.parquet")`'
+)
+"""How datasets puts the files of an image column into a Parquet file."""
+
+_GLOB = frozenset("*?[")
+
+
+def _parquet_files(root: Path, name: str, parameter: str, left_out: _LeftOut) -> list[Path]:
+    """The files of one split: one file, all of a folder, or those that fit a pattern."""
+    path = _below(root, name, parameter)
+    if path.is_dir():
+        folders, found = entries(path, left_out.hidden)
+        left_out.note_links([path])
+        left_out.other += folders
+        where = f"the folder {shown(path)}"
+    elif path.exists():
+        if not path.is_file():
+            raise InputError(f"{parameter}: {shown(path)} is a pipe, socket or device, no file")
         return [path]
-    if not path.is_dir():
-        raise InputError(f"{parameter}: {path} does not exist; give a Parquet file or a folder")
-    files = sorted(path.glob("*.parquet"))
+    elif _GLOB & set(name):
+        matching = sorted(root.glob(path.relative_to(root).as_posix()))
+        found = [p for p in matching if p.is_file() and not p.name.startswith(".")]
+        for file in found:
+            check_name(file)
+        if not found:
+            raise InputError(f"{parameter}: no file below {shown(root)} fits the pattern {name}")
+        where = f"the pattern {name} below {shown(root)}"
+    else:
+        raise InputError(
+            f"{parameter}: {shown(path)} does not exist; give a Parquet file, a folder of them, "
+            "or a pattern such as data/train-*.parquet, below data.root"
+        )
+    files = [p for p in found if p.suffix.lower() in (".parquet", ".pq") or _is_parquet(p)]
+    left_out.other += [p for p in found if p not in set(files)]
     if not files:
-        raise InputError(f"{parameter}: the folder {path} holds no *.parquet file")
+        raise InputError(f"{parameter}: {where} holds no *.parquet file")
     return files
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError as error:
+        raise InputError(f"{shown(path)} cannot be read ({error.strerror})") from error
+
+
+_NOT_PARQUET = (pa.ArrowException, OSError, UnicodeDecodeError)
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(f"{shown(path)} is not a readable Parquet file ({reason}); make it again")
 
 
 def _parquet_schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a readable Parquet file ({error})") from error
+    except _NOT_PARQUET as error:
+        raise _unreadable(path, error) from error
 
 
 def _num_rows(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, columns: list[str]) -> Iterator[list[list[Any]]]:
+    """The values of the columns, some rows at a time: no more than fit into little memory."""
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                yield batch.select(columns)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a readable Parquet file ({error})") from error
+            for group in range(file.num_row_groups):
+                size = file.metadata.row_group(group)
+                per_row = size.total_byte_size // max(1, size.num_rows) + 1
+                batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // per_row))
+                for batch in file.iter_batches(batch_rows, row_groups=[group], columns=columns):
+                    yield [_values(batch.column(name)) for name in columns]
+    except _NOT_PARQUET as error:
+        raise _unreadable(path, error) from error
+
+
+def _values(column: "pa.Array[Any]") -> list[Any]:
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    return list(column.to_pylist())
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type of the values, whatever they are stored as."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
+    return _plain(kind.value_type) if pa.types.is_dictionary(kind) else kind
+
+
+def _check_columns(data: ParquetData, path: Path, schema: pa.Schema) -> None:
+    """Refuses a file whose columns cannot hold images, labels or groups."""
+    wanted = (data.image_column, data.label_column)
+    missing = [name for name in wanted if name not in schema.names]
+    if missing:
+        raise InputError(
+            f"{shown(path)} has no column {', '.join(missing)}; it has "
+            f"{', '.join(schema.names) or 'none'}: set data.image_column and data.label_column to "
+            "the names in the file"
+        )
+    for name in (*wanted, data.group_column or data.label_column):
+        if (times := schema.names.count(name)) > 1:
+            raise InputError(
+                f"{shown(path)} has {times} columns {name}; rename or drop all but one"
+            )
+    image, label = (_plain(schema.field(name).type) for name in wanted)
+    if not _is_image_type(image):
+        raise InputError(
+            f"{shown(path)}: column {data.image_column} is {_brief(image)}, but must hold the "
+            "bytes of image files (binary, or a struct with a field bytes of binary); " + EMBED
+        )
+    if not _is_label_type(label):
+        raise InputError(
+            f"{shown(path)}: column {data.label_column} is {_brief(label)}, but must hold one "
+            "class in each row: a whole number or a name"
+        )
+    if data.group_column in schema.names:
+        group = _plain(schema.field(data.group_column).type)
+        if pa.types.is_nested(group) or _is_bytes(group):
+            raise InputError(
+                f"{shown(path)}: column {data.group_column} is {_brief(group)}, but must hold one "
+                "name in each row; set data.group_column to null to read no groups"
+            )
+
+
+def _brief(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    ) and not types.is_decimal(kind)
 
 
 def _is_image_type(kind: pa.DataType) -> bool:
     if isinstance(kind, pa.StructType):
-        return kind.get_field_index("bytes") >= 0
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        index = kind.get_field_index("bytes")
+        inner = None if index < 0 else _plain(kind.field(index).type)
+        return inner is not None and (_is_bytes(inner) or bool(pa.types.is_null(inner)))
+    return _is_bytes(kind)
+
+
+def _is_label_type(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_integer(kind)
+        or types.is_boolean(kind)
+        or types.is_floating(kind)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_string_view(kind)
+    )
 
 
 def _has_groups(data: ParquetData, schemas: dict[Path, pa.Schema]) -> bool:
@@ -179,8 +427,8 @@ def _has_groups(data: ParquetData, schemas: dict[Path, pa.Schema]) -> bool:
     lacking = [path for path in schemas if path not in holding]
     if holding and lacking:
         raise InputError(
-            f"{lacking[0]} has no column {data.group_column}, {holding[0]} has one; add it, or "
-            "set data.group_column to null to read no groups"
+            f"{shown(lacking[0])} has no column {data.group_column}, {shown(holding[0])} has one; "
+            "add it, or set data.group_column to null to read no groups"
         )
     return bool(holding)
 
@@ -188,77 +436,127 @@ def _has_groups(data: ParquetData, schemas: dict[Path, pa.Schema]) -> bool:
 def _parquet_class_names(
     data: ParquetData, files: dict[str, list[Path]], schemas: dict[Path, pa.Schema]
 ) -> tuple[str, ...]:
-    given = None if data.class_names is None else tuple(data.class_names)
-    stated = {path: class_names_of(schema, data.label_column) for path, schema in schemas.items()}
-    known = given or stated[files["train"][0]]
-    if known is None:
+    stated = {
+        path: _checked_names(names, shown(path))
+        for path, schema in schemas.items()
+        if (names := class_names_of(schema, data.label_column)) is not None
+    }
+    if data.class_names is not None:
+        known = _checked_names(data.class_names, "data.class_names")
+    elif files["train"][0] in stated:
+        known = stated[files["train"][0]]
+    else:
         known = _names_in_labels(data, files["train"])
     for path, names in stated.items():
-        if names is not None and names != known:
+        if names != known:
             raise InputError(
-                f"{path} names the classes {list(names)}, but data.class_names or the training "
-                f"files name them {list(known)}; make them the same"
+                f"{shown(path)} names the classes {_few(names)}, but data.class_names or the "
+                f"training files name them {_few(known)}; make them the same"
             )
     return known
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{list(names[:10])}{' ...' * (len(names) > 10)}"
+
+
+def _checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:
+    checked = tuple(_class_name(name, where) for name in names)
+    twice = (
+        sorted({name for name in checked if checked.count(name) > 1})
+        if (len(set(checked)) < len(checked))
+        else []
+    )
+    if twice:
+        raise InputError(
+            f"{where} names the class {twice[0]} more than once; give each class a name of its "
+            "own, for instance in data.class_names"
+        )
+    if not checked:
+        raise InputError(f"{where} names no classes; list them in data.class_names")
+    return checked
 
 
 def _names_in_labels(data: ParquetData, paths: list[Path]) -> tuple[str, ...]:
     labels: set[Any] = set()
     for path in paths:
-        for batch in _batches(path, [data.label_column]):
-            labels |= set(batch.column(0).to_pylist())
-    if not labels or not all(isinstance(label, str) for label in labels):
+        for (column,) in _batches(path, [data.label_column]):
+            labels |= set(column)
+    if not all(isinstance(label, str) for label in labels - {None}):
         raise InputError(
-            f"{paths[0]}: column {data.label_column} holds no class names and the file does not "
-            "name its classes; list the names in data.class_names in the order of the labels"
+            f"{shown(paths[0])}: column {data.label_column} holds no class names and the file "
+            "does not name its classes; list the names in data.class_names in the order of the "
+            "labels"
         )
-    return tuple(sorted(labels))
+    names = {_class_name(label, shown(paths[0])) for label in labels if label is not None}
+    if not names:
+        raise InputError(f"{shown(paths[0])}: column {data.label_column} holds no labels")
+    return tuple(sorted(names))
 
 
 def _label_number(label: object, numbers: dict[str, int], where: str) -> int:
-    if isinstance(label, str) and label in numbers:
-        return numbers[label]
+    if label is None or (isinstance(label, float) and math.isnan(label)):
+        raise InputError(f"{where}: has no label ({label}); name its class or drop the row")
+    if isinstance(label, str) and (name := _nfc(label)) in numbers:
+        return numbers[name]
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)  # pandas turns whole numbers beside a missing one into these
     if isinstance(label, int) and 0 <= label < len(numbers):
-        return label
+        return int(label)
     raise InputError(
         f"{where}: label {label!r} is none of the {len(numbers)} classes, "
         f"0..{len(numbers) - 1} or {', '.join(list(numbers)[:10])}{' ...' * (len(numbers) > 10)}"
     )
 
 
+def _too_many_bytes(num_bytes: int, most: int) -> str:
+    return (
+        f"too large: {num_bytes} bytes are more than {most}; shrink it, or raise "
+        "prepare.max_image_bytes"
+    )
+
+
 # Folders -----------------------------------------------------------------------------------------
 
 
-def open_folder(data: FolderData) -> Source:
+def open_folder(data: FolderData, max_image_bytes: int = MAX_IMAGE_BYTES) -> Source:
     """Opens a folder of class folders, with a folder for each split or with splits to draw."""
     root = Path(data.root)
-    if not root.is_dir():
-        raise InputError(f"data.root: the folder {root} does not exist")
+    left_out = _LeftOut(root)
     if isinstance(data.split, SplitFractions):
-        found = _class_files(root, data.groups)
+        found = _class_files(root, data.groups, left_out)
         splits = _drawn_splits(found, data.split)
     else:
-        folders = (data.split.train, data.split.validation, data.split.test)
+        named = {
+            "train": data.split.train,
+            "validation": data.split.validation,
+            "test": data.split.test,
+        }
+        folders = [_below(root, name, f"data.split.{key}") for key, name in named.items()]
+        left_out.note_links(folders)
+        if not all(folder.parent == root for folder in folders):
+            beside = []
+        else:
+            beside = [path for kind in entries(root, left_out.hidden) for path in kind]
+        left_out.other += [path for path in beside if path not in folders]
         splits = {
-            split: _class_files(root / folder, data.groups)
+            split: _class_files(folder, data.groups, left_out)
             for split, folder in zip(SPLITS, folders, strict=True)
         }
         for split, folder in zip(SPLITS, folders, strict=True):
-            _compare_classes(root / folders[0], set(splits["train"]), root / folder, splits[split])
+            _compare_classes(folders[0], set(splits["train"]), folder, splits[split])
     class_names = tuple(sorted(splits["train"]))
 
     def rows(split: str) -> Iterator[SourceImage]:
         for label, name in enumerate(class_names):
             for path in splits[split][name]:
-                try:
-                    content = path.read_bytes()
-                except OSError as error:
-                    raise InputError(f"{path} cannot be read ({error})") from error
+                data_, problem = _read(path, max_image_bytes)
                 yield SourceImage(
-                    data=content,
+                    data=data_,
                     path=path.relative_to(root).as_posix(),
                     label=label,
-                    group=path.parent.name if data.groups else None,
+                    group=_class_name(path.parent.name, shown(path)) if data.groups else None,
+                    problem=problem,
                 )
 
     return Source(
@@ -266,51 +564,101 @@ def open_folder(data: FolderData) -> Source:
         has_groups=data.groups,
         num_images={split: sum(map(len, splits[split].values())) for split in SPLITS},
         rows=rows,
+        left_out=str(left_out),
     )
 
 
-def _class_files(folder: Path, groups: bool) -> dict[str, list[Path]]:
+def _read(path: Path, most: int) -> tuple[bytes, str | None]:
+    """The bytes of a file, or none and why."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)  # whatever its size is said to be
+    except OSError as error:
+        return b"", f"cannot be read ({error.strerror})"
+    if len(content) > most:
+        return b"", _too_many_bytes(path.stat().st_size, most)
+    return content, None
+
+
+def _class_files(folder: Path, groups: bool, left_out: _LeftOut) -> dict[str, list[Path]]:
     """Image files by class, sorted; refuses a layout that is not the stated one."""
     if not folder.is_dir():
-        raise InputError(f"the folder {folder} does not exist; data.split names the folders")
-    classes = _visible_folders(folder)
+        raise InputError(
+            f"the folder {shown(folder)} does not exist; data.split names the folders below "
+            "data.root"
+        )
+    classes, files = entries(folder, left_out.hidden)
+    left_out.other += files
+    left_out.note_links(classes)
     if not classes:
-        raise InputError(f"{folder} holds no class folders; put each class's images in a folder")
+        raise InputError(
+            f"{shown(folder)} holds no class folders; put each class's images in a folder"
+        )
     found: dict[str, list[Path]] = {}
-    ignored: list[Path] = []
+    spelled: dict[str, Path] = {}
     for class_folder in classes:
-        inner = _visible_folders(class_folder)
-        if inner and not groups:
+        name = _class_name(class_folder.name, shown(class_folder))
+        if name in spelled:
             raise InputError(
-                f"{class_folder} holds folders ({inner[0].name} ...); set data.groups to true to "
-                "read them as groups, or data.split if they are classes"
+                f"{shown(folder)} holds the class {name} twice, its name in two Unicode forms; "
+                "move the images into one folder"
             )
-        files = [path for place in [class_folder, *inner] for path in _visible_files(place)]
-        images = [path for path in files if path.suffix.lower() in EXTENSIONS]
-        ignored += [path for path in files if path.suffix.lower() not in EXTENSIONS]
-        outside = [path for path in images if path.parent == class_folder]
-        if groups and outside:
+        spelled[name] = class_folder
+        inner, files = entries(class_folder, left_out.hidden)
+        if inner:
+            files_below(class_folder)  # refuses links that lead in circles
+        images = _pictures(files, left_out)
+        if groups and images:
             raise InputError(
-                f"{outside[0]} lies in no group folder; move it into one, or set data.groups to "
-                "false if the data have no groups"
+                f"{shown(images[0])} lies in no group folder; move it into one, or set "
+                "data.groups to false if the data have no groups"
             )
+        for group_folder in inner:
+            images += _inner_pictures(group_folder, groups, left_out)
         if not images:
             raise InputError(
-                f"class {class_folder.name}: {class_folder} holds no images "
-                f"({', '.join(sorted(EXTENSIONS))}); add some or remove the folder"
+                f"class {name}: {shown(class_folder)} holds no images ({', '.join(FORMATS)}); "
+                "add some or remove the folder"
             )
-        found[class_folder.name] = images
-    if ignored:
-        log.info("ignored %d files that are no images, such as %s", len(ignored), ignored[0])
+        found[name] = images
     return found
 
 
-def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _inner_pictures(folder: Path, groups: bool, left_out: _LeftOut) -> list[Path]:
+    """Images of a folder within a class folder; none may lie deeper."""
+    left_out.note_links([folder])
+    folders, files = entries(folder, left_out.hidden)
+    if not folders and not files:
+        left_out.empty.append(folder)
+        return []
+    images = _pictures(files, left_out)
+    if images and not groups:
+        raise InputError(
+            f"{shown(folder.parent)} holds folders of images ({shown(folder.name)} ...); set "
+            "data.groups to true to read them as groups, or data.split if they are classes"
+        )
+    for deeper in folders:
+        if _inner_pictures(deeper, True, left_out):
+            raise InputError(
+                f"{shown(deeper)} holds images but lies deeper than "
+                f"{'<class>/<group>' if groups else '<class>'}; move them up"
+            )
+    return images
 
 
-def _visible_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+def _pictures(files: list[Path], left_out: _LeftOut) -> list[Path]:
+    """The files that are images, or by their names are meant to be."""
+    images: list[Path] = []
+    for path in files:
+        try:
+            meant = path.suffix.lower() in SUFFIXES or is_picture(path)
+        except OSError as error:
+            raise InputError(
+                f"{shown(path)} cannot be read ({error.strerror}); correct its permissions"
+            ) from error
+        (images if meant else left_out.other).append(path)
+    left_out.note_links(images)
+    return images
 
 
 def _compare_classes(
@@ -319,8 +667,9 @@ def _compare_classes(
     missing, unknown = sorted(expected - set(found)), sorted(set(found) - expected)
     if missing or unknown:
         raise InputError(
-            f"{folder} and {train} must hold the same classes; in {folder.name} are missing: "
-            f"{', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}"
+            f"{shown(folder)} and {shown(train)} must hold the same classes; in "
+            f"{shown(folder.name)} are missing: {', '.join(missing) or 'none'}, unknown: "
+            f"{', '.join(unknown) or 'none'}"
         )
 
 
@@ -345,4 +694,4 @@ def _drawn_splits(
     return splits
 
 
-SOURCES: dict[str, Callable[[Any], Source]] = {"parquet": open_parquet, "folder": open_folder}
+SOURCES: dict[str, Callable[[Any, int], Source]] = {"parquet": open_parquet, "folder": open_folder}

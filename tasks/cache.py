@@ -21,6 +21,7 @@ from prefect.cache_policies import INPUTS, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
 from fgds_core.errors import InputError
+from fgds_core.files import files_below
 from tasks import code
 from tasks.layout import OUTPUTS
 
@@ -260,11 +261,11 @@ def holds(state: State[Any], outputs: Outputs) -> bool:
 
 
 def _files(owned: Iterable[str]) -> list[Path]:
-    """Every file at the given places, sorted; links are files."""
+    """Every file at the given places, sorted; through links to files and to folders."""
     found = []
     for path in map(Path, owned):
         if path.is_dir():
-            found += [file for file in path.rglob("*") if not file.is_dir()]
+            found += files_below(path)
         elif path.exists():
             found.append(path)
     return sorted(found)

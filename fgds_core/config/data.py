@@ -12,16 +12,19 @@ class ParquetData(Section):
 
     kind: Literal["parquet"] = Field(description="Parquet files with one image in each row")
     root: str = Field(
-        default=".",
         min_length=1,
-        description="the folder that holds the files; DVC watches it for changes",
+        description="the folder that holds the files and nothing the pipeline makes; DVC watches "
+        "it for changes",
     )
     train: str = Field(
         min_length=1,
-        description="training images below root: a Parquet file or a folder of Parquet files",
+        description="training images below root: a Parquet file, a folder of Parquet files, or a "
+        "pattern such as data/train-*.parquet",
     )
-    validation: str = Field(min_length=1, description="validation images: a file or a folder")
-    test: str = Field(min_length=1, description="test images: a file or a folder")
+    validation: str = Field(
+        min_length=1, description="validation images: a file, a folder or a pattern"
+    )
+    test: str = Field(min_length=1, description="test images: a file, a folder or a pattern")
     image_column: str = Field(
         default="image",
         min_length=1,

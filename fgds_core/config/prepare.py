@@ -20,3 +20,15 @@ class PrepareConfig(Section):
         description="center keeps the largest square in the middle of an image; none keeps all of "
         "it and stretches it to a square; square images are the same under both"
     )
+    max_image_bytes: int = Field(
+        default=100_000_000,
+        ge=1,
+        le=2**31 - 1,
+        description="largest image file that is read, in bytes; a larger one is refused unread",
+    )
+    max_image_pixels: int = Field(
+        default=100_000_000,
+        ge=1,
+        le=178_956_970,
+        description="largest raw image that is decoded, in pixels (width times height)",
+    )

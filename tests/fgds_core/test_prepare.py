@@ -92,9 +92,9 @@ def test_images_of_the_right_size_keep_their_pixels(tmp_path):
     for i, split in enumerate(("train", "validation", "test")):
         table = image_table(images[2 * i : 2 * i + 2], [0, 1], ("cat", "dog"))
         write_images(tmp_path / f"{split}.parquet", table)
-    paths = {s: str(tmp_path / f"{s}.parquet") for s in ("train", "validation", "test")}
+    paths = {s: f"{s}.parquet" for s in ("train", "validation", "test")}
     for crop in ("center", "none"):
-        data = ParquetData.model_validate({"kind": "parquet", **paths})
+        data = ParquetData.model_validate({"kind": "parquet", "root": str(tmp_path), **paths})
         prepare(data, config(crop=crop), tmp_path / "out")
         assert torch.equal(read_prepared(tmp_path / "out", "val").images, images[2:4])
 
@@ -175,8 +175,8 @@ def parquet_of(folder, labels):
             files.append(encoded(picture(seed)))
         table = image_table(files, labels[split], ("cat", "dog"))
         write_images(folder / f"{split}.parquet", table)
-    paths = {split: str(folder / f"{split}.parquet") for split in labels}
-    return ParquetData.model_validate({"kind": "parquet", **paths})
+    paths = {split: f"{split}.parquet" for split in labels}
+    return ParquetData.model_validate({"kind": "parquet", "root": str(folder), **paths})
 
 
 def test_class_without_training_images_is_named(tmp_path):
@@ -234,9 +234,16 @@ def test_other_modes_become_rgb(mode):
     assert to_rgb(Image.new(mode, (2, 2))).mode == "RGB"
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_more_than_eight_bits_are_refused(mode):
-    with pytest.raises(InputError, match="more than 8 bits"):
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_grey_of_sixteen_bits_keeps_its_range(mode):
+    shades = np.array([[0, 128, 257, 32768, 65535]], dtype=">u2" if mode[-1] == "B" else "<u2")
+    picture = Image.frombytes(mode, (5, 1), shades.tobytes())
+    assert list(to_rgb(picture).convert("L").get_flattened_data()) == [0, 0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I", "32-bit"), ("F", "floating-point")])
+def test_pixels_without_a_known_range_are_refused(mode, kind):
+    with pytest.raises(InputError, match=f"{kind} pixels .* save the image with 8 or 16 bits"):
         to_rgb(Image.new(mode, (2, 2)))
 
 
