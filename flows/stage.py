@@ -18,9 +18,11 @@ from typing import Any, NoReturn
 from httpx import TransportError
 from prefect import Flow
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
+from pydantic import BaseModel
 
 from fgds_core.errors import InputError, UnfinishedError
-from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
+from flows.keys import describe_keys
+from flows.params import PARAMS, SECTIONS, dump_params, read_params
 from flows.server import answers, use_server
 from tasks.exclusive import exclusive
 from tasks.timing import process_s, record_stage, work_s
@@ -168,17 +170,31 @@ def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:
             ) from error
 
 
+class _Parser(argparse.ArgumentParser):
+    """Adds the keys of the sections to its help, when that is asked for."""
+
+    sections: tuple[str, ...] = ()
+
+    def format_help(self) -> str:
+        try:
+            values = read_params(PARAMS)
+        except InputError:
+            values = {}
+        tree = {
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for name, value in values.items()
+        }
+        return f"{super().format_help()}\n{describe_keys(self.sections, tree)}\n"
+
+
 def parser(prog: str, description: str, sections: tuple[str, ...]) -> argparse.ArgumentParser:
     """A parser with the options all flows share; its help lists the keys of the sections."""
-    lines = ["parameters:"]
-    for section in sections:
-        lines += [f"  {key.path}\n      {key.description}" for key in keys(section)]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description=description,
-        epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.sections = sections
     parser.add_argument(
         "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
     )
