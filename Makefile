@@ -53,6 +53,8 @@ setup: $(BIN)/python
 	esac
 	@touch $(BUILD)
 	@sha256sum --check --status $(STAMP) 2>/dev/null || $(MAKE) --no-print-directory install
+	@git rev-parse --git-dir >/dev/null 2>&1 || test -e .dvc/config.local || \
+		$(BIN)/python -m dvc config --quiet --local core.no_scm true  # DVC wants to be told
 
 # Bytecode is compiled once here, not by each of the stages' processes.
 .PHONY: install

@@ -7,8 +7,8 @@ parameters of the others are no part of it.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -18,9 +18,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from fgds_core.errors import InputError
+from flows.document import Location, read_document, refused, shown
 
 PARAMS = Path("params.yaml")
 
@@ -43,6 +43,23 @@ Seed = Annotated[
 ]
 
 
+HIDDEN = "store"
+"""The section whose values no message repeats, be they what they may."""
+
+FIXED = ("store", "compute.dask")
+"""What overrides leave alone: which programs are started, and where data are sent."""
+
+MAX_MISTAKES = 20
+"""Mistakes that one message names."""
+
+MAX_MESSAGE = 500
+"""Characters of the reason for one of them."""
+
+_REMEDY = (
+    "start in the folder that holds params.yaml, or name another file of parameters with --params"
+)
+
+
 def read_params(
     path: Path = PARAMS, overrides: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, Any]:
@@ -51,7 +68,8 @@ def read_params(
     Args:
         path: A YAML file (version 1.2, as DVC reads it).
         overrides: Values in place of those in the file, by dotted path such as
-            `synthesize.feedback_scale`; checked as strictly.
+            `synthesize.feedback_scale`; checked as strictly. They may come from whoever reaches
+            the Prefect server, so they name no files outside this folder and nothing `FIXED`.
 
     Returns:
         Section -> its model, or the number of the seed.
@@ -60,30 +78,33 @@ def read_params(
         InputError: The file is missing or no YAML, or holds mistakes; names each key by its path,
             the value and what is allowed.
     """
-    tree = _read_yaml(path)
+    tree = read_document(path, _REMEDY)
+    if not isinstance(tree, dict):
+        raise InputError(f"{path} must hold sections such as {', '.join(SECTIONS)}")
+    _raise(f"{path} is not right", [_line(*found) for found in refused(tree)])
+    where = str(path)
+    if overrides:
+        _raise("the overrides are not right", _refused_overrides(overrides))
+        where += f" with the overrides of {', '.join(overrides)}"
     mistakes = _override(tree, overrides)
     mistakes += [_unknown(name, (), SECTIONS) for name in tree if name not in SECTIONS]
     params = {}
-    for name, where in SECTIONS.items():
+    for name, model in SECTIONS.items():
         if name not in tree:
             mistakes.append(f"{name}: missing; add this section, the other stages need it")
             continue
-        section = _section_type(where)
+        section = section_type(model)
         try:
             # By way of JSON, where strictness knows lists for tuples and text for names.
-            params[name] = TypeAdapter(section).validate_json(json.dumps(tree[name]))
+            params[name] = _adapter(name).validate_json(json.dumps(tree[name]))
         except ValidationError as error:
             mistakes += [_describe(mistake, name, section) for mistake in error.errors()]
-        except TypeError as error:  # dates and other values that YAML knows and JSON does not
-            mistakes.append(f"{name}: {error}; write such a value as text, in quotes")
     if {"generator", "synthesize", "assess"} <= set(params):
         agreed = import_module("fgds_core.config.agreement")
         mistakes += agreed.disagreements(
             params["generator"], params["synthesize"], params["assess"]
         )
-    if mistakes:
-        where = f"{path} with the overrides of {', '.join(overrides)}" if overrides else path
-        raise InputError(f"{where} is not right:\n" + "\n".join(f"  {line}" for line in mistakes))
+    _raise(f"{where} is not right", mistakes)
     return params
 
 
@@ -101,48 +122,59 @@ def dump_params(params: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-@dataclass(frozen=True)
-class Key:
-    """One key of a section, as `--help` shows it."""
-
-    path: str
-    description: str
-
-
-def keys(section: str) -> Iterator[Key]:
-    """All keys of a section with their meaning, unit and range."""
-    annotation = _section_type(SECTIONS[section])
-    if section == "seed":
-        yield Key("seed", get_args(annotation)[1].description or "")
-    for model in _models(annotation):
-        yield from _keys_of(model, section)
+def _raise(what: str, mistakes: list[str]) -> None:
+    """Raises one error for all mistakes, if there are any."""
+    if not mistakes:
+        return
+    lines = mistakes[:MAX_MISTAKES]
+    if rest := len(mistakes) - len(lines):
+        lines.append(f"and {rest:,} more")
+    raise InputError(f"{what}:\n" + "\n".join(f"  {line}" for line in lines))
 
 
-def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[Key]:
-    for name, field in model.model_fields.items():
-        path = f"{prefix}.{name}"
-        yield Key(path, field.description or "")
-        for nested in _models(field.annotation):
-            yield from _keys_of(nested, path)
+def _line(location: Location, reason: str) -> str:
+    """Where something is that no parameter may be, and why."""
+    section, *steps = map(str, location or ("",))
+    if section not in SECTIONS:
+        return f"{shown(section)[1:-1]}: {reason}" if section else reason
+    path, field, _ = _walk(section, section_type(SECTIONS[section]), steps)
+    if section == HIDDEN and field is None:
+        path = (section,)
+    return f"{'.'.join(path)}: {reason}{_allowed(field)}"
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot read the parameters {path}: {error.strerror}; start in the folder that holds "
-            "params.yaml, or name another file with --params"
-        ) from error
-    try:
-        tree = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{path}{place}: not YAML: {error.problem or error}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{path} must hold sections such as {', '.join(SECTIONS)}")
-    return tree
+def _refused_overrides(overrides: Mapping[str, Any]) -> list[str]:
+    mistakes = []
+    for location, reason in refused(dict(overrides)):
+        path = f"{shown(str(location[0]))[1:-1]}: " if location else ""
+        mistakes.append(path + reason)
+    for path, value in () if mistakes else overrides.items():
+        for fixed in FIXED:
+            if f"{path}.".startswith(f"{fixed}.") or f"{fixed}.".startswith(f"{path}."):
+                mistakes.append(
+                    f"{path}: {fixed} says what is started and where data go, and is no override;"
+                    " change it in the file of parameters"
+                )
+                break
+        else:
+            mistakes += [
+                f"{path}: got {shown(text)}: an override names files below this folder only"
+                for text in _texts(value)
+                if text.startswith(("/", "~")) or ".." in text.split("/")
+            ]
+    return mistakes
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All text in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> list[str]:
@@ -152,28 +184,40 @@ def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> list[str]:
         *parents, name = path.split(".")
         place: Any = tree
         for step in parents:
-            place = place.setdefault(step, {}) if isinstance(place, dict) else None
+            if isinstance(place, dict):
+                below = place.get(step, {})
+                # Copied: an alias in the file may have it in another place too.
+                place[step] = dict(below) if isinstance(below, dict) else below
+                place = place[step]
         if isinstance(place, dict):
             place[name] = value
         else:
-            mistakes.append(f"{path}: unknown key; {'.'.join(parents)} holds a value, no keys")
+            mistakes.append(
+                f"{shown(path)[1:-1]}: unknown key; {'.'.join(parents)} holds a value, no keys"
+            )
     return mistakes
 
 
-def _section_type(where: str) -> object:
+def section_type(where: str) -> object:
+    """The model of a section, or the type of the seed; see `SECTIONS`."""
     module, _, name = where.partition(":")
     return getattr(import_module(module), name)
 
 
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
+@cache
+def _adapter(section: str) -> TypeAdapter[Any]:
+    return TypeAdapter(section_type(SECTIONS[section]))
+
+
+def models_of(annotation: object) -> Iterator[type[BaseModel]]:
     """The models within an annotation such as `Annotated[A | B, ...]` or `C | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) is Annotated:
-        yield from _models(get_args(annotation)[0])
+        yield from models_of(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, type(int | str)):
         for member in get_args(annotation):
-            yield from _models(member)
+            yield from models_of(member)
 
 
 def _describe(mistake: ErrorDetails, section: str, annotation: object) -> str:
@@ -183,21 +227,25 @@ def _describe(mistake: ErrorDetails, section: str, annotation: object) -> str:
     if mistake["type"] == "extra_forbidden":
         return _unknown(location[-1], path[:-1], siblings)
     dotted = ".".join(path)
-    allowed = field.description if field is not None and field.description else ""
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         context = mistake["ctx"]
         key = context["discriminator"].strip("'")
         tags = context.get("expected_tags", "the kinds in the documentation")
-        return (
-            f"{dotted}.{key}: got {json.dumps(mistake['input'].get(key))}: must be one of {tags}"
-        )
+        found = mistake["input"].get(key)
+        return f"{dotted}.{key}: got {shown(found)}: must be one of {tags}"
     if mistake["type"] == "missing":
-        return f"{dotted}: missing; {allowed or 'it has no default'}"
+        return f"{dotted}: missing{_allowed(field) or '; it has no default'}"
     message = mistake["msg"].removeprefix("Value error, ")
-    line = f"{dotted}: {message}"
-    if not isinstance(mistake["input"], dict):
-        line = f"{dotted}: got {json.dumps(mistake['input'])}: {message[:1].lower()}{message[1:]}"
-    return f"{line} ({allowed})" if allowed else line
+    line = f"{dotted}: {message[:MAX_MESSAGE]}"
+    if not isinstance(mistake["input"], dict) and section != HIDDEN:
+        found = shown(mistake["input"])
+        line = f"{dotted}: got {found}: {message[:1].lower()}{message[1:MAX_MESSAGE]}"
+    return line + _allowed(field)
+
+
+def _allowed(field: object) -> str:
+    description = getattr(field, "description", None)
+    return f" ({description})" if description else ""
 
 
 def _walk(
@@ -213,16 +261,16 @@ def _walk(
     fields: Mapping[str, Any] = {}
     if section == "seed":
         field = get_args(annotation)[1]
-    models = list(_models(annotation))
+    models = list(models_of(annotation))
     for index, step in enumerate(location):
         if tagged := [model for model in models if len(models) > 1 and _has_tag(model, step)]:
             models = tagged  # the tag of a union's member is no key in the file
             continue
         known = {name: value for model in models for name, value in model.model_fields.items()}
         if step in known or (known and index == len(location) - 1):
-            path.append(step)
+            path.append(step if step in known else shown(step)[1:-1])
             fields, field = known, known.get(step)
-            models = list(_models(field.annotation)) if field is not None else []
+            models = list(models_of(field.annotation)) if field is not None else []
         elif step.isdigit():
             path[-1] += f"[{step}]"
     return tuple(path), field, fields
@@ -234,8 +282,9 @@ def _has_tag(model: type[BaseModel], tag: str) -> bool:
 
 
 def _unknown(name: str, parents: tuple[str, ...], siblings: Mapping[str, Any]) -> str:
-    path = ".".join([*parents, str(name)])
-    close = get_close_matches(str(name), siblings, n=1)
+    hidden = HIDDEN in parents  # a secret may have slipped into the place of the name
+    path = ".".join([*parents, "(not shown)" if hidden else shown(name)[1:-1]])
+    close = get_close_matches(name, siblings, n=1)
     hint = f"did you mean {'.'.join([*parents, close[0]])}?" if close else ""
     allowed = f"allowed here: {', '.join(sorted(siblings))}"
     return f"{path}: unknown key; {hint + ' ' if hint else ''}{allowed}"

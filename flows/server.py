@@ -3,14 +3,19 @@
 import atexit
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
+from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from fgds_core.errors import InputError
@@ -36,11 +41,13 @@ def prefect_server(*, wait: bool = True) -> Iterator[str]:
         The address of the server's API.
 
     Raises:
-        RuntimeError: The server does not start.
+        InputError: The server does not start.
     """
+    check_proxies()
     if url := os.environ.get("PREFECT_API_URL"):
         yield url
         return
+    _check_home()
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     server = subprocess.Popen(
@@ -56,7 +63,12 @@ def prefect_server(*, wait: bool = True) -> Iterator[str]:
     )
     try:
         if wait:
-            _wait_until_healthy(url, server)
+            try:
+                _wait_until_healthy(url, server)
+            except RuntimeError as error:
+                raise InputError(
+                    f"{error}; its files are in {_home()}, which PREFECT_HOME names"
+                ) from None
         os.environ["PREFECT_API_URL"] = url
         yield url
     finally:
@@ -90,6 +102,71 @@ def use_server() -> None:
     until_the_end.enter_context(temporary_settings({PREFECT_API_URL: url}))
 
 
+def check_proxies() -> None:
+    """Refuses proxies and certificates in the environment that no client can use.
+
+    Raises:
+        InputError: Names the variables; they may hold a password.
+    """
+    import httpx
+
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        names = [name for name in os.environ if name.upper().endswith("_PROXY")]
+        names = [name for name in names if name.upper() != "NO_PROXY"]
+        why = "names a SOCKS proxy, for which the package socksio is missing"
+        if not isinstance(error, ImportError):
+            why = "is no http:// or https:// address"
+        raise InputError(
+            f"one of the variables {', '.join(sorted(names))} {why}; unset or correct it, or"
+            " `pip install socksio`"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"SSL_CERT_FILE or SSL_CERT_DIR names no certificates ({error.strerror or 'damaged'});"
+            " unset or correct it"
+        ) from None
+
+
+def check_address(url: str) -> None:
+    """Refuses an address of a server that is none.
+
+    Raises:
+        InputError: Does not repeat it: it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for a port that is no number
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        whole = False
+    if not whole or not url.isprintable() or " " in url:
+        raise InputError(
+            "PREFECT_API_URL is no address such as http://127.0.0.1:4200/api; correct or unset it"
+        )
+
+
+def _check_home() -> None:
+    """Refuses a folder in which the server cannot keep its database."""
+    home = Path(_home())
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {home.resolve()}: {error.strerror}; the Prefect server keeps its"
+            " database there: correct its permissions, or name another folder in PREFECT_HOME"
+        ) from None
+
+
+def _home() -> str:
+    from prefect.settings import get_current_settings
+
+    return str(get_current_settings().home)
+
+
 def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
     """Waits for the server that Prefect's settings name; returns at once where they name none.
 
@@ -101,15 +178,17 @@ def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
     url = get_current_settings().api.url
     if url is None:
         return
+    check_address(url)
+    check_proxies()
     try:
         try:
             _wait_until_healthy(url, timeout_s=min(timeout_s, QUIET_S))
         except RuntimeError:
-            print(f"waiting for the Prefect server at {url} ...", file=sys.stderr)
+            print(f"waiting for the Prefect server at {_shown(url)} ...", file=sys.stderr)
             _wait_until_healthy(url, timeout_s=timeout_s)
     except RuntimeError as error:
         raise InputError(
-            f"no Prefect server answers at {url} ({error}); start one with `prefect server"
+            f"no Prefect server answers at {_shown(url)} ({error}); start one with `prefect server"
             " start`, correct PREFECT_API_URL, or unset it"
         ) from error
 
@@ -121,10 +200,18 @@ def answers(timeout_s: float = 5) -> bool:
     url = get_current_settings().api.url
     try:
         if url is not None:
+            check_address(url)
             _wait_until_healthy(url, timeout_s=timeout_s)
+    except InputError:  # there never was one
+        return True
     except RuntimeError:
         return False
     return True
+
+
+def _shown(url: str) -> str:
+    """An address without user and password."""
+    return re.sub(r"//\S*@", "//", url)
 
 
 def _end_with_parent() -> None:
@@ -153,6 +240,6 @@ def _wait_until_healthy(
         try:
             with urlopen(f"{url}/health", timeout=5):
                 return
-        except (URLError, OSError):
+        except (URLError, OSError, HTTPException):
             time.sleep(0.2)
     raise RuntimeError(f"no answer within {timeout_s:.0f} s")

@@ -18,12 +18,14 @@ from typing import Any, NoReturn
 from httpx import TransportError
 from prefect import Flow, tags
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
+from pydantic import BaseModel
 
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
 from flows.durations import with_time
+from flows.keys import describe_keys
 from flows.naming import named, tags_of
-from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
+from flows.params import PARAMS, SECTIONS, dump_params, read_params
 from flows.server import answers, use_server
 from tasks.cache import check_places
 from tasks.exclusive import exclusive
@@ -32,10 +34,30 @@ from tasks.timing import process_s, record_stage, work_s
 
 STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
 
+STOPPED_EXPERIMENT = (
+    "This was an experiment in a copy of the repository, which no other run resumes; what is"
+    " finished stays in {folder} until you remove it, as docs/experiments.md says."
+)
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 BEFORE_SYNTHESIZE = ("train_baseline", "train_control")
 """Stages that would train for nothing if there is nothing to draw."""
+NOT_USABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ESTALE,
+)
+"""What a file or folder can be to a program that is right; others are mistakes of ours."""
+
+END_S = 60
+"""How long a run may take to end after SIGTERM; then the system ends it."""
 
 OUTPUT_FOLDERS = ("data", "models", "reports", ".runs")
 
@@ -140,19 +162,57 @@ def exit_status(run: Callable[[], object]) -> int:
         print(f"unfinished: {error}", file=sys.stderr)
         return 1
     except (TransportError, PrefectHTTPStatusError) as error:
-        print(f"unfinished: the Prefect server fails ({error}). {STOPPED}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        where = "" if error.filename is None else f" for {error.filename}"
-        print(f"unfinished: {error.strerror}{where}; make room. {STOPPED}", file=sys.stderr)
+        print(f"unfinished: the Prefect server fails ({error}). {stopped()}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, TerminationSignal) as error:
-        print(f"stopped. {STOPPED}", file=sys.stderr)
+        print(f"stopped. {stopped()}", file=sys.stderr)
         number = error.signal if isinstance(error, TerminationSignal) else signal.SIGINT
         return 128 + number
+    except Exception as error:
+        if not (reason := outside_reason(error)):
+            raise
+        print(f"unfinished: {reason}. {stopped()}", file=sys.stderr)
+        return 1
     return 0
+
+
+def stopped(folder: Path | None = None) -> str:
+    """What is said of a run that ended early: where its work is, and how to resume."""
+    folder = Path.cwd() if folder is None else folder
+    if ".dvc/tmp/exps" in folder.as_posix():
+        return STOPPED_EXPERIMENT.format(folder=folder)
+    return STOPPED
+
+
+def outside_reason(error: BaseException) -> str | None:
+    """What outside of the program an error comes from, and what to do; None where it is ours."""
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f" for {error.filename}"
+        if error.errno in DISK_FULL:
+            return f"{error.strerror}{where}; make room"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return f"{error.strerror}; raise the limit on open files (`ulimit -n`)"
+        if error.errno in NOT_USABLE and where:
+            return f"{error.strerror}{where}; correct its permissions or what it is"
+    text = str(error)
+    out_of_memory = isinstance(error, MemoryError) or any(
+        sign in text
+        for sign in (
+            "out of memory",
+            "can't allocate memory",
+            "not enough memory",
+            "Cannot allocate memory",
+            "failed to map segment",
+            "can't start new thread",
+        )
+    )
+    if out_of_memory and isinstance(error, MemoryError | RuntimeError | ImportError | OSError):
+        return (
+            f"no memory is left ({text.partition(chr(10))[0][:200] or 'MemoryError'}); lower"
+            " compute.batch_size, compute.micro_batch, compute.workers or"
+            " train_baseline.batch_size, or raise the limit of this machine or shell"
+        )
+    return None
 
 
 def _leave(status: int) -> NoReturn:
@@ -165,6 +225,10 @@ def _leave(status: int) -> NoReturn:
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
+    # A thread that imports a library cannot be interrupted, and the end would wait for it.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(END_S)
+    signal.signal(number, signal.SIG_DFL)  # asked again, it ends at once
     raise TerminationSignal(number)
 
 
@@ -204,17 +268,31 @@ def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:
             ) from error
 
 
+class _Parser(argparse.ArgumentParser):
+    """Adds the keys of the sections to its help, when that is asked for."""
+
+    sections: tuple[str, ...] = ()
+
+    def format_help(self) -> str:
+        try:
+            values = read_params(PARAMS)
+        except InputError:
+            values = {}
+        tree = {
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for name, value in values.items()
+        }
+        return f"{super().format_help()}\n{describe_keys(self.sections, tree)}\n"
+
+
 def parser(prog: str, description: str, sections: tuple[str, ...]) -> argparse.ArgumentParser:
     """A parser with the options all flows share; its help lists the keys of the sections."""
-    lines = ["parameters:"]
-    for section in sections:
-        lines += [f"  {key.path}\n      {key.description}" for key in keys(section)]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description=description,
-        epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.sections = sections
     parser.add_argument(
         "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
     )
@@ -249,7 +327,7 @@ class _Duplicates(logging.Filter):
             return False  # Python shows the same traceback once more
         if isinstance(error, OSError | CancelledError) and record.name.startswith("distributed"):
             return False  # a scheduler that is gone
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
+        if error is not None and outside_reason(error):
             return False
         return not record.getMessage().startswith(
             ("Finished in state Failed", "Service 'EventsWorker' failed", "Crash detected!")

@@ -60,7 +60,7 @@ def _dask_runner(dask: DaskConfig) -> TaskRunner[Any]:
     try:
         return DaskTaskRunner(
             cluster_class=dask.cluster_class,
-            cluster_kwargs=dict(dask.cluster_kwargs),
+            cluster_kwargs=_on_this_machine(dask),
             adapt_kwargs=dict(dask.adapt or {}),
         )
     except (ImportError, AttributeError) as error:
@@ -68,6 +68,20 @@ def _dask_runner(dask: DaskConfig) -> TaskRunner[Any]:
             f"compute.dask.cluster_class: there is no {dask.cluster_class} here ({error}); install"
             " its package, or name another class"
         ) from error
+
+
+def _on_this_machine(dask: DaskConfig) -> dict[str, Any]:
+    """The cluster's arguments; its dashboard listens on loopback unless they say otherwise.
+
+    A dashboard asks nobody for a password, and Dask's own default is every address there is.
+    """
+    loopback = {"dashboard_address": "127.0.0.1:0"}
+    if dask.cluster_class.startswith(("dask.distributed.Local", "dask_cuda.Local")):
+        return loopback | dask.cluster_kwargs
+    if dask.cluster_class.startswith("dask_jobqueue."):  # jobs have to reach its scheduler
+        options = loopback | dict(dask.cluster_kwargs.get("scheduler_options") or {})
+        return dask.cluster_kwargs | {"scheduler_options": options}
+    return dict(dask.cluster_kwargs)
 
 
 def _check_scheduler(address: str) -> None:

@@ -131,7 +131,7 @@ def test_closure_follows_every_form_of_import(tmp_path: Path) -> None:
 
 
 def test_every_key_of_the_parameters_is_explained() -> None:
-    from flows.params import keys
+    from flows.keys import keys
 
     read_params(ROOT / "params.yaml")
     unexplained = [key.path for name in SECTIONS for key in keys(name) if not key.description]

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from fgds_core.config.section import Section
 
@@ -19,32 +19,45 @@ class AssessConfig(Section):
         "inception"
     )
     min_images_fid: int = Field(
-        ge=2, description="images FID needs in both sets, 2 or more; with fewer it has no value"
+        ge=2,
+        le=1_000_000,
+        description="images FID needs in both sets; with fewer it has no value",
     )
     min_images: int = Field(
         ge=2,
-        description="images that every other measure needs in both sets, 2 or more; with fewer it "
-        "has no value",
+        le=1_000_000,
+        description="images that every other measure needs in both sets; with fewer it has no "
+        "value",
     )
-    fid_blocks: NonNegativeInt = Field(
+    fid_blocks: int = Field(
+        ge=0,
+        le=1000,
         description="blocks of the jackknife behind FID's 95 % interval, 2 or more; 0 is no "
-        "interval"
+        "interval",
     )
-    kid_subsets: int = Field(ge=2, description="random subsets KID is averaged over, 2 or more")
+    kid_subsets: int = Field(ge=2, le=10_000, description="random subsets KID is averaged over")
     kid_subset_size: int = Field(
-        ge=2, description="images in a subset, at most; never more than half of the smaller set"
+        ge=2,
+        le=10_000,
+        description="images in a subset, at most; never more than half of the smaller set",
     )
-    nearest_k: PositiveInt = Field(
-        description="neighbour that sets the radius of precision, recall, density and coverage"
+    nearest_k: int = Field(
+        ge=1,
+        le=1000,
+        description="neighbour that sets the radius of precision, recall, density and coverage",
     )
-    bootstrap_samples: NonNegativeInt = Field(
-        description="resamples behind the 95 % intervals of shares and means; 0 is no interval"
+    bootstrap_samples: int = Field(
+        ge=0,
+        le=100_000,
+        description="resamples behind the 95 % intervals of shares and means; 0 is no interval",
     )
-    grid_images: NonNegativeInt = Field(
-        description="synthetic images a class kept for the report with their neighbours; 0 is off"
+    grid_images: int = Field(
+        ge=0,
+        le=1000,
+        description="synthetic images a class kept for the report with their neighbours; 0 is off",
     )
-    grid_neighbours: PositiveInt = Field(
-        description="nearest real training images kept beside each of them"
+    grid_neighbours: int = Field(
+        ge=1, le=100, description="nearest real training images kept beside each of them"
     )
 
     @model_validator(mode="after")

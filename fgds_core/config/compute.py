@@ -1,10 +1,23 @@
 """Where and how fast the stages compute; nothing here changes a result."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from fgds_core.config.section import Section
+
+CLUSTER_CLASSES = (
+    "dask.distributed.LocalCluster",
+    "dask_cuda.LocalCUDACluster",
+    *(
+        f"dask_jobqueue.{system}Cluster"
+        for system in ("HTCondor", "LSF", "Moab", "OAR", "PBS", "SGE", "SLURM")
+    ),
+    "dask_kubernetes.operator.KubeCluster",
+)
+"""What may be started as a cluster unless the parameters allow more."""
+
+_DOTTED = r"^[A-Za-z_][A-Za-z0-9_.]*\.[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class DaskConfig(Section):
@@ -14,22 +27,40 @@ class DaskConfig(Section):
         description="scheduler of a cluster that runs, such as tcp://host:8786; null starts one"
     )
     cluster_class: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$",
         description="class of the cluster to start, such as dask.distributed.LocalCluster, "
-        "dask_cuda.LocalCUDACluster or dask_jobqueue.SLURMCluster",
+        "dask_cuda.LocalCUDACluster or dask_jobqueue.SLURMCluster; it starts programs, so it is "
+        "one that this project knows, or one of allowed_cluster_classes",
     )
-    cluster_kwargs: dict[str, Any] = Field(description="its arguments")
+    allowed_cluster_classes: list[Annotated[str, Field(pattern=_DOTTED)]] = Field(
+        default=[],
+        max_length=100,
+        description="further classes that cluster_class may name; in the file only, never in "
+        "overrides",
+    )
+    cluster_kwargs: dict[str, Any] = Field(
+        description="its arguments; dashboards listen on this machine alone unless "
+        "dashboard_address says otherwise"
+    )
     adapt: dict[str, Any] | None = Field(
         description="arguments of its adapt(), such as {minimum: 1, maximum: 8}, to start and "
         "stop workers by need | null"
     )
+
+    @model_validator(mode="after")
+    def _start_what_is_known(self) -> "DaskConfig":
+        if self.cluster_class not in {*CLUSTER_CLASSES, *self.allowed_cluster_classes}:
+            raise ValueError(
+                f"cluster_class must be one of {', '.join(CLUSTER_CLASSES)}; add another class to"
+                " allowed_cluster_classes if you trust it"
+            )
+        return self
 
 
 class ComputeConfig(Section):
     """Devices, threads and batches. Part of no cache key and of no stage's dependencies."""
 
     device: str = Field(
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$",
         description="auto (a GPU where there is one), cpu, mps, cuda or cuda:<number>",
     )
     threads: int = Field(
@@ -45,10 +76,10 @@ class ComputeConfig(Section):
     workers_per_device: int = Field(
         ge=1, le=64, description="worker processes that may share one GPU"
     )
-    batch_size: PositiveInt = Field(
-        description="images that are drawn, embedded or measured together"
+    batch_size: int = Field(
+        ge=1, le=65_536, description="images that are drawn, embedded or measured together"
     )
-    micro_batch: PositiveInt | None = Field(
+    micro_batch: Annotated[int, Field(ge=1, le=65_536)] | None = Field(
         description="images of a batch that are encoded, decoded and classified at a time; null "
         "is all of them, a small number saves memory"
     )
@@ -67,7 +98,7 @@ class ComputeConfig(Section):
         description="whether guided steps compute activations twice rather than keep them: less "
         "memory, more time"
     )
-    max_device_hours: PositiveFloat | None = Field(
+    max_device_hours: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
         description="device-hours above which synthesize refuses to start, by a probe of a few "
         "images; null is no limit and no probe"
     )

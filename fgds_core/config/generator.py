@@ -1,9 +1,9 @@
 """Which pre-trained model draws the images."""
 
 import string
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fgds_core.config.section import Section
 
@@ -68,11 +68,12 @@ class GeneratorConfig(Section):
             " synthesize.feedback_decoder tiny; null is none"
         )
     )
-    image_size: PositiveInt | None = Field(
+    image_size: Annotated[int, Field(ge=8, le=4096)] | None = Field(
         description="pixels a side it draws; null is what it was trained for"
     )
-    prompts: list[str] = Field(
+    prompts: list[Annotated[str, Field(max_length=2000)]] = Field(
         min_length=1,
+        max_length=1000,
         description="templates with {class} for the class name; each image draws one by its seed",
     )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(

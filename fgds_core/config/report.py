@@ -1,6 +1,6 @@
 """What the report shows."""
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from fgds_core.config.section import Section
 
@@ -8,13 +8,19 @@ from fgds_core.config.section import Section
 class ReportConfig(Section):
     """How much of each class the page holds."""
 
-    max_classes: PositiveInt = Field(
+    max_classes: int = Field(
+        ge=1,
+        le=10_000,
         description="classes in the plots, tables and sample grid of the page, the rarest first; "
-        "the CSV files beside it have all"
+        "the CSV files beside it have all",
     )
-    images_per_class: PositiveInt = Field(
-        description="synthetic images shown of each of these classes, at most assess.grid_images"
+    images_per_class: int = Field(
+        ge=1,
+        le=1000,
+        description="synthetic images shown of each of these classes, at most assess.grid_images",
     )
-    neighbours_per_image: PositiveInt = Field(
-        description="nearest real images beside each of them, at most assess.grid_neighbours"
+    neighbours_per_image: int = Field(
+        ge=1,
+        le=100,
+        description="nearest real images beside each of them, at most assess.grid_neighbours",
     )

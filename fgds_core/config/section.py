@@ -4,6 +4,15 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A section: unknown keys and wrong types are refused, values never change afterwards."""
+    """A section: unknown keys and wrong types are refused, values never change afterwards.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Numbers are finite, and no error repeats a value: a secret may have slipped in.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )

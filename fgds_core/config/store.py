@@ -4,13 +4,13 @@ import re
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from fgds_core.config.section import Section
 
 _CREDENTIALS = (
-    "must hold no credentials; remove them, and leave them to boto3: AWS_ACCESS_KEY_ID and"
-    " AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role"
+    "must hold no credentials; remove them: boto3 finds them in the environment, as docs/store.md"
+    " says"
 )
 
 
@@ -25,7 +25,8 @@ class StoreConfig(Section):
         description="http(s) address of an S3-compatible service; null is AWS, or what"
         " AWS_ENDPOINT_URL_S3 says"
     )
-    max_attempts: PositiveInt = Field(
+    max_attempts: int = Field(
+        ge=1,
         le=100,
         description="times a request is sent before the store counts as out of reach; 1 never"
         " repeats",

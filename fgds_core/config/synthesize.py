@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from fgds_core.config.section import Section
 from fgds_core.schedule import guided_steps
@@ -11,14 +11,16 @@ from fgds_core.schedule import guided_steps
 class SynthesizeConfig(Section):
     """One set of synthetic images: how many, how conditioned, how sampled, how guided."""
 
-    target_per_class: PositiveInt | Literal["max"] = Field(
+    target_per_class: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["max"] = Field(
         description=(
             "real and synthetic images a class shall have together; max is the largest"
             " class's real count"
         )
     )
-    images_per_part: PositiveInt = Field(
-        description="images in one file, the unit that is kept when a run is interrupted"
+    images_per_part: int = Field(
+        ge=1,
+        le=100_000,
+        description="images in one file, the unit that is kept when a run is interrupted",
     )
 
     conditioning: Literal["dual", "text", "image"] = Field(
@@ -48,7 +50,9 @@ class SynthesizeConfig(Section):
     eta: float = Field(
         ge=0, le=1, description="fresh noise per step, DDIMScheduler only; 0 is none, 1 is DDPM's"
     )
-    guidance_scale: float = Field(ge=1, description="weight of classifier-free guidance; 1 is off")
+    guidance_scale: float = Field(
+        ge=1, le=1000, description="weight of classifier-free guidance; 1 is off"
+    )
 
     feedback: Literal["none", "loss", "hardness", "entropy"] = Field(
         description=(
@@ -64,6 +68,7 @@ class SynthesizeConfig(Section):
     )
     feedback_scale: float = Field(
         ge=0,
+        le=1_000_000,
         description=(
             "relative: share of the latent's norm per guided step; score: weight of the"
             " gradient; 0 is off"
@@ -82,16 +87,18 @@ class SynthesizeConfig(Section):
             " and takes it at the predicted clean image"
         )
     )
-    feedback_refresh: PositiveInt = Field(
+    feedback_refresh: int = Field(
+        ge=1,
+        le=1000,
         description=(
             "guided steps from one new gradient to the next; in between the last one pushes again,"
             " which is cheaper; 1 computes each anew"
-        )
+        ),
     )
-    feedback_every: PositiveInt = Field(
-        description="every how many steps guidance acts; 1 is each"
+    feedback_every: int = Field(
+        ge=1, le=1000, description="every how many steps guidance acts; 1 is each"
     )
-    feedback_steps: PositiveInt | None = Field(
+    feedback_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         description=(
             "how many steps are guided, evenly spread from feedback_start to feedback_end, in"
             " place of feedback_every; null goes by feedback_every"

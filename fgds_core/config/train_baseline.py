@@ -1,16 +1,8 @@
 """How a classifier is trained, and how the baseline draws its batches."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    JsonValue,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, JsonValue, model_validator
 
 from fgds_core.config.section import Section
 
@@ -29,20 +21,22 @@ class TrainConfig(Section):
         description="initial weights: none (random, from the seed), default (those timm names for "
         "the network), a safetensors file, or a repository id on the Hugging Face hub",
     )
-    input_size: PositiveInt | None = Field(
+    input_size: Annotated[int, Field(ge=1, le=2048)] | None = Field(
         description="pixels a side that images are resized to; null takes the network's own"
     )
-    num_steps: PositiveInt = Field(description="optimiser steps; the whole budget")
-    batch_size: PositiveInt = Field(description="images a step")
+    num_steps: int = Field(ge=1, le=10_000_000, description="optimiser steps; the whole budget")
+    batch_size: int = Field(ge=1, le=65_536, description="images a step")
     optimizer: Literal["adamw", "sgd"] = Field(description="SGD has Nesterov momentum 0.9")
-    learning_rate: PositiveFloat = Field(
-        description="peak, reached after the warm-up; falls to 0 along a half cosine"
+    learning_rate: float = Field(
+        gt=0,
+        le=100,
+        description="peak, reached after the warm-up; falls to 0 along a half cosine",
     )
-    warmup_steps: NonNegativeInt = Field(
-        description="steps of linear warm-up, below num_steps; 0 is off"
+    warmup_steps: int = Field(
+        ge=0, le=10_000_000, description="steps of linear warm-up, below num_steps; 0 is off"
     )
-    weight_decay: NonNegativeFloat = Field(
-        description="on weights, not on biases and normalisation; 0 is off"
+    weight_decay: float = Field(
+        ge=0, le=100, description="on weights, not on biases and normalisation; 0 is off"
     )
     label_smoothing: float = Field(
         ge=0, lt=1, description="share of the target spread over all classes; 0 is off"
@@ -51,16 +45,20 @@ class TrainConfig(Section):
         ge=0, lt=1, description="decay a step of the averaged weights that are kept; 0 is off"
     )
     horizontal_flip: bool = Field(description="flip half of the training images; false is off")
-    shift: NonNegativeInt = Field(
-        description="random shift by up to this many pixels each way, border repeated; 0 is off"
+    shift: int = Field(
+        ge=0,
+        le=1024,
+        description="random shift by up to this many pixels each way, border repeated; 0 is off",
     )
     erase: float = Field(
         ge=0,
         lt=1,
         description="largest side of a random grey square, as a share of the image's; 0 is off",
     )
-    eval_every: PositiveInt = Field(
-        description="steps between validations, each a candidate for the checkpoint that is kept"
+    eval_every: int = Field(
+        ge=1,
+        le=10_000_000,
+        description="steps between validations, each a candidate for the checkpoint that is kept",
     )
 
     @model_validator(mode="after")

@@ -58,8 +58,7 @@ def test_help_says_units_and_run_time_and_a_dry_run_runs_nothing(tmp_path: Path)
 
     help_text = said("--help")
     assert (
-        "synthesize.guidance_scale\n      weight of classifier-free guidance; 1 is off"
-        in help_text
+        "  synthesize.guidance_scale: number, 1 to 1,000 (now 1.5)\n      weight of" in help_text
     )
     assert "minutes" in help_text
     assert "feedback_scale: " in said("--dry-run")

@@ -5,12 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from dask.distributed import LocalCluster
 from fanned import made, write_one
 from micro import ROOT
 from prefect import flow
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
+from pydantic import ValidationError
 
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.errors import InputError
@@ -18,7 +21,7 @@ from flows.params import read_params
 from tasks import devices
 from tasks.cache import Outputs
 from tasks.devices import claim_device
-from tasks.fanout import WorkerLost, make_runner, run_each, runs_here
+from tasks.fanout import WorkerLost, _on_this_machine, make_runner, run_each, runs_here
 
 THREADS = partial(ThreadPoolTaskRunner, max_workers=2)
 PROCESSES = partial(ProcessPoolTaskRunner, max_workers=2)
@@ -96,11 +99,51 @@ def test_clusters_are_named_by_parameters_alone() -> None:
     }
     runner = make_runner(compute(runner="dask", dask=section))
     assert isinstance(runner, DaskTaskRunner)
-    assert runner.cluster_kwargs == {"n_workers": 3}
+    assert runner.cluster_kwargs == {"n_workers": 3, "dashboard_address": "127.0.0.1:0"}
     assert runner.adapt_kwargs == {"minimum": 1, "maximum": 3}
-    section["cluster_class"] = "dask_nowhere.Cluster"
+    section |= {"cluster_class": "dask_nowhere.Cluster"}
+    with pytest.raises(ValidationError, match="cluster_class must be one of"):
+        compute(runner="dask", dask=section)
+    section |= {"allowed_cluster_classes": ["dask_nowhere.Cluster"]}
     with pytest.raises(InputError, match=r"cluster_class: there is no dask_nowhere\.Cluster"):
         make_runner(compute(runner="dask", dask=section))
+
+
+@pytest.mark.parametrize(
+    ("cluster_class", "given", "asked"),
+    [
+        ("dask.distributed.LocalCluster", {"dashboard_address": ":8787"}, "dashboard_address"),
+        ("dask_cuda.LocalCUDACluster", {"dashboard_address": None}, "dashboard_address"),
+        (
+            "dask_jobqueue.SLURMCluster",
+            {"scheduler_options": {"dashboard_address": ":8787"}},
+            "scheduler_options",
+        ),
+    ],
+)
+def test_dashboards_listen_on_loopback_unless_asked(
+    cluster_class: str, given: dict[str, Any], asked: str
+) -> None:
+    section = {"address": None, "cluster_class": cluster_class, "adapt": None}
+    config = compute(runner="dask", dask={**section, "cluster_kwargs": {}}).dask
+    assert "127.0.0.1:0" in str(_on_this_machine(config))
+    config = compute(runner="dask", dask={**section, "cluster_kwargs": given}).dask
+    assert _on_this_machine(config)[asked] == given[asked]
+
+
+def test_nothing_of_a_local_cluster_is_open_to_others() -> None:
+    section = {
+        "address": None,
+        "cluster_class": "dask.distributed.LocalCluster",
+        "cluster_kwargs": {"n_workers": 1, "threads_per_worker": 1, "processes": False},
+        "adapt": None,
+    }
+    here = psutil.Process()
+    before = {(c.laddr, c.status) for c in here.net_connections()}
+    with LocalCluster(**_on_this_machine(compute(runner="dask", dask=section).dask)):
+        opened = {(c.laddr, c.status) for c in here.net_connections()} - before
+    listening = {address.ip for address, status in opened if status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1"}
 
 
 @pytest.fixture

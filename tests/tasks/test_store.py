@@ -303,9 +303,9 @@ def test_credentials_are_in_no_log_and_no_record(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"url": "s3://key:hidden@bucket/x"}, "url must hold no credentials"),
-        ({"url": "s3://key:hid/hidden@bucket/x"}, "url must hold no credentials"),
-        ({"endpoint_url": "https://key:hidden@host"}, "endpoint_url must hold no credentials"),
+        ({"url": "s3://key:hidden@bucket/x"}, "url: must hold no credentials"),
+        ({"url": "s3://key:hid/hidden@bucket/x"}, "url: must hold no credentials"),
+        ({"endpoint_url": "https://key:hidden@host"}, "endpoint_url: must hold no credentials"),
         ({"url": "s3://key:hidden"}, "url must look like"),
         ({"url": "https://hidden/x"}, "url must look like"),
         ({"url": "s3://Bucket_hidden"}, "url must look like"),
@@ -313,7 +313,8 @@ def test_credentials_are_in_no_log_and_no_record(
         ({"endpoint_url": "localhost:9000/hidden"}, "endpoint_url must look like"),
         ({"endpoint_url": "http://hidden_host:9000"}, "endpoint_url must look like"),
         ({"endpoint_url": "http://host:hidden"}, "endpoint_url must look like"),
-        ({"endpoint_url": "http://host/?X-Amz-Signature=hidden"}, "endpoint_url must look like"),
+        ({"endpoint_url": "http://host/?X-Amz-Signature=hidden"}, "endpoint_url: must hold no"),
+        ({"endpoint_url": "http://host/?hidden"}, "endpoint_url must look like"),
     ],
 )
 def test_addresses_are_checked_and_not_repeated(
