@@ -10,14 +10,12 @@ import torch
 
 from fgds_core.classify import Classifier, predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
-from fgds_core.feedback import criteria_on_real, fit_class_gaussians
+from fgds_core.feedback import FEATURE_STATISTICS, criteria_on_real, fit_class_gaussians
 from fgds_core.files import write_json, write_text
 from fgds_core.images import ImageSet
 from fgds_core.metrics import Evaluation, evaluate
 from fgds_core.splits import Meta, read_meta, read_prepared
 from fgds_core.train import train_classifier
-
-FEATURE_STATISTICS = "feature_statistics.safetensors"
 
 
 def train_baseline(
@@ -102,7 +100,7 @@ def fit_baseline(
             "training": config.model_dump(mode="json"),
             "image_size": meta.image_size,
             "seed": seed,
-            **criteria_on_real(classifier, gaussians, val.images, val.labels),
+            **criteria_on_real(classifier, gaussians, val.images, val.labels, device=device),
         },
     )
     return classifier

@@ -160,7 +160,7 @@ def read_training(folder: Path) -> TrainBaselineConfig:
     Raises:
         InputError: If there is no such entry or it is not valid.
     """
-    stored = read_classifier_config(folder).get("training")
+    stored = read_classifier_config(folder).training
     try:
         return TrainBaselineConfig.model_validate_json(json.dumps(stored))
     except ValueError as error:
