@@ -271,7 +271,7 @@ def rewritten(folder, change):
     [
         (lambda t: t * math.nan, "NaN or infinite"),
         (lambda t: t / 0, "NaN or infinite"),
-        (lambda t: t[:1], r"is \[1, "),
+        (lambda t: t[:1], r"is \[1[,\]]"),
         (lambda t: t.long(), "is of type torch.int64"),
         (lambda t: t.to(torch.complex64), "is of type torch.complex64"),
     ],
