@@ -43,6 +43,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 BEFORE_SYNTHESIZE = ("train_baseline", "train_control")
 """Stages that would train for nothing if there is nothing to draw."""
+
 NOT_USABLE = (
     errno.EACCES,
     errno.EPERM,
