@@ -8,6 +8,7 @@ after with the path of the report. Does nothing, and says so, when everything is
 
 import argparse
 import json
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -45,6 +46,9 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped. What is finished is kept; the same command resumes.", file=sys.stderr)
+        return 128 + signal.SIGINT
     if status:
         return status
     record_job(process_s(), peak.rss_gb)
