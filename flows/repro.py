@@ -9,6 +9,7 @@ so, when everything is up to date.
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -46,6 +47,9 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped. What is finished is kept; the same command resumes.", file=sys.stderr)
+        return 128 + signal.SIGINT
     if status:
         return status
     record_job(process_s(), peak.rss_gb)

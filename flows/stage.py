@@ -97,14 +97,15 @@ def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> N
     if asked := [question for question in questions if vars(args)[question.name]]:
         sys.exit(exit_status(lambda: asked[-1].answer(**params)))
     print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
-    import_module(f"tasks.{flow.name}")  # heavy, and the server may be starting meanwhile
+    # Heavy, and the server may be starting meanwhile.
+    status = exit_status(lambda: import_module(f"tasks.{flow.name}"))
 
     def run() -> None:
         check_wanted(flow.name, read_params(args.params)["synthesize"])
         with tags(*tags_of(params)):
             named(flow)(**params)
 
-    status = guarded(run)
+    status = status or guarded(run)
     if not status:
         record_stage(flow.name, process_s(), work_s())
     _leave(status)

@@ -21,8 +21,8 @@ import flows  # noqa: F401  # before Prefect, whose console is to be quiet
 
 LONG = (
     "test_deployments",
+    "flows/test_synthesize_flow",  # while another process makes the clone of the first
     "faults",
-    "flows/test_synthesize_flow",
     "test_experiments",
     "test_pipeline",
     "flows",

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def make(wheels: Path, tmp_path: Path) -> Callable[[str], Make]:
         subprocess.run(command, cwd=folder, check=False, capture_output=True)
 
         def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-            uv = f"UV='{sys.executable}' -m uv"
+            python = shlex.quote(sys.executable).replace("$", "$$")
+            uv = f"UV={python} -m uv"
             return subprocess.run(
                 ["make", uv, *arguments], cwd=folder, env=env, capture_output=True, text=True
             )

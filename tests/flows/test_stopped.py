@@ -1,0 +1,40 @@
+"""Ctrl-C is one line at any time, not a traceback."""
+
+import signal
+
+import pytest
+from micro import ROOT
+
+import flows.repro
+import flows.stage
+from flows.synth_pipeline import STAGES, stage_flow
+
+
+def interrupt(*arguments: object, **options: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_stopped_while_it_imports(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["flows"])
+    monkeypatch.setattr(flows.stage, "import_module", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        flows.stage.run_stage(stage_flow(name), "")
+    assert ended.value.code == 128 + signal.SIGINT
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"{name}: starting ...", f"stopped. {flows.stage.STOPPED}"]
+
+
+def test_the_main_job_stopped_before_it_has_begun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["flows"])
+    monkeypatch.setattr(flows.repro, "prefect_server", interrupt)
+    assert flows.repro.main() == 128 + signal.SIGINT
+    assert capsys.readouterr().err.startswith("stopped. What is finished is kept")
