@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,18 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
+_UNWRITABLE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+        "make room or change the permissions",
+    ),
+    **dict.fromkeys(
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
+        "move what is there elsewhere",
+    ),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO), "check the disk or the network drive"),
+}
+"""What a person can do about errors of the disk, by number."""
 
 
 @contextmanager
@@ -102,11 +113,12 @@ def replacing(path: Path) -> Iterator[Path]:
         if error.errno not in _UNWRITABLE:
             raise
         raise InputError(
-            f"cannot write {path} ({error.strerror}); make room or change the permissions and run "
-            "again, finished files are kept"
+            f"cannot write {path} ({error.strerror}); {_UNWRITABLE[error.errno]} and run again, "
+            "finished files are kept"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of the same disk; the next run writes it anew
+            temporary.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:
