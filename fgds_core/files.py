@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,18 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
+_UNWRITABLE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+        "make room or change the permissions",
+    ),
+    **dict.fromkeys(
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
+        "move what is there elsewhere",
+    ),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO), "check the disk or the network drive"),
+}
+"""What a person can do about errors of the disk, by number."""
 
 
 # Where a program for tables would begin to calculate: at the start of a cell, or where one begins
@@ -295,11 +306,12 @@ def replacing(path: Path) -> Iterator[Path]:
         if error.errno not in _UNWRITABLE:
             raise
         raise InputError(
-            f"cannot write {path} ({error.strerror}); make room or change the permissions and run "
-            "again, finished files are kept"
+            f"cannot write {path} ({error.strerror}); {_UNWRITABLE[error.errno]} and run again, "
+            "finished files are kept"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of the same disk; the next run writes it anew
+            temporary.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:

@@ -2,9 +2,12 @@
 
     python -m flows.assess
 
-Writes `reports/synthetic.json` (FID, KID, precision, recall, density, coverage) and
-`reports/assess/`.
+Writes `reports/synthetic.json` (FID, KID, precision, recall, density, coverage) and, with
+intervals, sample sizes and classes, `reports/assess/`.
 """
+
+import json
+from pathlib import Path
 
 from prefect import flow
 
@@ -13,7 +16,8 @@ from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
 from tasks.cache import Outputs, content_digests, run
 from tasks.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED, SYNTHETIC_INDEX
+from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC_INDEX
+from tasks.progress import say_result
 
 
 @flow(name="assess")
@@ -26,7 +30,7 @@ def assess(
     inputs = content_digests(PREPARED, SYNTHETIC_INDEX, BASELINE)
     if assess.inception_weights is not None:
         inputs |= content_digests(assess.inception_weights)
-    return run(
+    outputs = run(
         assess_synthetic,
         generator=generator,
         config=assess,
@@ -34,6 +38,32 @@ def assess(
         inputs=inputs | generator_digests(generator),
         compute=compute,
     )
+    for line in results(Path(REPORTS, "assess", "measures.json")):
+        say_result("assess", line)
+    return outputs
+
+
+def results(measures: Path) -> list[str]:
+    """The overall measures in a line, and a line for each warning.
+
+    Args:
+        measures: The file the stage has written.
+    """
+    found = json.loads(measures.read_text(encoding="utf-8"))
+    names = {"fid": "FID", "kid": "KID", "density": "density", "coverage": "coverage"}
+    values = {name: found[name]["value"] for name in names}
+    said = [
+        f"{label} {'-' if values[name] is None else f'{values[name]:.3g}'}"
+        for name, label in names.items()
+    ]
+    sizes = (
+        f"{found['num_synthetic']:,} synthetic against {found['kid']['num_real']:,} validation"
+        " images"
+    )
+    lines = [f"{', '.join(said)}; {sizes}"]
+    lines += [f"warning: {warning}" for warning in found["warnings"]]
+    reasons = {found[name].get("reason") for name in names} - {None, *found["warnings"]}
+    return lines + [f"- {reason}" for reason in sorted(reasons)]
 
 
 if __name__ == "__main__":

@@ -22,10 +22,13 @@ from tasks.cache import Outputs, run
 from tasks.fanout import make_runner, run_each, runs_here
 from tasks.journal import journal
 from tasks.layout import SYNTHETIC
-from tasks.progress import bar
+from tasks.progress import bar, say_result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fgds_core.synthesize import Part
+    from tasks.synthesize import DrawnPart, Plan
 
 
 @flow(name="synthesize")
@@ -47,6 +50,7 @@ def synthesize(
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
     from tasks.synthesize import (
+        DrawnPart,
         check_space,
         draw_part,
         fingerprint,
@@ -78,6 +82,8 @@ def synthesize(
     ):
         shown_by_tasks = runs_here(compute)
 
+        drawn_now: list[DrawnPart] = []
+
         def finished(part: "Part", outcome: object, remembered: bool) -> None:
             if remembered or not shown_by_tasks:
                 advance(part.num_images, found=remembered)
@@ -85,6 +91,8 @@ def synthesize(
                 note("found", part=part.path)
             elif isinstance(outcome, Exception):
                 note("failed", part=part.path, error=str(outcome))
+            elif isinstance(outcome, DrawnPart):
+                drawn_now.append(outcome)
 
         drawn = run_each(
             draw_part,
@@ -110,7 +118,7 @@ def synthesize(
         if shared is not None:
             records = collect(store, planned.parts, fingerprints, Path(SYNTHETIC))
         remove_foreign_parts(Path(SYNTHETIC), records)
-        return run(
+        outputs = run(
             write_synthetic_index,
             records=records,
             class_names=planned.class_names,
@@ -118,6 +126,21 @@ def synthesize(
             made_by=origin,
             fingerprint=fingerprint(origin),
         )
+    say_result("synthesize", _result(planned, drawn_now))
+    return outputs
+
+
+def _result(planned: "Plan", parts: "Sequence[DrawnPart]") -> str:
+    """What there is now, and what drawing took; `parts` are those that this run has asked for."""
+    num_classes = sum(wanted > 0 for wanted in planned.wanted)
+    num_parts = len(planned.parts)
+    there = f"{sum(planned.wanted):,} images of {num_classes:,} classes in {num_parts:,} parts"
+    times = [(part.seconds, part.record.num_rows) for part in parts if part.seconds is not None]
+    num_images = sum(count for _, count in times)
+    if not num_images:
+        return f"{there}; all of them were there"
+    seconds = sum(time for time, _ in times) / num_images
+    return f"{there}; {num_images:,} drawn now, {seconds:.2g} s an image"
 
 
 def _unfinished(failures: list[tuple[str, Exception]], num_parts: int) -> Exception:

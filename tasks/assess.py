@@ -11,7 +11,7 @@ from fgds_core.splits import read_meta
 from tasks.cache import Outputs, replaced, stage_task, written
 from tasks.devices import use_device
 from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC
-from tasks.progress import bar
+from tasks.progress import bar, say
 from tasks.timing import work
 
 OWNED = (f"{REPORTS}/synthetic.json", f"{REPORTS}/synthetic.metrics.json", f"{REPORTS}/assess")
@@ -43,6 +43,7 @@ def assess_synthetic(
         work(),
         bar("assess", num_real + num_synthetic, "images") as advance,
     ):
+        say("assess", f"reading the images and the network of the features ({config.features})")
         assess(
             Path(PREPARED),
             Path(SYNTHETIC),

@@ -82,6 +82,11 @@ def advance(name: str, done: int) -> None:
         _shown[name](done)
 
 
+def say(stage: str, text: str) -> None:
+    """Says what a stage is doing while its bar stands still; leaves the bar whole."""
+    tqdm.write(f"{stage}  {text}", file=sys.stderr)
+
+
 def say_result(stage: str, result: str) -> None:
     """Ends a stage with one line of what came of it, on the console and on the page of its run."""
     print(f"{stage}: {result}", flush=True)

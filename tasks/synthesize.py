@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from tasks.cache import Outputs, content_digests, stage_task, written
 from tasks.devices import claim_device, use_device
 from tasks.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
-from tasks.progress import advance
+from tasks.progress import advance, say
 from tasks.store.inputs import Shared, fetch
 from tasks.store.parts import fetch_part, send_part
 from tasks.timing import work
@@ -103,9 +104,15 @@ for _rule in RULES.values():  # read now, so that it is that of what this proces
 
 @dataclass(frozen=True)
 class DrawnPart(Outputs):
-    """The files of a part, and its record for the index."""
+    """The files of a part, and its record for the index.
+
+    Attributes:
+        record: For the index.
+        seconds: What drawing took; None for a part that was there.
+    """
 
     record: PartRecord
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -260,7 +267,7 @@ def draw_part(
         sources: In no cache key, for they are those of all classes.
         compute: In no cache key.
     """
-    out = Path(SYNTHETIC)
+    out, seconds = Path(SYNTHETIC), None
     record = finished_part(part, fingerprint, out)
     if record is None and sources.store is not None:
         record = fetch_part(sources.store.config, part, fingerprint, out)
@@ -272,6 +279,7 @@ def draw_part(
         check_room(part)
         log.info("drawing %s", part.path)
         with work(), _turn(studio.generator.device):
+            started = time.monotonic()
             remove_index(out)
             record = write_part(
                 part,
@@ -288,11 +296,12 @@ def draw_part(
                 micro_batch=compute.micro_batch,
                 advance=partial(advance, "synthesize"),
             )
+            seconds = time.monotonic() - started
     if sources.store is not None:
         record = send_part(sources.store.config, part, record, out)
     file = f"{SYNTHETIC}/{record.path}"
     outputs = written(file, f"{SYNTHETIC}/{sidecar_path(record.path)}")
-    return DrawnPart(outputs.owned, outputs.files, record)
+    return DrawnPart(outputs.owned, outputs.files, record, seconds)
 
 
 _drawing = threading.Lock()
@@ -341,6 +350,7 @@ def _load_studio(
     if sources.store is not None:
         fetch(sources.store)
     device = _device(compute)
+    say("synthesize", f"loading the real images, the classifiers and the generator on {device}")
     with work():
         real = read_prepared(Path(PREPARED), "train")
         baseline = load_classifier(Path(BASELINE), device)

@@ -1,6 +1,8 @@
 import csv
 import errno
 import io
+import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,38 @@ def test_full_disk_is_said_in_words(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cannot write .*x\.json .*No space left"):
         write_json(tmp_path / "x.json", {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EDQUOT, "make room"),
+        (errno.EPERM, "change the permissions"),
+        (errno.EROFS, "change the permissions"),
+        (errno.EIO, "check the disk"),
+        (errno.ESTALE, "check the disk or the network drive"),
+    ],
+)
+def test_each_error_of_a_disk_has_its_remedy(tmp_path, monkeypatch, number, remedy):
+    def failing(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    write_json(tmp_path / "x.json", {"old": 1})
+    monkeypatch.setattr("fgds_core.files.os.fsync", failing)
+    with pytest.raises(InputError, match=rf"{os.strerror(number)}\); .*{remedy}.* are kept"):
+        write_json(tmp_path / "x.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert json.loads((tmp_path / "x.json").read_text()) == {"old": 1}
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "x.json" / "mine").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"x\.json .*; move what is there elsewhere"):
+        write_json(tmp_path / "x.json", {})
+    write_json(tmp_path / "y.json", {})
+    with pytest.raises(InputError, match="cannot write"):
+        write_json(tmp_path / "y.json" / "z.json", {})
+    assert (tmp_path / "x.json" / "mine").is_dir()
 
 
 def test_tree_digest_depends_on_names_and_contents_only(tmp_path):

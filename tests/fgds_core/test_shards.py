@@ -13,9 +13,9 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from micro import random_images
+from micro import contents, random_images
 
-from fgds_core import shards
+from fgds_core import files, shards
 from fgds_core.card import write_card
 from fgds_core.errors import InputError
 from fgds_core.files import sha256_file, write_json
@@ -517,6 +517,32 @@ def test_a_folder_that_cannot_be_written_is_named_at_the_start(tmp_path, monkeyp
     monkeypatch.setattr(tempfile, "TemporaryFile", refusing)
     with pytest.raises(InputError, match=rf"{place} cannot be read and written \("):
         shards.check_folder(out, PLANNED)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize(
+    "name",
+    ["part-00000.parquet", ".part-00000.json", ".huggingface.yaml", "_README.md", "_index.j"],
+)
+def test_a_disk_that_fails_at_any_file_leaves_no_set_and_the_next_run_a_whole_one(
+    tmp_path, monkeypatch, name, number
+):
+    finished_set(tmp_path / "undisturbed")
+    fsync = files._fsync
+
+    def failing(path):
+        if path.name.startswith(name):
+            raise OSError(number, os.strerror(number))
+        fsync(path)
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(files, "_fsync", failing)
+    with pytest.raises(InputError, match=f"cannot write .*{os.strerror(number)}"):
+        finished_set(out)
+    assert not (out / "_index.json").exists()
+    monkeypatch.undo()
+    finished_set(out)
+    assert contents(out) == contents(tmp_path / "undisturbed")
 
 
 @contextmanager

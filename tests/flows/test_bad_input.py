@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from micro import MICRO, ROOT
+from micro import MICRO, ROOT, contents, set_params
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from fgds_core.errors import InputError
 from fgds_core.images import image_table, write_images
+from flows.params import read_params
 from flows.server import await_server
-from flows.stage import guarded
+from flows.stage import check_wanted, guarded
 
 Run = Callable[..., int]
 
@@ -118,6 +119,7 @@ def test_a_generator_that_is_not_there_costs_nothing_already_made(
     assert run_stage("train_baseline") == 0
     assert run_stage("synthesize") == 0
     drawn = {path: path.read_bytes() for path in (workspace / "data").rglob("*.parquet")}
+    path_before = read_params()["generator"].path
 
     assert "there is no folder no/such/folder" in refused(
         "synthesize", generator={"path": "no/such/folder"}
@@ -125,6 +127,27 @@ def test_a_generator_that_is_not_there_costs_nothing_already_made(
     (workspace / "empty").mkdir()
     assert "empty" in refused("synthesize", generator={"path": "empty"})
     assert {path: path.read_bytes() for path in (workspace / "data").rglob("*.parquet")} == drawn
+
+    set_params(workspace, {"generator": {"path": path_before}})
+    theirs, place = workspace / "theirs", workspace / "data" / "synthetic" / "01-dog"
+    place.rename(theirs)
+    place.symlink_to(theirs)
+    before = contents(theirs)
+    assert "data/synthetic/01-dog is a symbolic link to" in refused("synthesize")
+    assert contents(theirs) == before
+
+
+def test_classes_that_are_full_are_named_before_the_baseline_is_trained(
+    workspace: Path, run_stage: Run
+) -> None:
+    config = read_params()["synthesize"]
+    full = config.model_copy(update={"target_per_class": 4})
+    check_wanted("train_baseline", full)  # nothing is prepared yet
+    assert run_stage("prepare") == 0
+    with pytest.raises(InputError, match=r"is 4, and even the smallest class has 4 real"):
+        check_wanted("train_baseline", full)
+    check_wanted("train_baseline", config)
+    check_wanted("report", full)
 
 
 def test_a_judge_of_other_classes_does_not_fit(
