@@ -42,7 +42,7 @@ HEADLINE = (
     ("macro_f1", "Macro F1", True),
     ("ece", "Calibration error", False),
 )
-# (key in synthetic.json, label, what to know about it)
+# (key in assess/measures.json, label, what to know about it)
 QUALITY = (
     ("fid", "FID", "lower is closer to real"),
     ("kid", "KID", "lower is closer to real"),
@@ -64,7 +64,7 @@ class ReportInputs:
         baseline: Metrics JSON of the baseline, and `per_class`.
         control: The same of the control.
         final: The same after retraining.
-        synthetic: The content of `synthetic.json`.
+        synthetic: The content of `assess/measures.json`.
         baseline_predictions: (actual, predicted) class names and their count, on test images.
         final_predictions: The same after retraining.
         criterion: Rows of `assess/criterion.csv`.
@@ -141,7 +141,7 @@ def read_inputs(prepared: Path, reports: Path, params: Mapping[str, Any]) -> Rep
         baseline=_read_metrics(reports, "baseline", "train_baseline"),
         control=_read_metrics(reports, "control", "train_control"),
         final=_read_metrics(reports, "final", "retrain"),
-        synthetic=_read_json(reports / "synthetic.json", "assess"),
+        synthetic=_read_json(reports / "assess" / "measures.json", "assess"),
         baseline_predictions=_read_predictions(reports / "baseline", "train_baseline"),
         final_predictions=_read_predictions(reports / "final", "retrain"),
         criterion=_read_csv(reports / "assess" / "criterion.csv", "assess"),

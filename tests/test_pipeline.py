@@ -1,6 +1,7 @@
 """The whole pipeline in a temporary clone, on pictures of a few pixels and random networks."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,10 @@ def test_the_main_job_runs_all_stages_and_shows_what_came_out(
     assert [line.split()[0] for line in table[1:5]] == ["overall", "many", "medium", "few"]
     assert f"Report: {finished / 'reports' / 'index.html'}" in job
     assert "synthesize  16/16" in job
+    for stage in STAGES:
+        assert f"{stage}: starting ..." in job
+    for stage in ("train_baseline", "retrain"):
+        assert re.search(rf"^{stage}: test accuracy \d+\.\d % \(", job, re.M)
     assert "Traceback" not in job
 
     timing = json.loads((clone / "reports" / "timing.json").read_text())

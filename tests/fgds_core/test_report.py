@@ -149,7 +149,7 @@ def _write_assessment(reports, class_names, counts, *, judge):
         "redrawn_images": 0,
     }
     write_json(
-        reports / "synthetic.json",
+        reports / "assess" / "measures.json",
         {
             **measures(few=False),
             "guidance": guidance,
@@ -339,7 +339,7 @@ def test_the_table_of_a_run_lines_up_and_signs_its_gains():
     [
         ("baseline.json", "train_baseline"),
         ("final.json", "retrain"),
-        ("synthetic.json", "assess"),
+        ("assess/measures.json", "assess"),
         ("final/predictions.csv", "retrain"),
         ("assess/criterion.csv", "assess"),
     ],
