@@ -139,9 +139,8 @@ def assess(
     if found.neighbours is not None:
         write_images(folder / "neighbours.parquet", found.neighbours)
     write_json(folder / "measures.json", found.measures)
-    values = headline(found.measures)
-    write_json(reports / "synthetic.metrics.json", shown_by_dvc(values))
-    write_json(reports / "synthetic.json", values)
+    write_json(reports / "synthetic.metrics.json", shown_by_dvc(found.measures))
+    write_json(reports / "synthetic.json", headline(found.measures))
     return found.measures
 
 
@@ -158,10 +157,10 @@ def headline(measures: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def shown_by_dvc(values: Mapping[str, float | None]) -> dict[str, float]:
+def shown_by_dvc(measures: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a set that a person compares in `dvc metrics`; those without value not."""
-    shown = {name: values[name] for name in ("fid", "label_agreement")}
-    return {name: round(value, 4) for name, value in shown.items() if value is not None}
+    values = {name: headline(measures)[name] for name in ("fid", "label_agreement")}
+    return {name: round(value, 4) for name, value in values.items() if value is not None}
 
 
 def measure_synthetic(

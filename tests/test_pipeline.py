@@ -105,7 +105,7 @@ def test_dvc_shows_a_few_metrics_that_are_numbers(clone: Path, job: str) -> None
 
 def test_dvc_plots_show_what_their_titles_say_without_a_network(clone: Path, job: str) -> None:
     found = json.loads(dvc(clone, "plots", "show", "--json", "--out", "plots"))["data"]
-    spec = {name: json.loads(plot[0]["content"]) for name, plot in found.items()}
+    spec = {name: plot[0]["content"] for name, plot in found.items()}
     data = {name: plot["data"]["values"] for name, plot in spec.items()}
     assert {row["field"] for row in data["Test accuracy"]} == {"imbalanced", "control", "final"}
     kept = spec["Test accuracy"]["transform"][0]["filter"]["oneOf"]
