@@ -25,6 +25,7 @@ PLUMBING = frozenset(
         "tasks.plan",
         "tasks.progress",
         "tasks.timing",
+        "tasks.watch",
         "tasks.store",
         "tasks.store.bucket",
         "tasks.store.faults",
