@@ -90,7 +90,8 @@ def files_below(folder: Path) -> list[Path]:
     Raises:
         InputError: As `entries`, or a link leads back to a folder that it lies in.
     """
-    return list(_files_below(folder, frozenset({_identity(folder)})))
+    above = (folder, *folder.absolute().parents, *folder.resolve().parents)
+    return list(_files_below(folder, frozenset(map(_identity, above))))
 
 
 def _files_below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
