@@ -174,6 +174,28 @@ def check_name(path: Path) -> None:
         ) from error
 
 
+def check_root(root: str) -> None:
+    """Refuses a root that is no folder of raw data.
+
+    Raises:
+        InputError: It does not exist, is no folder, or holds the workspace with all its outputs,
+            which DVC cannot watch.
+    """
+    path = Path(root)
+    if not path.is_dir():
+        wrong = "is not a folder" if path.exists() else "does not exist"
+        raise InputError(
+            f"data.root: the folder {shown(root)} {wrong}; name the folder of the raw images in "
+            "params.yaml"
+        )
+    if path.resolve() in (here := Path.cwd().resolve(), *here.parents):
+        raise InputError(
+            f"data.root: {shown(root)} is the folder the pipeline runs in, or one above it, and "
+            "would be watched with all outputs; name the folder that holds only raw images, such "
+            "as root: flowers, and the other paths below it"
+        )
+
+
 def shown(path: Path | str) -> str:
     """A path for a message: one line, with what cannot be printed as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")

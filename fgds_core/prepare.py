@@ -7,6 +7,7 @@ they were.
 import hashlib
 import logging
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -211,7 +212,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 def _orientation(picture: Image.Image) -> int:
     try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            orientation = picture.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # as of PIL's other parsers; the pixels are whole
         return 1
     return orientation if isinstance(orientation, int) else 1

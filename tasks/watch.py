@@ -10,7 +10,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
-from fgds_core.sources import check_root
+from fgds_core.files import check_root
 
 WATCHED = Path("data/watched")
 

@@ -14,8 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
+from fgds_core.files import check_root
 from fgds_core.images import image_table, png_bytes, write_images
-from fgds_core.sources import _drawn_splits, check_root, open_source
+from fgds_core.sources import _drawn_splits, open_source
 from fgds_core.splits import SPLITS
 
 SPLIT_FOLDERS = {"by": "folders", "train": "train", "validation": "val", "test": "test"}
