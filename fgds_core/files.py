@@ -185,8 +185,8 @@ def check_root(root: str) -> None:
     if not path.is_dir():
         wrong = "is not a folder" if path.exists() else "does not exist"
         raise InputError(
-            f"data.root: the folder {shown(root)} {wrong}; name the folder of the raw images in "
-            "params.yaml"
+            f"data.root: the folder {shown(root)} {wrong}; name the folder that holds the raw "
+            "images"
         )
     if path.resolve() in (here := Path.cwd().resolve(), *here.parents):
         raise InputError(

@@ -14,6 +14,7 @@ from fgds_core.config.generator import GeneratorConfig
 from tasks.cache import Outputs, content_digests, run
 from tasks.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC_INDEX
+from tasks.watch import watch_links
 
 
 @flow(name="assess")
@@ -23,6 +24,7 @@ def assess(
     """Measures the synthetic set."""
     from tasks.assess import assess_synthetic
 
+    watch_links("assess", generator.path)
     inputs = content_digests(PREPARED, SYNTHETIC_INDEX, BASELINE)
     if assess.inception_weights is not None:
         inputs |= content_digests(assess.inception_weights)

@@ -24,6 +24,7 @@ from tasks.fanout import make_runner, run_each, runs_here
 from tasks.journal import journal
 from tasks.layout import SYNTHETIC
 from tasks.progress import bar
+from tasks.watch import watch_links
 
 if TYPE_CHECKING:
     from fgds_core.synthesize import Part
@@ -59,6 +60,7 @@ def synthesize(
         write_synthetic_index,
     )
 
+    watch_links("synthesize", generator.path, synthesize.judge)
     inputs = input_digests(generator, synthesize)
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)

@@ -10,7 +10,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
-from fgds_core.files import check_root
+from fgds_core.files import check_root, shown
+from tasks.layout import BASELINE, FINAL, PREPARED, REPORTS, SYNTHETIC
 
 WATCHED = Path("data/watched")
 
@@ -30,6 +31,7 @@ def watch(root: str) -> None:
         InputError: The root is none, or something else is in the link's place.
     """
     check_root(root)
+    _check_apart(root)
     if not DVC_YAML.is_file():  # a flow without DVC
         return
     target = root if os.path.isabs(root) else os.path.relpath(root, WATCHED.parent)
@@ -41,7 +43,30 @@ def watch(root: str) -> None:
         part.unlink(missing_ok=True)
         part.symlink_to(target)
         part.replace(WATCHED)
-    _ask_always(has_linked_folders(Path(root)))
+    watch_links("prepare", root)
+
+
+def watch_links(stage: str, *folders: str | None) -> None:
+    """Tells DVC to ask a stage at every run if there are links to folders below its inputs.
+
+    Args:
+        stage: Its name.
+        folders: What it reads; what is no folder here, such as a name on a hub, has no links.
+    """
+    linked = any(has_linked_folders(Path(folder)) for folder in folders if folder is not None)
+    if DVC_YAML.is_file():
+        _ask_always(stage, linked)
+
+
+def _check_apart(root: str) -> None:
+    """Refuses a root that holds what the stages make, or lies in it."""
+    raw = Path(os.path.abspath(root))
+    for place in map(Path, (PREPARED, SYNTHETIC, BASELINE, FINAL, REPORTS, WATCHED)):
+        if place.absolute().is_relative_to(raw) or raw.is_relative_to(place.absolute()):
+            raise InputError(
+                f"data.root: {shown(root)} holds {place}, which the stages make, or lies in it; "
+                "name a folder that holds only raw images"
+            )
 
 
 def has_linked_folders(root: Path) -> bool:
@@ -53,12 +78,12 @@ def has_linked_folders(root: Path) -> bool:
     )
 
 
-def _ask_always(always: bool) -> None:
+def _ask_always(name: str, always: bool) -> None:
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 120
     pipeline = yaml.load(DVC_YAML.read_text(encoding="utf-8"))
-    stage = pipeline["stages"]["prepare"]
+    stage = pipeline["stages"][name]
     if bool(stage.get("always_changed")) == always:
         return
     if always:

@@ -9,7 +9,7 @@ from dvc.cli import main
 from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
-from tasks.watch import WATCHED, watch
+from tasks.watch import WATCHED, watch, watch_links
 
 STAGES = """\
 # A comment stays.
@@ -89,6 +89,22 @@ def test_dvc_notices_changes_behind_links_and_says_what_is_wrong_with_the_root(d
     assert "always_changed" not in Path("dvc.yaml").read_text()
 
 
+def test_links_below_a_generator_or_judge_are_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(STAGES.format(python="python").replace("prepare:", "synthesize:"))
+    text = Path("dvc.yaml").read_text()
+    Path("generator/unet").mkdir(parents=True)
+    watch_links("synthesize", "generator", None, "owner/name")
+    assert Path("dvc.yaml").read_text() == text
+    Path("generator/vae").symlink_to("unet")
+    watch_links("synthesize", "generator", None, "owner/name")
+    assert "always_changed: true" in Path("dvc.yaml").read_text()
+    watch_links("synthesize", "owner/name")
+    assert Path("dvc.yaml").read_text() == text
+
+
 def test_the_link_leads_to_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("pics/a").mkdir(parents=True)
@@ -100,6 +116,10 @@ def test_the_link_leads_to_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         watch(root)
         assert WATCHED.resolve() == Path(root).resolve()
     assert Path("dvc.yaml").read_text() == text
+    for root in ("data", "data/watched", "data/prepared", "models", "reports/x"):
+        Path(root).mkdir(parents=True, exist_ok=True)
+        with pytest.raises(InputError, match=rf"data\.root: {root} holds .*only raw images"):
+            watch(root)
     WATCHED.unlink()
     WATCHED.mkdir()
     with pytest.raises(InputError, match="data/watched must be a link"):
