@@ -71,7 +71,7 @@ def source_digest() -> str:
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
     data = yaml.safe_load(Path("params.yaml").read_text())["data"]["root"]
     names = ("prepare", "train_baseline", "synthesize", "assess", "retrain")
-    deps = {dep.replace("${data.root}", data) for name in names for dep in stages[name]["deps"]}
+    deps = {dep.replace("data/watched", data) for name in names for dep in stages[name]["deps"]}
     listing = subprocess.run(
         ["git", "ls-files", "-s", "--", "params.yaml", *sorted(deps)],
         check=True,

@@ -93,7 +93,8 @@ def files_below(folder: Path) -> list[Path]:
     Raises:
         InputError: As `entries`, or a link leads back to a folder that it lies in.
     """
-    return list(_files_below(folder, frozenset({_identity(folder)})))
+    above = (folder, *folder.absolute().parents, *folder.resolve().parents)
+    return list(_files_below(folder, frozenset(map(_identity, above))))
 
 
 def _files_below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
@@ -174,6 +175,28 @@ def check_name(path: Path) -> None:
             "Windows-1252); rename it, or all below a folder: convmv -r -f latin1 -t utf8 "
             "--notest FOLDER"
         ) from error
+
+
+def check_root(root: str) -> None:
+    """Refuses a root that is no folder of raw data.
+
+    Raises:
+        InputError: It does not exist, is no folder, or holds the workspace with all its outputs,
+            which DVC cannot watch.
+    """
+    path = Path(root)
+    if not path.is_dir():
+        wrong = "is not a folder" if path.exists() else "does not exist"
+        raise InputError(
+            f"data.root: the folder {shown(root)} {wrong}; name the folder that holds the raw "
+            "images"
+        )
+    if path.resolve() in (here := Path.cwd().resolve(), *here.parents):
+        raise InputError(
+            f"data.root: {shown(root)} is the folder the pipeline runs in, or one above it, and "
+            "would be watched with all outputs; name the folder that holds only raw images, such "
+            "as root: flowers, and the other paths below it"
+        )
 
 
 def shown(path: Path | str) -> str:

@@ -137,16 +137,15 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         return _decoded(data, max_pixels)
     except InputError:
         raise
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"not a readable image (none of {', '.join(FORMATS)}, or its beginning is damaged)"
-        ) from error
     except (
         Exception
     ) as error:  # PIL's parsers let OSError, SyntaxError, struct.error and others through
         if data.startswith(_PNG) and (stripped := _without_texts(data)) != data:
             return decode_picture(stripped, max_pixels)  # long texts are refused, not the pixels
-        raise InputError(f"not a readable image ({error})") from error
+        reason = str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"none of {', '.join(FORMATS)}, or its beginning is damaged"
+        raise InputError(f"not a readable image ({reason})") from error
 
 
 def _decoded(data: bytes, max_pixels: int) -> Image.Image:

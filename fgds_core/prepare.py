@@ -7,6 +7,7 @@ they were.
 import hashlib
 import logging
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ def prepare(
     """
     source = open_source(data, max_image_bytes=config.max_image_bytes)
     if source.left_out:
-        log.warning("%s", source.left_out)
+        log.info("%s", source.left_out)
     existed = out.is_dir()
     staging = out / _STAGING
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
@@ -211,7 +212,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 def _orientation(picture: Image.Image) -> int:
     try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            orientation = picture.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # as of PIL's other parsers; the pixels are whole
         return 1
     return orientation if isinstance(orientation, int) else 1

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
-from fgds_core.files import check_name, entries, files_below, shown
+from fgds_core.files import check_name, check_root, entries, files_below, shown
 from fgds_core.images import FORMATS, class_names_of, is_picture
 from fgds_core.splits import SPLITS
 
@@ -85,28 +85,6 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
     """
     check_root(data.root)
     return SOURCES[data.kind](data, max_image_bytes)
-
-
-def check_root(root: str) -> None:
-    """Refuses a root that is no folder of raw data.
-
-    Raises:
-        InputError: It does not exist, is no folder, or holds the workspace with all its outputs,
-            which DVC cannot watch.
-    """
-    path = Path(root)
-    if not path.is_dir():
-        wrong = "is not a folder" if path.exists() else "does not exist"
-        raise InputError(
-            f"data.root: the folder {shown(root)} {wrong}; name the folder of the raw images in "
-            "params.yaml"
-        )
-    if path.resolve() in (here := Path.cwd().resolve(), *here.parents):
-        raise InputError(
-            f"data.root: {shown(root)} is the folder the pipeline runs in, or one above it, and "
-            "would be watched with all outputs; name the folder that holds only raw images, such "
-            "as root: flowers, and the other paths below it"
-        )
 
 
 def _below(root: Path, name: str, parameter: str) -> Path:

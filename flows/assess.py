@@ -18,6 +18,7 @@ from tasks.cache import Outputs, content_digests, run
 from tasks.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC_INDEX
 from tasks.progress import say_result
+from tasks.watch import watch_links
 
 
 @flow(name="assess")
@@ -27,6 +28,7 @@ def assess(
     """Measures the synthetic set."""
     from tasks.assess import assess_synthetic
 
+    watch_links("assess", generator.path)
     inputs = content_digests(PREPARED, SYNTHETIC_INDEX, BASELINE)
     if assess.inception_weights is not None:
         inputs |= content_digests(assess.inception_weights)

@@ -2,8 +2,11 @@
 
     python -m flows.prepare
 
-Writes `data/prepared/{train,val,test}.parquet` and `meta.json`.
+Writes `data/prepared/{train,val,test}.parquet` and `meta.json`, and prints how many images and
+classes there are.
 """
+
+from pathlib import Path
 
 from prefect import flow
 
@@ -11,20 +14,31 @@ from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.data import DataConfig
 from fgds_core.config.prepare import PrepareConfig
 from tasks.cache import Outputs, content_digests, run
+from tasks.layout import PREPARED
 
 
 @flow(name="prepare")
 def prepare(data: DataConfig, prepare: PrepareConfig, compute: ComputeConfig) -> Outputs:
     """Prepares the real images."""
+    from fgds_core.prepare import summary
+    from fgds_core.sources import open_source
+    from fgds_core.splits import read_meta
     from tasks.prepare import prepare_data
+    from tasks.watch import watch
 
-    return run(
+    watch(data.root)
+    source = open_source(data)  # what is wrong with names and layout is said before bytes are read
+    outputs = run(
         prepare_data,
         data=data,
         config=prepare,
         inputs=content_digests(data.root),
         compute=compute,
     )
+    if source.left_out:
+        print(source.left_out)
+    print(summary(read_meta(Path(PREPARED))))
+    return outputs
 
 
 if __name__ == "__main__":

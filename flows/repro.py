@@ -33,10 +33,13 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:
-        store = read_params()["store"]
+        params = read_params()
+        store = params["store"]
         with peak_memory() as peak, prefect_server(wait=False):
             from tasks.dvc import is_up_to_date, reproduce  # imported while the server starts
+            from tasks.watch import watch
 
+            watch(params["data"].root)
             if is_up_to_date():
                 print("Everything is up to date: nothing to do.\n")
                 show_results()

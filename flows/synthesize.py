@@ -23,6 +23,7 @@ from tasks.fanout import make_runner, run_each, runs_here
 from tasks.journal import journal
 from tasks.layout import SYNTHETIC
 from tasks.progress import bar, say_result
+from tasks.watch import watch_links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,7 @@ def synthesize(
         write_synthetic_index,
     )
 
+    watch_links("synthesize", generator.path, synthesize.judge)
     inputs = input_digests(generator, synthesize)
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)

@@ -33,6 +33,7 @@ PLUMBING = frozenset(
         "tasks.plan",
         "tasks.progress",
         "tasks.timing",
+        "tasks.watch",
         "tasks.store",
         "tasks.store.bucket",
         "tasks.store.faults",

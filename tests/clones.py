@@ -27,6 +27,8 @@ def make_clone(folder: Path, tiny_unclip: Path) -> Path:
             shutil.copyfile(source, target)
     shutil.copytree(tiny_unclip, folder / "assets" / "tiny-unclip")
     write_pictures(folder / "assets" / "pictures")
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / "data" / "watched").symlink_to("../assets/pictures")
     shutil.copytree(ROOT / "assets" / "judge", folder / "assets" / "judge")
     set_params(folder, MICRO)
     run(["git", "init", "--quiet"], folder)

@@ -27,7 +27,7 @@ class PrepareConfig(Section):
         description="largest image file that is read, in bytes; a larger one is refused unread",
     )
     max_image_pixels: int = Field(
-        default=100_000_000,
+        default=64_000_000,
         ge=1,
         le=178_956_970,
         description="largest raw image that is decoded, in pixels (width times height)",

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgds_core.errors import InputError
-from fgds_core.files import csv_text, guarded, read_csv, sha256_tree, unguarded, write_json
+from fgds_core.files import (
+    csv_text,
+    files_below,
+    guarded,
+    read_csv,
+    sha256_tree,
+    shown,
+    unguarded,
+    write_json,
+)
 
 
 def test_full_disk_is_said_in_words(tmp_path, monkeypatch):
@@ -68,6 +77,27 @@ def test_tree_digest_depends_on_names_and_contents_only(tmp_path):
     assert digest != sha256_tree(tmp_path / "b")
     with pytest.raises(InputError, match="does not exist"):
         sha256_tree(tmp_path / "c")
+
+
+def test_tree_digest_looks_through_links(tmp_path):
+    folder, away = tmp_path / "a", tmp_path / "away"
+    folder.mkdir()
+    (away / "deep").mkdir(parents=True)
+    (away / "deep/f").write_text("1")
+    (folder / "link").symlink_to(tmp_path / "link")
+    (tmp_path / "link").symlink_to(away)
+    digest = sha256_tree(folder)
+    (away / "deep/f").write_text("2")
+    changed = sha256_tree(folder)
+    (away / "deep/g").write_text("")
+    assert len({digest, changed, sha256_tree(folder)}) == 3
+    assert files_below(folder) == [folder / "link/deep/f", folder / "link/deep/g"]
+    (away / "lost+found").mkdir(mode=0)
+    assert len(files_below(folder)) == 2
+
+
+def test_names_for_messages_are_one_line_of_utf8():
+    assert shown("a\nb\tc \u00e9 " + os.fsdecode(b"\xe9")) == "a\\nb\\tc \u00e9 \\xe9"
 
 
 def test_json_is_deterministic_and_refuses_nan(tmp_path):

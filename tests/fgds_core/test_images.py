@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,12 +16,14 @@ from fgds_core import shards
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, sha256_file
 from fgds_core.images import (
+    FORMATS,
     ROW_GROUP_ROWS,
     decode_images,
     decode_picture,
     encode_png,
     from_uint8,
     image_table,
+    is_picture,
     png_bytes,
     read_images,
     table_images,
@@ -192,3 +196,94 @@ def test_half_given_groups_are_refused(tmp_path):
     table = image_table([b"x"] * 2, [0, 1], NAMES, {"group": ["a", None]})
     with pytest.raises(InputError, match="row 1: has no group"):
         table_images(table)
+
+
+# Files from the wild
+
+
+def _encoded(kind):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 30, 60)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def chunk(kind, data):
+    return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+
+def png_of(width, height, *chunks):
+    """The beginning of a PNG file of that size, then the chunks."""
+    header = chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+PIXELS = chunk(b"IDAT", zlib.compress(b"\0\1\2\3\4\5\6"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        chunk(b"tEXt", b"k\0" + b"x" * 2_000_000),
+        chunk(b"tEXt", b"k\0" + b"x" * 900_000) * 80,
+        chunk(b"zTXt", b"k\0\0" + zlib.compress(b"x" * 5_000_000)),
+        chunk(b"iTXt", b"k\0\1\0\0\0" + zlib.compress(b"x" * 5_000_000)),
+        chunk(b"iCCP", b"k\0\0" + zlib.compress(b"x" * 5_000_000)),
+        chunk(b"iCCP", b"k\0\0no profile"),
+        chunk(b"zTXt", b"k\0\7no text"),
+        chunk(b"eXIf", b"no EXIF"),
+        chunk(b"prVt", b"anything"),
+    ],
+)
+def test_whatever_describes_a_png_its_pixels_are_read(text):
+    picture = decode_picture(png_of(2, 1, text, PIXELS))
+    assert picture.tobytes() == b"\1\2\3\4\5\6"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [
+        (60_000, 60_000, "more than 178956970 pixels"),
+        (2, 1, "2 x 1 pixels are more than 1;.*prepare.max_image_pixels"),
+        (12_000, 9_000, "12000 x 9000 pixels are more than 1"),
+    ],
+)
+def test_large_pictures_are_refused_before_they_are_decoded(width, height, message, recwarn):
+    with pytest.raises(InputError, match=message):
+        decode_picture(png_of(width, height, PIXELS), max_pixels=1)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        _encoded("ICO"),
+        _encoded("TGA"),
+        _encoded("JPEG2000"),
+        _encoded("PDF"),
+        _encoded("PCX"),
+        _encoded("SGI"),
+        _encoded("DDS"),
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"text",
+        b"",
+        b"\0" * 99,
+    ],
+)
+def test_only_the_documented_formats_are_opened(data, monkeypatch):
+    started = []
+    monkeypatch.setattr("subprocess.Popen.__init__", lambda *a, **k: started.append(a))
+    monkeypatch.setattr("subprocess.check_call", lambda *a, **k: started.append(a))
+    with pytest.raises(InputError, match=r"not a readable image .*PNG, JPEG, WEBP"):
+        decode_picture(data)
+    with pytest.raises(InputError, match="row 0: not a readable image"):
+        decode_images([data])
+    assert not started
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_documented_formats_are_opened_and_known(kind, tmp_path):
+    (tmp_path / "file").write_bytes(_encoded(kind))
+    assert is_picture(tmp_path / "file")
+    assert decode_picture(_encoded(kind)).size == (8, 8)

@@ -1,5 +1,6 @@
 import io
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from fgds_core.config.data import FolderData, ParquetData
 from fgds_core.config.prepare import PrepareConfig
 from fgds_core.errors import InputError
 from fgds_core.files import sha256_tree
-from fgds_core.images import from_uint8, image_table, read_table, write_images
-from fgds_core.prepare import content_digest, prepare, to_rgb, to_square
+from fgds_core.images import decode_picture, from_uint8, image_table, read_table, write_images
+from fgds_core.prepare import content_digest, prepare, summary, to_rgb, to_square
 from fgds_core.splits import read_meta, read_prepared
 
 SPLITS = ("train", "val", "test")
@@ -126,6 +127,25 @@ def test_all_corrupt_images_are_named_at_once(raw, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_limits_of_bytes_and_pixels_are_parameters(raw, tmp_path):
+    (raw / "train/cat/big.bmp").write_bytes(encoded(picture(300, size=(60, 60)), "BMP"))
+    with pytest.raises(InputError, match=r"cat/big\.bmp: too large: .*max_image_bytes"):
+        prepare(folder_data(raw), config(max_image_bytes=5000), tmp_path / "out")
+    with pytest.raises(InputError, match=r"cat/big\.bmp: too large: 60 x 60 .*max_image_pixels"):
+        prepare(folder_data(raw), config(max_image_pixels=100), tmp_path / "out")
+
+
+def test_what_is_prepared_and_what_is_left_out_are_told(raw, tmp_path, caplog):
+    (raw / "train/cat/notes.txt").write_text("x")
+    with caplog.at_level("INFO", logger="fgds_core"):
+        meta = prepare(folder_data(raw), config(), tmp_path / "out")
+    assert "left out below" in caplog.text
+    assert summary(meta) == (
+        "prepared 5 training, 5 validation, 5 test images of 8 x 8 pixels\n"
+        "2 classes (2 few); smallest: dog with 2 training images"
+    )
+
+
 def test_image_in_two_splits_is_refused_whatever_its_file_format(raw, tmp_path):
     for i in range(7):
         pixels = picture(200 + i)
@@ -222,6 +242,82 @@ def test_exif_orientation_is_applied():
     turned = upright.transpose(Image.Transpose.ROTATE_90)
     read = Image.open(io.BytesIO(encoded(turned, "PNG", exif=exif)))
     assert to_rgb(read).tobytes() == upright.tobytes()
+
+
+def exif_of(*entries, following=0):
+    """EXIF with one directory of (tag, type, count, 4 bytes)."""
+    out = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        out += struct.pack("<HHL", tag, kind, count) + value
+    return b"II*\0" + struct.pack("<L", 8) + out + struct.pack("<L", following)
+
+
+def short(number):
+    return struct.pack("<HH", number, 0)
+
+
+TURNED = (0x0112, 3, 1, short(6))
+
+DAMAGED_EXIF = {
+    "text as resolution": (exif_of(TURNED, (0x11A, 2, 4, b"abc\0")), True),
+    "text as unit": (exif_of(TURNED, (0x128, 2, 4, b"abc\0")), True),
+    "negative unit": (exif_of(TURNED, (0x128, 8, 1, struct.pack("<hh", -5, 0))), True),
+    "NaN": (exif_of(TURNED, (0x11A, 11, 1, struct.pack("<f", float("nan")))), True),
+    "loop": (exif_of(TURNED, following=8), True),
+    "inner loop": (exif_of(TURNED, (0x8769, 4, 1, struct.pack("<L", 8))), True),
+    "position beyond": (exif_of(TURNED, (0x8825, 4, 1, struct.pack("<L", 2**32 - 9))), True),
+    "cut": (b"II", False),
+    "no header": (b"\0\x08\0\x02\x01\x12\0\x03", False),
+    "huge count": (exif_of((0x0112, 3, 2**32 - 1, short(6))), False),
+    "unknown type": (exif_of((0x0112, 99, 1, short(6))), False),
+    "many entries": (b"II*\0" + struct.pack("<LH", 8, 65535) + b"\0" * 99, False),
+    "noise": (bytes(range(200)), False),
+    "orientation 0": (exif_of((0x0112, 3, 1, short(0))), False),
+    "orientation 9": (exif_of((0x0112, 3, 1, short(9))), False),
+    "orientation as text": (exif_of((0x0112, 2, 4, b"top\0")), False),
+    "two orientations": (exif_of((0x0112, 3, 2, struct.pack("<HH", 6, 3))), True),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_EXIF)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_spoils_no_picture(name, kind):
+    exif, turned = DAMAGED_EXIF[name]
+    data = encoded(picture(0, size=(12, 8)), kind, exif=b"Exif\0\0" + exif)
+    assert to_rgb(decode_picture(data)).size == ((8, 12) if turned else (12, 8))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        *((mode, "TIFF") for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "LAB")),
+        *((mode, "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+        *((mode, "JPEG") for mode in ("L", "RGB", "CMYK", "YCbCr")),
+        ("I;16", "TIFF"),
+        ("I;16", "PPM"),
+        ("1", "PPM"),
+        ("P", "GIF"),
+        ("RGBA", "WEBP"),
+        ("RGB", "AVIF"),
+        ("P", "BMP"),
+    ],
+)
+def test_every_documented_mode_is_read(mode, kind):
+    assert to_rgb(decode_picture(encoded(Image.new(mode, (6, 4)), kind))).mode == "RGB"
+
+
+def test_bright_sixteen_bits_stay_bright():
+    shades = np.array([[0, 65535, 32768]], dtype=np.uint16)
+    for kind in ("PNG", "TIFF", "PPM"):
+        read = to_rgb(decode_picture(encoded(Image.fromarray(shades), kind)))
+        assert list(read.convert("L").get_flattened_data()) == [0, 255, 128]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "MPO"])
+def test_of_several_frames_the_first_is_read(kind):
+    first = Image.new("RGB", (8, 8), "white")
+    data = encoded(first, kind, save_all=True, append_images=[Image.new("RGB", (8, 8), "black")])
+    assert to_rgb(decode_picture(data)).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_transparent_parts_become_white():

@@ -1,3 +1,6 @@
+import json
+import os
+import unicodedata
 from itertools import chain
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
+from fgds_core.files import check_root
 from fgds_core.images import image_table, png_bytes, write_images
 from fgds_core.sources import _drawn_splits, open_source
 from fgds_core.splits import SPLITS
@@ -297,6 +301,439 @@ def test_class_names_that_differ_between_splits_are_named(tmp_path):
         write_images(tmp_path / f"{split}.parquet", table)
     with pytest.raises(InputError, match=r"test\.parquet names the classes \['b', 'a'\]"):
         open_source(parquet_data(tmp_path))
+
+
+LABELS = ["b", "a"]
+
+EMBEDDED = [{"bytes": png(0), "path": None}, {"bytes": png(1), "path": None}]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        (pa.array([png(0), png(1)], pa.large_binary()), LABELS),
+        (pa.array([png(0), png(1)], pa.binary_view()), LABELS),
+        (pa.array([png(0), png(1)]).dictionary_encode(), LABELS),
+        (EMBEDDED, pa.array(LABELS, pa.large_string())),
+        (EMBEDDED, pa.array(LABELS, pa.string_view())),
+        (EMBEDDED, pa.array(LABELS).dictionary_encode()),
+        (EMBEDDED, pa.array([1, 0], pa.uint8())),
+        (EMBEDDED, pa.array([1, 0], pa.int64()).dictionary_encode()),
+        (EMBEDDED, pa.array([True, False])),
+        (EMBEDDED, pa.array([1, 0], pa.int8()).cast(pa.int8())),
+        (EMBEDDED, pa.array([1.0, 0.0])),
+        (EMBEDDED, pa.array([1.0, 0.0], pa.float32())),
+    ],
+)
+def test_labels_and_images_may_be_stored_in_many_ways(tmp_path, image, label):
+    write_tables(tmp_path, {"image": image, "label": label})
+    rows = list(open_source(parquet_data(tmp_path, class_names=["a", "b"])).rows("train"))
+    assert [row.label for row in rows] == [1, 0]
+    assert [row.data for row in rows] == [png(0), png(1)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [[0], [1]]}, r"column label is list<.*one class in each row"),
+        ({"label": [{"x": 0}, {"x": 1}]}, "column label is struct<"),
+        ({"label": pa.array([0, 1], pa.timestamp("s"))}, "column label is timestamp"),
+        ({"label": pa.array([0, 1], pa.decimal128(5, 0))}, "column label is decimal128"),
+        ({"label": [b"a", b"b"]}, "column label is binary"),
+        ({"label": pa.nulls(2)}, "column label is null"),
+        ({"label": pa.array([0, 1], pa.date32())}, "column label is date32"),
+        ({"image": [[1, 2], [3, 4]]}, "column image is list<"),
+        ({"image": [{"path": "a"}, {"path": "b"}]}, "column image is struct<path"),
+        ({"image": [{"bytes": "a"}, {"bytes": "b"}]}, "column image is struct<bytes: string>"),
+        ({"image": [{"bytes": [1]}, {"bytes": [2]}]}, "column image is struct<bytes: list"),
+        ({"image": [[[[1]]], [[[2]]]]}, "embed_table_storage"),
+        ({"group": [["x"], ["y"]]}, "column group is list<.*set data.group_column to null"),
+        ({"group": [b"x", b"y"]}, "column group is binary"),
+    ],
+)
+def test_columns_of_a_wrong_kind_are_refused_once(tmp_path, columns, message):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": [0, 1]} | columns)
+    with pytest.raises(InputError, match=message):
+        open_source(parquet_data(tmp_path, class_names=["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [0, None]}, "row 1: has no label"),
+        ({"label": [0.0, float("nan")]}, "row 1: has no label"),
+        ({"label": [0.0, 0.5]}, "row 1: label 0.5 is none of the 2"),
+        ({"label": ["a", None]}, "row 1: has no label"),
+        ({"label": ["a", "A"]}, "row 1: label 'A' is none of the 2"),
+        ({"group": ["x", None]}, "row 1: has no group"),
+        ({"group": [0.0, float("nan")]}, "row 1: has no group"),
+        ({"group": ["x", "a\nb"]}, "row 1: 'a.*' is no name"),
+        ({"image": [{"bytes": None, "path": "a.png"}] * 2}, "row 0: holds the path.*embed_table_"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_named(tmp_path, columns, message):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": [0, 1]} | columns)
+    with pytest.raises(InputError, match=message):
+        list(open_source(parquet_data(tmp_path, class_names=["a", "b"])).rows("train"))
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path):
+    table = pa.table([EMBEDDED, [0, 1], [0, 1]], names=["image", "label", "label"])
+    for split in ("train", "validation", "test"):
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    with pytest.raises(InputError, match=r"train\.parquet has 2 columns label"):
+        open_source(parquet_data(tmp_path, class_names=["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "a"], "names the class a more than once"),
+        (["caf\u00e9", "cafe\u0301"], "names the class caf\u00e9 more than once"),
+        (["a", ""], "is no name"),
+        (["a", "b\n"], "is no name"),
+        ([], "names no classes"),
+    ],
+)
+def test_class_names_of_a_file_must_be_names(tmp_path, names, message):
+    feature = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    table = pa.table({"image": EMBEDDED, "label": [0, 1]})
+    for split in ("train", "validation", "test"):
+        pq.write_table(
+            table.replace_schema_metadata({b"huggingface": json.dumps(feature)}),
+            tmp_path / f"{split}.parquet",
+        )
+    with pytest.raises(InputError, match=message):
+        open_source(parquet_data(tmp_path))
+
+
+def test_columns_may_have_dots_in_their_names(tmp_path):
+    write_tables(tmp_path, {"jpg.image": EMBEDDED, "a.label": LABELS, "a": [1, 2]})
+    data = parquet_data(tmp_path, image_column="jpg.image", label_column="a.label")
+    assert [row.label for row in open_source(data).rows("train")] == [1, 0]
+
+
+def test_splits_may_share_a_folder_and_be_named_by_patterns(tmp_path):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    (tmp_path / "data").mkdir()
+    content = (tmp_path / "train.parquet").read_bytes()
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        (tmp_path / "data" / f"{name}.parquet").write_bytes(content)
+        (tmp_path / "data" / f"._{name}.parquet").write_bytes(b"\0\5\x16\7")
+    source = open_source(
+        parquet_data(tmp_path, train="data/train-*.parquet", test="data/test-?????-of-*.parquet")
+    )
+    assert source.num_images == {"train": 4, "val": 2, "test": 2}
+    with pytest.raises(InputError, match=r"data\.train: no file .* fits the pattern data/x-\*"):
+        open_source(parquet_data(tmp_path, train="data/x-*"))
+
+
+def test_of_a_folder_the_parquet_files_are_read_and_the_rest_is_told(tmp_path):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    many = tmp_path / "many"
+    (many / "label=a").mkdir(parents=True)
+    content = (tmp_path / "train.parquet").read_bytes()
+    for name in ("1.parquet", "2.PARQUET", "part-3"):
+        (many / name).write_bytes(content)
+    for name in ("._1.parquet", "_SUCCESS", ".2.parquet.crc", "desktop.ini"):
+        (many / name).write_bytes(b"\0\5\x16\7")
+    source = open_source(parquet_data(tmp_path, train="many"))
+    assert source.num_images["train"] == 6
+    assert "3 hidden or system files" in source.left_out
+    assert "label=a, many/_SUCCESS" in source.left_out
+
+
+@pytest.mark.parametrize("damage", ["cut", "no end", "encrypted", "text", "empty"])
+def test_damaged_parquet_files_are_named(tmp_path, damage):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    path = tmp_path / "test.parquet"
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": content[: len(content) // 2],
+            "no end": content[:-4],
+            "encrypted": b"PARE" + content[4:-4] + b"PARE",
+            "text": b"label,image\n",
+            "empty": b"",
+        }[damage]
+    )
+    with pytest.raises(InputError, match=r"test\.parquet is not a readable Parquet file"):
+        open_source(parquet_data(tmp_path))
+
+
+def test_damaged_pages_and_texts_are_named(tmp_path):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    path = tmp_path / "train.parquet"
+    path.write_bytes(path.read_bytes().replace(b"\x01\0\0\0b\x01", b"\x01\0\0\0\xff\x01"))
+    content = bytearray(path.read_bytes())
+    content[4:40] = b"\xff" * 36
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"train\.parquet is not a readable Parquet file"):
+        list(open_source(parquet_data(tmp_path, class_names=["a", "b"])).rows("train"))
+
+
+def test_empty_tables_are_named(tmp_path):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    pq.write_table(pq.read_table(tmp_path / "train.parquet").slice(0, 0), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="column label holds no labels"):
+        open_source(parquet_data(tmp_path, train="x.parquet"))
+    pq.write_table(pa.table({}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="has no column image, label; it has none"):
+        open_source(parquet_data(tmp_path, train="x.parquet"))
+
+
+def test_images_beyond_the_limit_are_no_bytes_but_a_problem(tmp_path):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    row = next(open_source(parquet_data(tmp_path), max_image_bytes=9).rows("val"))
+    assert "more than 9" in row.problem
+    assert row.data == b""
+
+
+# What lies on people's disks
+
+
+def test_pictures_are_known_by_their_content(tmp_path):
+    write_split_folders(tmp_path)
+    names = (
+        "a.jfif",
+        "b.jpe",
+        "c.JPG",
+        "d.jpg_large",
+        "e",
+        "f.png.bak",
+        "g.txt",
+        "h.PNG ",
+        "i.",
+        "j",
+    )
+    for i, name in enumerate(names):
+        (tmp_path / "train/cat" / name).write_bytes(png(100 + i))
+    for i, (name, kind) in enumerate({"k": "AVIF", "l.x": "PPM", "m": "BMP", "n": "TIFF"}.items()):
+        Image.new("RGB", (9, 9), (i, 9, 9)).save(tmp_path / "train/cat" / name, kind)
+    for name in ("notes.txt", "BMW", "P5 of us.txt", "x.pdf", "x.json", "Thumbs.db"):
+        (tmp_path / "train/cat" / name).write_bytes(name.encode())
+    source = open_source(folder_data(tmp_path))
+    assert source.num_images["train"] == 3 + 14
+    assert "5 files and folders that are no images in their place" in source.left_out
+    assert "1 hidden or system files and folders (train/cat/Thumbs.db)" in source.left_out
+    assert "\n" not in source.left_out
+
+
+def test_what_systems_leave_behind_is_left_out_and_told(tmp_path):
+    write_split_folders(tmp_path)
+    places = [
+        "__MACOSX/cat", "train/__MACOSX/cat", "train/cat/@eaDir/0.png", "val/lost+found",
+        "train/.Trash-1000/files", "test/$RECYCLE.BIN/S-1", "System Volume Information",
+        "train/#recycle", "train/dog/.AppleDouble", "train/dog/.ipynb_checkpoints",
+    ]  # fmt: skip
+    for place in places:
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "picture.png").write_bytes(png(250))
+    (tmp_path / "train/cat/empty").mkdir()
+    (tmp_path / "train/cat/texts").mkdir()
+    (tmp_path / "train/cat/texts/a.txt").write_text("a")
+    (tmp_path / "train/README").write_text("a")
+    (tmp_path / "unlabelled").mkdir()
+    source = open_source(folder_data(tmp_path))
+    assert source.num_images == {"train": 3, "val": 3, "test": 3}
+    assert "10 hidden or system files and folders (System Volume Information, " in source.left_out
+    assert "unlabelled" in source.left_out
+    assert "1 empty folders (train/cat/empty)" in source.left_out
+
+
+@pytest.mark.parametrize("where", ["train/caf\u00e9", "test/caf\u00e9", "val/caf\u00e9", "all"])
+def test_names_are_one_in_whatever_unicode_form(tmp_path, where):
+    for split in ("train", "val", "test"):
+        write_folders(tmp_path / split, {"caf\u00e9": 1, "dog": 1})
+        if where in (f"{split}/caf\u00e9", "all"):
+            other = unicodedata.normalize("NFD", "caf\u00e9")
+            (tmp_path / split / "caf\u00e9").rename(tmp_path / split / other)
+    assert open_source(folder_data(tmp_path)).class_names == ("caf\u00e9", "dog")
+    if where != "all":
+        return
+    write_folders(tmp_path / "train", {"caf\u00e9": 1})
+    with pytest.raises(InputError, match="holds the class caf\u00e9 twice"):
+        open_source(folder_data(tmp_path))
+
+
+def test_split_folders_and_labels_are_found_in_the_other_unicode_form(tmp_path):
+    write_split_folders(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "entrai\u0302nement")
+    split = SPLIT_FOLDERS | {"train": "entra\u00eenement"}
+    assert open_source(folder_data(tmp_path, split)).num_images["train"] == 3
+    write_tables(tmp_path, {"image": EMBEDDED, "label": ["cafe\u0301", "caf\u00e9"]})
+    source = open_source(parquet_data(tmp_path))
+    assert source.class_names == ("caf\u00e9",)
+    assert [row.label for row in source.rows("test")] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"train/cat/caf\xe9.png",
+        b"train/caf\xe9/0.png",
+        b"train/cat/\x93quoted\x94",
+        b"test/cat/\xff",
+        b"train/cat/\xed\xb3\xa9",
+        b"train/cat/gr\xfc\xdfe/0.png",
+    ],
+)
+def test_names_that_are_no_utf8_are_refused_and_shown(tmp_path, name):
+    write_split_folders(tmp_path)
+    path = os.path.join(os.fsencode(tmp_path), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(png(7))
+    with pytest.raises(InputError, match=r"the name is not UTF-8.*convmv") as caught:
+        open_source(folder_data(tmp_path))
+    assert "\\x" in str(caught.value)
+    str(caught.value).encode()
+
+
+def test_odd_names_of_files_and_classes_are_read(tmp_path):
+    write_split_folders(tmp_path)
+    names = [
+        "a\nb.png",
+        "a\tb",
+        " .png",
+        "x.png.",
+        "-rf",
+        "\U0001f600.png",
+        "\u202e.png",
+        "n" * 255,
+    ]
+    for i, name in enumerate(names):
+        (tmp_path / "train/cat" / name).write_bytes(png(100 + i))
+    for split in ("train", "val", "test"):
+        write_folders(tmp_path / split, {"\U0001f468\u200d\U0001f469": 1, "a b.": 1, "-x": 1})
+    rows = list(open_source(folder_data(tmp_path)).rows("train"))
+    assert len(rows) == 3 + len(names) + 3
+    write_folders(tmp_path / "train", {"a\nb": 1})
+    with pytest.raises(InputError, match="is no name; use visible characters"):
+        open_source(folder_data(tmp_path))
+
+
+def test_linked_files_and_folders_are_read_and_told(tmp_path):
+    root, away = tmp_path / "raw", tmp_path / "away"
+    write_split_folders(root)
+    (root / "test").rename(away)
+    (root / "test").symlink_to(away)
+    (root / "train/dog").rename(tmp_path / "dog")
+    (tmp_path / "twice").symlink_to(tmp_path / "dog")
+    (root / "train/dog").symlink_to("../../twice")
+    (root / "train/cat/linked").symlink_to(root / "val/cat/0.png")
+    (root / "train/cat/out.png").symlink_to("../../../twice/0.png")
+    source = open_source(folder_data(root))
+    assert source.num_images == {"train": 5, "val": 3, "test": 3}
+    assert "3 links lead out of" in source.left_out
+    assert "(test, train/dog, train/cat/out.png)" in source.left_out
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "message"),
+    [
+        (
+            "train/cat/x.png",
+            "nowhere",
+            "train/cat/x.png is a link to nowhere, which leads nowhere",
+        ),
+        ("train/cow", "nowhere", "train/cow is a link to nowhere"),
+        ("train/cat/x.png", "x.png", "x.png is a link to x.png, which leads nowhere"),
+        ("train/cat/top", "/", "top is a link back to a folder that it lies in"),
+        ("train/cat/up", "..", "up is a link back to a folder that it lies in"),
+        ("train/cat/self", ".", "self is a link back"),
+        ("train/cow", "..", "is a link back|lies deeper|holds folders"),
+        ("train/cat/zero", "/dev/zero", "is neither a file nor a folder but a pipe, socket or"),
+        ("train/cat/null.png", "/dev/null", "is neither a file nor a folder"),
+    ],
+)
+def test_links_that_lead_nowhere_or_in_circles_are_refused(tmp_path, place, target, message):
+    write_split_folders(tmp_path)
+    (tmp_path / place).symlink_to(target)
+    with pytest.raises(InputError, match=message):
+        open_source(folder_data(tmp_path))
+
+
+def test_two_links_that_make_a_circle_are_refused(tmp_path):
+    root = tmp_path / "raw"
+    write_split_folders(root)
+    (root / "train/cat/a").symlink_to(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/b").symlink_to(root / "train/cat")
+    with pytest.raises(InputError, match="a/b is a link back to a folder that it lies in"):
+        open_source(folder_data(root))
+
+
+@pytest.mark.parametrize("place", ["train/cat/x.png", "train/x", "val/dog/pipe"])
+def test_a_pipe_is_refused_rather_than_read(tmp_path, place):
+    write_split_folders(tmp_path)
+    os.mkfifo(tmp_path / place)
+    with pytest.raises(InputError, match=f"{place} is neither a file nor a folder but a pipe"):
+        open_source(folder_data(tmp_path))
+
+
+def test_a_pipe_for_a_parquet_file_is_refused(tmp_path):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(InputError, match=r"data\.train: .*pipe\.parquet is a pipe"):
+        open_source(parquet_data(tmp_path, train="pipe.parquet"))
+
+
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+    write_split_folders(tmp_path)
+    listdir, open_ = os.listdir, Path.open
+
+    def refuse(path):
+        if str(path).endswith("val/dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(InputError, match=r"val/dog cannot be read \(Permission denied\); correct"):
+        open_source(folder_data(tmp_path))
+    monkeypatch.setattr(os, "listdir", listdir)
+
+    def refuse_file(path, *arguments, **options):
+        if path.name == "0.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_(path, *arguments, **options)
+
+    source = open_source(folder_data(tmp_path))
+    monkeypatch.setattr(Path, "open", refuse_file)
+    assert next(source.rows("train")).problem == "cannot be read (Permission denied)"
+
+
+def test_large_files_are_refused_unread(tmp_path):
+    write_split_folders(tmp_path)
+    with (tmp_path / "train/cat/0.png").open("wb") as file:
+        file.truncate(30 * 10**9)  # takes no space
+    row = next(open_source(folder_data(tmp_path), max_image_bytes=1000).rows("train"))
+    assert row.problem.startswith("too large: 30000000000 bytes are more than 1000")
+
+
+def test_images_too_deep_are_refused(tmp_path):
+    write_split_folders(tmp_path)
+    write_folders(tmp_path / "train/cat/a", {"b": 1})
+    with pytest.raises(InputError, match="a/b holds images but lies deeper than <class>; move"):
+        open_source(folder_data(tmp_path))
+
+
+@pytest.mark.parametrize("root", [".", "./", "", "..", "/", "pics/.."])
+def test_the_workspace_is_no_folder_of_raw_images(tmp_path, monkeypatch, root):
+    (tmp_path / "pics").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"data\.root: .* is the folder the pipeline runs in"):
+        check_root(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"train": "../train.parquet"}, {"test": "/etc/x.parquet"}, {"validation": "a/../../x"}],
+)
+def test_what_is_read_lies_below_the_root(tmp_path, change):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    with pytest.raises(InputError, match=r"data\..*must lie below data\.root"):
+        open_source(parquet_data(tmp_path, **change))
 
 
 # The section of the parameters

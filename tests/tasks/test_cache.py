@@ -123,6 +123,16 @@ def test_digests_follow_content_and_names(tmp_path: Path, monkeypatch: pytest.Mo
     assert len({first["folder"], renamed["folder"], content_digests("folder")["folder"]}) == 3
 
 
+def test_digests_follow_links_to_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("away").mkdir()
+    Path("folder/link").symlink_to("../away")
+    first = content_digests("folder")
+    Path("away/a").write_text("1")
+    assert content_digests("folder") != first
+
+
 def test_a_missing_input_says_what_makes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

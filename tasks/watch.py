@@ -1,0 +1,96 @@
+"""Lets DVC watch the raw images, wherever `data.root` says they are.
+
+The stage prepare depends on the link `data/watched`, which is set to `data.root` whenever the
+stage starts: so DVC starts the stage, and the stage says what is wrong, whatever is written there.
+"""
+
+import os
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from fgds_core.errors import InputError
+from fgds_core.files import check_root, shown
+from tasks.layout import BASELINE, FINAL, PREPARED, REPORTS, SYNTHETIC
+
+WATCHED = Path("data/watched")
+
+DVC_YAML = Path("dvc.yaml")
+
+
+def watch(root: str) -> None:
+    """Points DVC to the raw images.
+
+    DVC looks into no link to a folder, so where there are some below the root it is told to ask
+    the stage at every run; the stage itself takes seconds to see that nothing changed.
+
+    Args:
+        root: The folder of the raw images.
+
+    Raises:
+        InputError: The root is none, or something else is in the link's place.
+    """
+    check_root(root)
+    _check_apart(root)
+    if not DVC_YAML.is_file():  # a flow without DVC
+        return
+    target = root if os.path.isabs(root) else os.path.relpath(root, WATCHED.parent)
+    if os.path.lexists(WATCHED) and not WATCHED.is_symlink():
+        raise InputError(f"{WATCHED} must be a link that the stages set; move what is there away")
+    if not WATCHED.is_symlink() or os.readlink(WATCHED) != target:
+        WATCHED.parent.mkdir(exist_ok=True)
+        part = WATCHED.with_name(WATCHED.name + ".part")
+        part.unlink(missing_ok=True)
+        part.symlink_to(target)
+        part.replace(WATCHED)
+    watch_links("prepare", root)
+
+
+def watch_links(stage: str, *folders: str | None) -> None:
+    """Tells DVC to ask a stage at every run if there are links to folders below its inputs.
+
+    Args:
+        stage: Its name.
+        folders: What it reads; what is no folder here, such as a name on a hub, has no links.
+    """
+    linked = any(has_linked_folders(Path(folder)) for folder in folders if folder is not None)
+    if DVC_YAML.is_file():
+        _ask_always(stage, linked)
+
+
+def _check_apart(root: str) -> None:
+    """Refuses a root that holds what the stages make, or lies in it."""
+    raw = Path(os.path.abspath(root))
+    for place in map(Path, (PREPARED, SYNTHETIC, BASELINE, FINAL, REPORTS, WATCHED)):
+        if place.absolute().is_relative_to(raw) or raw.is_relative_to(place.absolute()):
+            raise InputError(
+                f"data.root: {shown(root)} holds {place}, which the stages make, or lies in it; "
+                "name a folder that holds only raw images"
+            )
+
+
+def has_linked_folders(root: Path) -> bool:
+    """Whether a folder somewhere below is a link."""
+    return any(
+        os.path.islink(os.path.join(folder, name))
+        for folder, folders, _ in os.walk(root)
+        for name in folders
+    )
+
+
+def _ask_always(name: str, always: bool) -> None:
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 120
+    pipeline = yaml.load(DVC_YAML.read_text(encoding="utf-8"))
+    stage = pipeline["stages"][name]
+    if bool(stage.get("always_changed")) == always:
+        return
+    if always:
+        stage.insert(1, "always_changed", True, comment="linked folders; DVC looks into none")
+    else:
+        del stage["always_changed"]
+    part = DVC_YAML.with_name(DVC_YAML.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        yaml.dump(pipeline, file)
+    part.replace(DVC_YAML)
