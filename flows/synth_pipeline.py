@@ -3,7 +3,7 @@
     python -m flows.synth_pipeline
 
 Ends in the same state as `dvc repro`: the same bytes, and recorded with DVC, which then has
-nothing to do. About 4 minutes for the embedded default on 2 CPU cores.
+nothing to do. A few minutes for the embedded default on 2 CPU cores.
 """
 
 import time
