@@ -30,7 +30,7 @@ from ruamel.yaml.reader import ReaderError
 from fgds_core.errors import InputError
 
 MAX_BYTES = 2**20
-MAX_VALUES = 100_000
+MAX_VALUES = 50_000
 """Values and keys, those that aliases repeat included."""
 MAX_DEPTH = 32
 MAX_TEXT = 10_000

@@ -1,10 +1,14 @@
 """The one place that calls DVC: runs the pipeline, records outputs, finds files in its cache."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from dvc.exceptions import NotDvcRepoError
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
+
+from fgds_core.errors import InputError
 
 
 def has_git(root: Path) -> bool:
@@ -20,12 +24,26 @@ def _repo(root: Path) -> Repo:
 
 def record(stage: str) -> None:
     """Records what a stage read and wrote, as if DVC had run it: `dvc repro` then skips it."""
-    _repo(Path.cwd()).commit(stage, force=True, relink=False)
+    with _told(f"record the stage {stage}"):
+        _repo(Path.cwd()).commit(stage, force=True, relink=False)
 
 
 def is_up_to_date() -> bool:
     """Whether `dvc repro` would run no stage."""
-    return not _repo(Path.cwd()).status()
+    with _told("compare the stages with dvc.lock"):
+        return not _repo(Path.cwd()).status()
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Says what DVC raises, such as that another command has locked it, as one message."""
+    try:
+        yield
+    except DvcException as error:
+        reason = " ".join(str(error).split())[:500]
+        raise InputError(
+            f"DVC cannot {what}: {reason}; correct that and run again: what is finished is kept"
+        ) from error
 
 
 def reproduce(targets: tuple[str, ...] = ()) -> int:

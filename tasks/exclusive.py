@@ -30,7 +30,7 @@ def exclusive() -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        who = owner.read_text().strip() if owner.exists() else "another process"
+        who = owner.read_text("utf-8", "replace").strip() if owner.exists() else "another process"
         raise InputError(
             f"{Path.cwd()} is in use by {who}; wait until it ends, stop it, or start in a copy of"
             " the repository"
@@ -39,7 +39,9 @@ def exclusive() -> Iterator[None]:
         if lock.lock_counter == 1:
             owner.write_text(
                 f"`{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}` (process {os.getpid()} on"
-                f" {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})\n"
+                f" {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})\n",
+                encoding="utf-8",
+                errors="backslashreplace",  # arguments may be any bytes
             )
         yield
     finally:

@@ -76,7 +76,9 @@ def _on_this_machine(dask: DaskConfig) -> dict[str, Any]:
     A dashboard asks nobody for a password, and Dask's own default is every address there is.
     """
     loopback = {"dashboard_address": "127.0.0.1:0"}
-    if dask.cluster_class.startswith(("dask.distributed.Local", "dask_cuda.Local")):
+    if dask.cluster_class == "dask.distributed.LocalCluster":
+        return loopback | {"worker_dashboard_address": "127.0.0.1:0"} | dask.cluster_kwargs
+    if dask.cluster_class == "dask_cuda.LocalCUDACluster":
         return loopback | dask.cluster_kwargs
     if dask.cluster_class.startswith("dask_jobqueue."):  # jobs have to reach its scheduler
         options = loopback | dict(dask.cluster_kwargs.get("scheduler_options") or {})

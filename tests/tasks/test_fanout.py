@@ -99,7 +99,7 @@ def test_clusters_are_named_by_parameters_alone() -> None:
     }
     runner = make_runner(compute(runner="dask", dask=section))
     assert isinstance(runner, DaskTaskRunner)
-    assert runner.cluster_kwargs == {"n_workers": 3, "dashboard_address": "127.0.0.1:0"}
+    assert runner.cluster_kwargs["n_workers"] == 3
     assert runner.adapt_kwargs == {"minimum": 1, "maximum": 3}
     section |= {"cluster_class": "dask_nowhere.Cluster"}
     with pytest.raises(ValidationError, match="cluster_class must be one of"):
