@@ -32,6 +32,7 @@ PLUMBING = frozenset(
         "tasks.journal",
         "tasks.plan",
         "tasks.progress",
+        "tasks.resume",
         "tasks.timing",
         "tasks.watch",
         "tasks.store",
