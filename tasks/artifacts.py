@@ -127,10 +127,23 @@ def sample_grid() -> str:
     for label in rarest:
         pictures = [row["image"]["bytes"] for row in rows if row["of"] == label]
         if pictures:
-            name = meta.class_names[label].replace("|", "\\|")
+            name = plain(meta.class_names[label])
             strip = base64.b64encode(_strip(pictures)).decode()
             lines.append(f"| {name} | {real[label]} | ![](data:image/jpeg;base64,{strip}) |")
     return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Text from users as Markdown that shows just this text: no tag, link, image or new line.
+
+    A character that could mean something to Markdown or HTML is written as its number, and one
+    that cannot be seen as a space.
+    """
+    seen = (character if character.isprintable() else " " for character in text)
+    return "".join(
+        character if character.isalnum() or character == " " else f"&#{ord(character)};"
+        for character in seen
+    )
 
 
 def _strip(pictures: list[bytes]) -> bytes:
