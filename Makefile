@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: repro test faults setup ablation bench clean
 
-repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracy before and after
+repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracies and the gain
 	@python -m flows.repro
 
 .prefect/prefect.db: | setup

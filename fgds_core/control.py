@@ -5,6 +5,7 @@ synthetic images. The control has the first alone, so that final minus control i
 are worth.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.evaluation import write_evaluation
 from fgds_core.splits import read_meta, read_prepared
 from fgds_core.train import train_classifier
+
+log = logging.getLogger(__name__)
 
 
 def train_control(
@@ -47,6 +50,11 @@ def train_control(
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
     """
+    if config.sampling == "class_balanced":
+        log.warning(
+            "the baseline draws class-balanced batches itself (train_baseline.sampling), so the "
+            "control repeats it, and the table's first two columns are the same"
+        )
     meta = read_meta(prepared)
     classifier = train_classifier(
         read_prepared(prepared, "train"),

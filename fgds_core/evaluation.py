@@ -108,7 +108,7 @@ def prediction_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, 
 
 
 def confusion_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, Any]]:
-    """`actual, predicted, share, num_images` of each pair that occurs, by class.
+    """`actual, predicted, share, num_images` of each pair that occurs, and of the diagonal.
 
     `share` is the fraction of the actual class's images; on the diagonal it is the recall.
     """
@@ -116,6 +116,7 @@ def confusion_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, A
     labels = images.labels.tolist()
     pairs = Counter(zip(labels, evaluation.predictions.tolist(), strict=True))
     totals = Counter(labels)
+    pairs.update(dict.fromkeys(((label, label) for label in totals), 0))  # recalls of 0 as well
     return [
         {
             "actual": names[actual],

@@ -18,7 +18,7 @@ from fgds_core.config.report import ReportConfig
 from fgds_core.config.retrain import RetrainConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
-from flows.tables import show_results
+from flows.tables import TABLE_LATER, show_results
 from tasks.cache import Outputs, content_digests, run
 from tasks.layout import PREPARED, REPORTS
 
@@ -33,9 +33,6 @@ MEASURED = (
     "final.json",
 )
 """What the page reads of the reports."""
-
-TABLE_LATER = "FGDS_TABLE_LATER"
-"""Variable of the environment: whoever runs the stage prints the table, when all is done."""
 
 
 @flow(name="report")

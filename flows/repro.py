@@ -18,9 +18,8 @@ import psutil
 
 from fgds_core.errors import InputError
 from flows.params import read_params
-from flows.report import TABLE_LATER
 from flows.server import prefect_server
-from flows.tables import show_results
+from flows.tables import TABLE_LATER, show_results
 from tasks.store.bucket import check_store
 from tasks.timing import TIMING, process_s, record_job
 

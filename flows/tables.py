@@ -5,6 +5,9 @@ from pathlib import Path
 
 from tasks.layout import REPORTS
 
+TABLE_LATER = "FGDS_TABLE_LATER"
+"""Variable of the environment: whoever runs the stage report prints its table, at the end."""
+
 MAX_ROWS = 40
 """More classes than this are cut to the ones that matter most."""
 

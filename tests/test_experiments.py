@@ -3,14 +3,20 @@
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clones import dvc, one_server, outputs, ran, run
+from micro import ROOT
 
 from fgds_core.shards import read_index, read_synthetic
+
+GUIDE = ROOT / "docs" / "experiments.md"
+TUNING = "reports/|data/|models/|Created"
+"""Columns that say nothing while a run is tuned: test images, digests of files, times."""
 
 SCALES = {"weak": 0.02, "strong": 0.2}
 AFTER_SYNTHESIZE = ["synthesize", "assess", "retrain", "report"]
@@ -78,15 +84,30 @@ def test_the_table_shows_parameters_and_metrics(clone: Path, parallel: dict[str,
     rows = table(clone)
     for name, scale in SCALES.items():
         assert float(rows[name]["synthesize.feedback_scale"]) == scale
-        assert 0 <= float(rows[name]["reports/final.json:overall"]) <= 1
+        assert 0 <= float(rows[name]["val_overall"]) <= 1
+        assert 0 <= float(rows[name]["reports/final/metrics.json:overall"]) <= 1
     assert rows["small"]["report.max_classes"] == "2"
+
+
+def test_the_table_for_tuning_fits_a_terminal_and_shows_no_test_image(
+    clone: Path, parallel: dict[str, str]
+) -> None:
+    """As docs/experiments.md has it."""
+    said = dvc(clone, "exp", "show", "--no-pager", "--only-changed", "--drop", TUNING)
+    header = next(line for line in said.splitlines() if "Experiment" in line)
+    assert {"synthesize.feedback_scale"} <= set(header.split())
+    assert "reports/" not in header
+    assert len(header.rstrip()) <= 120
+    (documented,) = re.findall(r"dvc exp show --only-changed --drop '(.*)'", GUIDE.read_text())
+    assert documented == TUNING
 
 
 def test_experiments_are_compared(clone: Path, parallel: dict[str, str]) -> None:
     found = json.loads(dvc(clone, "exp", "diff", "weak", "strong", "--json", "--all"))
     changed = found["params"]["params.yaml"]["synthesize.feedback_scale"]
     assert (changed["old"], changed["new"]) == (0.02, 0.2)
-    assert "overall" in found["metrics"]["reports/final.json"]
+    metrics = {name for file in found["metrics"].values() for name in file}
+    assert metrics <= {"overall", "few", "medium", "val_overall", "val_few", "fid"}
     assert "index.html" in dvc(clone, "plots", "diff", "weak", "strong", "--out", "plots")
     page = (clone / "plots" / "index.html").read_text()
     shutil.rmtree(clone / "plots")

@@ -50,12 +50,15 @@ def changed_stages(folder: Path) -> set[str]:
     return set(json.loads(dvc(folder, "status", "--json")))
 
 
-def test_the_main_job_runs_the_six_stages_and_shows_what_came_out(
+def test_the_main_job_runs_all_stages_and_shows_what_came_out(
     clone: Path, finished: Path, job: str
 ) -> None:
     for stage in STAGES:
         assert f"Running stage '{stage}'" in job
+    assert job.count("test accuracy") == 1  # not by the stage report as well
     table = job[job.index("test accuracy") :].splitlines()
+    assert table[0].split()[3:7] == ["imbalanced", "control", "final", "gain"]
+    assert max(map(len, table[:5])) <= 80
     assert [line.split()[0] for line in table[1:5]] == ["overall", "many", "medium", "few"]
     assert f"Report: {finished / 'reports' / 'index.html'}" in job
     assert "synthesize  16/16" in job
@@ -76,13 +79,44 @@ def test_a_second_job_does_nothing_and_says_so(clone: Path, job: str) -> None:
     assert outputs(clone) == before
 
 
-def test_dvc_shows_metrics_and_plots(clone: Path, job: str) -> None:
-    metrics = json.loads(dvc(clone, "metrics", "show", "--json"))[""]["data"]
-    assert metrics["reports/final.json"]["data"]["num_images"] == 18
-    assert "reports/final.json" in json.loads(dvc(clone, "metrics", "diff", "--all", "--json"))
-    page = dvc(clone, "plots", "show", "--out", "plots")
-    assert "plots/index.html" in page
-    shutil.rmtree(clone / "plots")
+def test_dvc_shows_a_few_metrics_that_are_numbers(clone: Path, job: str) -> None:
+    files = json.loads(dvc(clone, "metrics", "show", "--json"))[""]["data"]
+    shown = {path.split("/")[1]: file["data"] for path, file in files.items()}
+    assert set(shown) == {"baseline", "control", "final", "assess"}
+    for name in ("baseline", "control", "final"):
+        report = json.loads((clone / "reports" / f"{name}.json").read_text())
+        assert shown[name]["overall"] == pytest.approx(report["overall"], abs=1e-4)
+        assert report["num_images"] == 18
+    assert {"val_overall", "val_few"} < set(shown["final"])
+    values = [value for metrics in shown.values() for value in metrics.values()]
+    assert all(isinstance(value, float) for value in values)
+    assert len(values) <= 20
+    lines = dvc(clone, "metrics", "show").splitlines()
+    assert max(map(len, lines)) <= 120
+    assert "reports/final/metrics.json" in json.loads(
+        dvc(clone, "metrics", "diff", "--all", "--json")
+    )
+
+
+def test_dvc_plots_show_what_their_titles_say_without_a_network(clone: Path, job: str) -> None:
+    found = json.loads(dvc(clone, "plots", "show", "--json", "--out", "plots"))["data"]
+    spec = {name: json.loads(plot[0]["content"]) for name, plot in found.items()}
+    data = {name: plot["data"]["values"] for name, plot in spec.items()}
+    assert {row["field"] for row in data["Test accuracy"]} == {"imbalanced", "control", "final"}
+    kept = spec["Test accuracy"]["transform"][0]["filter"]["oneOf"]
+    assert set(kept) == {"overall", "many", "medium", "few", "worst_group"}
+    for row in data["Confusion of the final classifier"]:  # of the actual class's six images
+        assert float(row["share"]) == pytest.approx(int(row["num_images"]) / 6, abs=1e-6)
+    curve = data["Macro accuracy on validation images"]
+    assert {row["step"] for row in curve} == {"3", "6"}
+    assert {row["filename"].split("/")[0] for row in curve} == {"baseline", "control", "final"}
+
+    assert "dvc_plots/index.html" in dvc(clone, "plots", "show")
+    page = (clone / "dvc_plots" / "index.html").read_text()
+    assert 'id = "Test_accuracy"' in page
+    assert "<script src" not in page
+    assert run(["git", "status", "--porcelain", "dvc_plots"], clone) == ""
+    shutil.rmtree(clone / "dvc_plots")
 
 
 def test_the_other_door_leads_to_the_same_state(clone: Path, other_clone: Path, job: str) -> None:

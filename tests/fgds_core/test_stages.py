@@ -208,6 +208,16 @@ def test_the_control_is_the_final_classifier_without_synthetic_images(
     assert weights[0] == weights[1]
 
 
+def test_a_control_that_repeats_the_baseline_says_so(prepared, config, tmp_path, caplog):
+    short = config.model_copy(update={"num_steps": 3})
+    for sampling in ("class_balanced", "instance"):
+        chosen = short.model_copy(update={"sampling": sampling})
+        train_control(prepared, chosen, 0, tmp_path / "models", tmp_path / "reports")
+    assert [record.levelname for record in caplog.records if "repeats" in record.message] == [
+        "WARNING"
+    ]
+
+
 def test_dvc_shows_a_few_numbers_and_validation_of_the_final_classifier_alone():
     numbers = dict.fromkeys(("overall", "few", "macro_f1", "ece"), 0.123456)
     numbers |= {"many": None, "medium": 0.5, "worst_group": None, "num_images": 30, "seed": 0}
