@@ -56,6 +56,12 @@ LABELS = {
     "macro_f1": "Macro F1",
     "ece": "Calibration error",
 }
+# What a class is told to the generator by, for each value of `synthesize.conditioning`.
+TOLD_BY = {
+    "dual": "by a text prompt and by the embedding of a real image of the class",
+    "text": "by a text prompt",
+    "image": "by the embedding of a real image of the class",
+}
 # (key in measures.json, label, what to know about it)
 QUALITY = (
     ("fid", "FID", "lower is closer to real"),
@@ -215,7 +221,7 @@ def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str
         confusion=_confusion(answers, shown_classes),
         samples=samples,
         has_sources=any(item["conditioning"] for items in samples.values() for item in items),
-        grid_images=config.images_per_class,
+        told=TOLD_BY.get(inputs.params.get("synthesize", {}).get("conditioning"), TOLD_BY["dual"]),
         criterion=_criterion(inputs, shown_classes),
         guided=inputs.synthetic["guidance"]["criterion_first"] is not None,
         guidance=inputs.synthetic["guidance"],

@@ -27,7 +27,6 @@ MEASURED = (
     "baseline.json",
     "control",
     "control.json",
-    "synthetic.json",
     "assess",
     "final",
     "final.json",
