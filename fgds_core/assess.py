@@ -132,6 +132,7 @@ def assess(
     if found.neighbours is not None:
         write_images(folder / "neighbours.parquet", found.neighbours)
     write_json(folder / "metrics.json", shown_by_dvc(found.metrics))
+    write_json(folder / "measures.json", found.metrics)
     write_json(reports / "synthetic.json", found.metrics)
     return found.metrics
 
