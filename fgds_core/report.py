@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,6 +194,7 @@ def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -480,6 +482,17 @@ def _data_uri(picture: bytes) -> str:
         image.convert("RGB").save(buffer, "JPEG", quality=85)
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
     return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
+
+
+# What changes how other text is shown, or is no text: control characters and those of direction.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _visible(value: object) -> object:
+    """A value for the page; in text of users, what cannot be seen is shown as a question mark."""
+    if isinstance(value, str) and _UNSEEN.search(value):
+        return type(value)(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value))
+    return value
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

@@ -357,6 +357,7 @@ def test_settings_that_change_no_result_stay_out(plain_page):
 
 def test_text_from_users_is_escaped(tmp_path):
     names = ("<i>bold</i>", "a & b", '"x" onload="alert(1)', "![](x)\n# c", "=1+1", "{{ 7 * 7 }}")
+    names += ("\u202egpj.exe", "\x1b[31mred\x00", "猫 \U0001f469\u200d\U0001f52c")
     html, outline, text = read(write_report(*make_workspace(tmp_path, names), PARAMS, CONFIG))
     assert "<i>bold" not in html
     assert "<i>bold</i>" in text
@@ -364,6 +365,9 @@ def test_text_from_users_is_escaped(tmp_path):
     assert "{{ 7 * 7 }}" in text
     assert "=1+1" in text
     assert "{class} <now>" in text
+    assert not set(html) & {"\u202e", "\x1b", "\x00"}
+    assert "\ufffdgpj.exe" in text
+    assert names[-1] in text
 
 
 def test_absent_bins_judge_times_and_pictures_leave_dashes_not_holes(tmp_path):
