@@ -141,16 +141,16 @@ def headline_rows(
 def class_rows(answers: Answers) -> list[Row]:
     """Recall of each class, a row each; None for a class without test images."""
     rng = np.random.default_rng(RESAMPLING_SEED)
+    num_images = _per_class(answers)
+    right = {name: _per_class(answers, answers.right(name)) for name in STAGES}
     rows = []
-    for k, class_name in enumerate(answers.class_names):
-        chosen = answers.actual == k  # [N]
-        num_images = int(chosen.sum())
-        values = {
-            name: float(answers.right(name)[chosen].mean()) if num_images else None
-            for name in STAGES
-        }
-        interval = _accuracy(answers, chosen, rng) if num_images else None
-        rows.append(_row(class_name, values, interval, num_images))
+    for k, (class_name, won, lost) in enumerate(
+        zip(answers.class_names, *_discordant(answers), strict=True)
+    ):
+        num = int(num_images[k])
+        values = {name: float(right[name][k] / num) if num else None for name in STAGES}
+        interval = _interval(answers, int(won), int(lost), num, rng) if num else None
+        rows.append(_row(class_name, values, interval, num))
     return rows
 
 
@@ -164,13 +164,18 @@ def worst_group(answers: Answers, name: str) -> Worst | None:
     if answers.groups is None:
         return None
     groups, cells = _cells(answers)
-    found = [
-        (float(answers.right(name)[cells == cell].mean()), -int((cells == cell).sum()), int(cell))
-        for cell in np.unique(cells)
-    ]
-    recall, negative, cell = min(found)
-    label, group = divmod(cell, len(groups))
-    return Worst(answers.class_names[label], groups[group], recall, -negative)
+    num_images = np.bincount(cells)  # [class * G + group]
+    hits = np.bincount(cells[answers.right(name)], minlength=len(num_images))
+    there = np.flatnonzero(num_images)
+    recall = hits[there] / num_images[there]
+    first = np.lexsort((-num_images[there], recall))[0]
+    label, group = divmod(int(there[first]), len(groups))
+    return Worst(
+        answers.class_names[label],
+        groups[group],
+        float(recall[first]),
+        int(num_images[there[first]]),
+    )
 
 
 def guesses(answers: Answers, name: str) -> bool:
@@ -184,12 +189,9 @@ def standing_out(answers: Answers) -> Bools:
 
     McNemar's exact test, corrected for the number of classes with test images.
     """
-    num_classes = len(answers.class_names)
-    first, second = answers.right("control"), answers.right("final")
-    won = np.bincount(answers.actual[second & ~first], minlength=num_classes)
-    lost = np.bincount(answers.actual[first & ~second], minlength=num_classes)
-    tested = np.bincount(answers.actual, minlength=num_classes) > 0
-    found = np.zeros(num_classes, dtype=bool)
+    won, lost = _discordant(answers)
+    tested = _per_class(answers) > 0
+    found = np.zeros(len(answers.class_names), dtype=bool)
     found[tested] = paired.corrected(paired.mcnemar(won[tested], lost[tested])) <= SIGNIFICANT
     return found
 
@@ -232,11 +234,29 @@ def _same(answers: Answers) -> bool:
 
 
 def _accuracy(answers: Answers, chosen: Bools, rng: np.random.Generator) -> Interval:
-    if _same(answers):  # one classifier cannot differ from itself, however few the images
-        return Interval(0.0, 0.0)
     first, second = answers.right("control")[chosen], answers.right("final")[chosen]
     won, lost = int((second & ~first).sum()), int((first & ~second).sum())
-    return paired.accuracy(won, lost, len(first), rng)
+    return _interval(answers, won, lost, len(first), rng)
+
+
+def _interval(
+    answers: Answers, won: int, lost: int, num_images: int, rng: np.random.Generator
+) -> Interval:
+    if _same(answers):  # one classifier cannot differ from itself, however few the images
+        return Interval(0.0, 0.0)
+    return paired.accuracy(won, lost, num_images, rng)
+
+
+def _per_class(answers: Answers, chosen: Bools | None = None) -> Labels:
+    """How many of the chosen test images each class has, [K]."""
+    actual = answers.actual if chosen is None else answers.actual[chosen]
+    return np.bincount(actual, minlength=len(answers.class_names))
+
+
+def _discordant(answers: Answers) -> tuple[Labels, Labels]:
+    """Images of each class that only the final classifier, and only the control, gets right."""
+    first, second = answers.right("control"), answers.right("final")
+    return _per_class(answers, second & ~first), _per_class(answers, first & ~second)
 
 
 def _measure(key: str, answers: Answers, rng: np.random.Generator) -> Interval | None:

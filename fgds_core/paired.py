@@ -77,14 +77,14 @@ def worst_group(cells: Labels, first: Bools, second: Bools, rng: np.random.Gener
         second: The same of the second one, [N].
         rng: Draws the resamples.
     """
+    cell = np.unique(cells, return_inverse=True)[1]  # [N]
+    kinds = (second & ~first, first & ~second, first & second, ~first & ~second)
+    outcomes = np.stack([np.bincount(cell[kind], minlength=cell.max() + 1) for kind in kinds])
+    outcomes[:2] += 1  # the two added images
     worst = np.ones((RESAMPLES, 2))
-    for cell in np.unique(cells):
-        a, b = first[cells == cell], second[cells == cell]  # [images of the group] each
-        outcomes = np.array(
-            [(~a & b).sum() + 1, (a & ~b).sum() + 1, (a & b).sum(), (~a & ~b).sum()]
-        )
-        total = len(a) + 2
-        drawn = rng.multinomial(total, outcomes / total, RESAMPLES)  # [R, 4]
+    for counts in outcomes.T:
+        total = counts.sum()
+        drawn = rng.multinomial(total, counts / total, RESAMPLES)  # [R, 4]
         right = np.stack([drawn[:, 1] + drawn[:, 2], drawn[:, 0] + drawn[:, 2]], axis=1)  # [R, 2]
         worst = np.minimum(worst, right / total)
     return _interval(worst[:, 1] - worst[:, 0])
