@@ -299,7 +299,7 @@ def read_csv(path: Path, remedy: str, columns: Sequence[str] = ()) -> list[dict[
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path} is damaged ({error}); {remedy}") from error
     if lacking:
-        raise InputError(f"{path} lacks the column {lacking[0]!r}; {remedy}")
+        raise InputError(f"{path} is damaged (no column {lacking[0]!r}); {remedy}")
     if any(None in row or None in row.values() for row in rows):
         raise InputError(f"{path} is damaged (a line of another length); {remedy}")
     return [{key: unguarded(value) for key, value in row.items()} for row in rows]

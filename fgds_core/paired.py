@@ -77,14 +77,14 @@ def worst_group(cells: Labels, first: Bools, second: Bools, rng: np.random.Gener
         second: The same of the second one, [N].
         rng: Draws the resamples.
     """
+    cell = np.unique(cells, return_inverse=True)[1]  # [N]
+    kinds = (second & ~first, first & ~second, first & second, ~first & ~second)
+    outcomes = np.stack([np.bincount(cell[kind], minlength=cell.max() + 1) for kind in kinds])
+    outcomes[:2] += 1  # the two added images
     worst = np.ones((RESAMPLES, 2))
-    for cell in np.unique(cells):
-        a, b = first[cells == cell], second[cells == cell]  # [images of the group] each
-        outcomes = np.array(
-            [(~a & b).sum() + 1, (a & ~b).sum() + 1, (a & b).sum(), (~a & ~b).sum()]
-        )
-        total = len(a) + 2
-        drawn = rng.multinomial(total, outcomes / total, RESAMPLES)  # [R, 4]
+    for counts in outcomes.T:
+        total = counts.sum()
+        drawn = rng.multinomial(total, counts / total, RESAMPLES)  # [R, 4]
         right = np.stack([drawn[:, 1] + drawn[:, 2], drawn[:, 0] + drawn[:, 2]], axis=1)  # [R, 2]
         worst = np.minimum(worst, right / total)
     return _interval(worst[:, 1] - worst[:, 0])
@@ -140,6 +140,8 @@ def calibration_error(
 ) -> Interval:
     """Bootstrap over images of a difference of expected calibration errors, a fraction.
 
+    The two added images have each classifier's mean confidence.
+
     Args:
         first: Confidence of the first classifier and whether it is right, [N] each.
         second: The same of the second one.
@@ -147,17 +149,19 @@ def calibration_error(
 
     Source: Guo et al. (2017), https://arxiv.org/abs/1706.04599 (the error)
     """
-    num_images = len(first[0])
+    num_images = len(first[0]) + 2
     gaps = []
-    for confidence, right in (first, second):
-        place = np.clip(np.ceil(confidence * ECE_BINS).astype(int), 1, ECE_BINS) - 1  # [N]
+    for (confidence, right), added in zip((first, second), ([1, 0], [0, 1]), strict=True):
+        confidence = np.append(confidence, [confidence.mean()] * 2)  # [N + 2]
+        right = np.append(right, added)  # [N + 2]
+        place = np.clip(np.ceil(confidence * ECE_BINS).astype(int), 1, ECE_BINS) - 1  # [N + 2]
         table = np.zeros((num_images, ECE_BINS))
         table[np.arange(num_images), place] = right - confidence
         gaps.append(table)
-    both = np.concatenate(gaps, axis=1)  # [N, 2 bins]
+    both = np.concatenate(gaps, axis=1)  # [N + 2, 2 bins]
     differences = []
     for size in _chunks(num_images):
-        images = rng.integers(num_images, size=(size, num_images))  # [r, N]
+        images = rng.integers(num_images, size=(size, num_images))  # [r, N + 2]
         drawn = np.stack([np.bincount(row, minlength=num_images) for row in images])
         errors = np.abs(drawn @ both).reshape(size, 2, ECE_BINS).sum(axis=2)  # [r, 2]
         differences.append((errors[:, 1] - errors[:, 0]) / num_images)

@@ -11,8 +11,9 @@ class ReportConfig(Section):
     max_classes: int = Field(
         ge=1,
         le=10_000,
-        description="classes in the plots, tables and sample grid of the page, the rarest first; "
-        "the CSV files beside it have all",
+        description="classes in the plots, tables and sample grid of the page; of more, half are "
+        "the rarest, a quarter those that gained most, a quarter those that lost most; the CSV "
+        "files beside it have all",
     )
     images_per_class: int = Field(
         ge=1,
