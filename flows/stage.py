@@ -227,7 +227,10 @@ class _Duplicates(logging.Filter):
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return False
         return not record.getMessage().startswith(
-            ("Finished in state Failed", "Service 'EventsWorker' failed", "Crash detected!")
+            (
+                *("Finished in state Failed", "Finished in state Crashed", "Crash detected!"),
+                "Service 'EventsWorker' failed",
+            )
         )
 
 
