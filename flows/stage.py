@@ -332,7 +332,10 @@ class _Duplicates(logging.Filter):
         if error is not None and outside_reason(error):
             return False
         return not record.getMessage().startswith(
-            ("Finished in state Failed", "Service 'EventsWorker' failed", "Crash detected!")
+            (
+                *("Finished in state Failed", "Finished in state Crashed", "Crash detected!"),
+                "Service 'EventsWorker' failed",
+            )
         )
 
 

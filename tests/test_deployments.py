@@ -1,6 +1,7 @@
 """The pipeline as Prefect runs it: server, deployments, a worker; and what DVC thinks of it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -36,8 +37,15 @@ def deployed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         prefect(clone, "--no-prompt", "deploy", "--all")
         start = ["worker", "start", "--pool", "local"]
         with (clone.parent / "worker.log").open("w") as log:
+            # As in a terminal of its own, where nothing has quietened the console.
+            quiet = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+            env = {name: value for name, value in os.environ.items() if name != quiet}
             worker = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *start], cwd=clone, stdout=log, stderr=log
+                [sys.executable, "-m", "prefect", *start],
+                cwd=clone,
+                env=env,
+                stdout=log,
+                stderr=log,
             )
             try:
                 yield url

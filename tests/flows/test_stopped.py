@@ -1,5 +1,6 @@
 """Ctrl-C is one line at any time, not a traceback."""
 
+import logging
 import signal
 
 import pytest
@@ -38,3 +39,16 @@ def test_the_main_job_stopped_before_it_has_begun(
     monkeypatch.setattr(flows.repro, "prefect_server", interrupt)
     assert flows.repro.main() == 128 + signal.SIGINT
     assert capsys.readouterr().err.startswith("stopped. What is finished is kept")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Crash detected! Execution was aborted by the keyboard",
+        "Finished in state Crashed('Execution was interrupted by an unexpected exception')",
+        "Finished in state Failed('not finite')",
+    ],
+)
+def test_the_console_leaves_out_what_the_command_says_itself(message: str) -> None:
+    record = logging.LogRecord("prefect.task_runs", logging.ERROR, "", 0, message, (), None)
+    assert not flows.stage._Duplicates().filter(record)
