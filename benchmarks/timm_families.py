@@ -3,8 +3,8 @@
     python -m benchmarks.timm_families            # what is not measured yet; about an hour
     python -m benchmarks.timm_families --write    # docs/networks.md from what is measured
 
-For each module of timm.models the smallest member (by its name) is trained for two steps, saved,
-loaded and guided by, at the smallest of a few sizes that it takes. Each runs in a process of its
+For each module of timm.models the smallest member (by its name) goes through the trial that every
+training begins with, at the smallest of a few sizes that it takes. Each runs in a process of its
 own, so that a native crash is a row of the table. What is measured is kept as it comes, in
 benchmarks/results/timm_families.json.
 """
@@ -16,18 +16,16 @@ import re
 import resource
 import signal
 import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fgds_core.classify import load_classifier, predict, save_classifier
+from fgds_core.classify import create_classifier
 from fgds_core.config.train_baseline import TrainConfig
 from fgds_core.errors import InputError
-from fgds_core.images import ImageSet
-from fgds_core.train import train_classifier
+from fgds_core.trial import train_a_little, try_training
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "timm_families.json"
@@ -52,16 +50,16 @@ INTRODUCTION = """# Networks
 
 `train_baseline.model` is a network of timm. Here is one of each family (module) of timm {timm},
 the smallest by its name, as measured with torch {torch} on a CPU by `python -m
-benchmarks.timm_families`: made, trained for two steps, saved, loaded and asked for features and for
-the gradient that guides, in a process of its own where writing beyond memory is fatal.
+benchmarks.timm_families`: made, trained for a step, saved, loaded and asked for features and
+for the gradient that guides, in a process of its own where writing beyond memory is fatal.
 
 {works} of {number} work. Every training begins with a trial of the very network, batch, size and
 device that its parameters name; it takes a tenth of a second for the default one. What fails there
 is refused before training, with the key at fault; the refusals below are those messages.
 
-`size` is the smallest of 32, 64 and its own size that works, in pixels a side. `channels last` says
-how images lie in memory. Networks with a strided 1 x 1 convolution on few channels are kept from
-it: on CPUs oneDNN would write beyond its memory (RepVGG and MobileOne died of that).
+`size` is the smallest of 32, 64 and its own size that works, in pixels a side. `channels last`
+says how images lie in memory. Networks with a strided 1 x 1 convolution on few channels are kept
+from it: on CPUs oneDNN would write beyond its memory (RepVGG and MobileOne died of that).
 
 | family | network | million weights | size | channels last | result |
 |---|---|---|---|---|---|"""
@@ -87,13 +85,13 @@ def _size(model: str) -> tuple[int, list[int], str]:
 
 
 def recipe(model: str, input_size: int | None) -> TrainConfig:
-    """Two steps in batches of two."""
+    """Batches of two images."""
     return TrainConfig(
         model=model,
         model_kwargs={},
         pretrained="none",
         input_size=input_size,
-        num_steps=2,
+        num_steps=1,
         batch_size=2,
         optimizer="adamw",
         learning_rate=1e-4,
@@ -114,25 +112,13 @@ def measure(model: str) -> dict[str, Any]:
     Returns:
         `works`, `input_size`, `weights` (how many) and `channels_last`, or `message`.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(4, 3, 32, 32, generator=generator) * 2 - 1
-    images = ImageSet(x, torch.arange(4) % 2, None, CLASS_NAMES)
-    message = ""
     for size in SIZES:
+        config = recipe(model, size)
         try:
-            classifier = train_classifier(images, images, recipe(model, size), seed=0)
-        except InputError as error:
-            message = str(error)
+            train_a_little(config, CLASS_NAMES, (32, 32), "cpu")
+        except Exception:  # networks of timm fail in every way there is
             continue
-        logits, features = predict(classifier, x)
-        with tempfile.TemporaryDirectory() as folder:
-            save_classifier(Path(folder), classifier, real_counts=[2, 2], bins={})
-            loaded = predict(load_classifier(Path(folder)), x)
-        for before, after in zip((logits, features), loaded, strict=True):
-            torch.testing.assert_close(before, after, rtol=1e-3, atol=1e-4)
-        guided = x.clone().requires_grad_()
-        classifier.logits_and_features(guided)[0].sum().backward()
-        assert guided.grad is not None
+        classifier = create_classifier(model, {}, CLASS_NAMES, size, seed=0)
         weights = [w for w in classifier.network.parameters() if w.ndim == 4]
         return {
             "works": True,
@@ -143,7 +129,11 @@ def measure(model: str) -> dict[str, Any]:
                 for w in weights
             ),
         }
-    return {"works": False, "message": message}
+    try:
+        try_training(recipe(model, None), CLASS_NAMES, (32, 32), "cpu")
+    except InputError as error:
+        return {"works": False, "message": str(error)}
+    return {"works": False, "error": "fails at times"}
 
 
 def measured_apart(model: str) -> dict[str, Any]:
@@ -186,7 +176,7 @@ def run() -> None:
     if RESULTS.exists() and json.loads(RESULTS.read_text())["versions"] == versions:
         known = read_results()
     wanted = families()
-    for family, model in wanted.items():
+    for family, model in sorted(wanted.items(), key=lambda item: _size(item[1])):
         if known.get(family, {}).get("model") == model:
             continue
         known[family] = {"model": model, **measured_apart(model)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fgds_core.checkpoint import Checkpoint
 from fgds_core.classify import Classifier, predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.evaluation import write_evaluation
@@ -24,6 +25,7 @@ def train_baseline(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Any]:
     """Trains the baseline and writes its folder and its reports.
 
@@ -36,12 +38,20 @@ def train_baseline(
         device: Where to compute.
         on_epoch: See `train_classifier`.
         advance: See `train_classifier`.
+        checkpoint: See `train_classifier`.
 
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
     """
     classifier = fit_baseline(
-        prepared, config, seed, models, device=device, on_epoch=on_epoch, advance=advance
+        prepared,
+        config,
+        seed,
+        models,
+        device=device,
+        on_epoch=on_epoch,
+        advance=advance,
+        checkpoint=checkpoint,
     )
     return write_evaluation(classifier, prepared, read_meta(prepared), seed, reports, "baseline")
 
@@ -55,6 +65,7 @@ def fit_baseline(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Classifier:
     """Trains the classifier that gives feedback, and writes its folder; reads no test image.
 
@@ -68,6 +79,7 @@ def fit_baseline(
         device: Where to compute.
         on_epoch: See `train_classifier`.
         advance: See `train_classifier`.
+        checkpoint: See `train_classifier`.
 
     Returns:
         The trained classifier.
@@ -83,6 +95,7 @@ def fit_baseline(
         device=device,
         on_epoch=on_epoch,
         advance=advance,
+        checkpoint=checkpoint,
     )
     _, features = predict(classifier, train.images)  # [N, D]
     gaussians = fit_class_gaussians(features, train.labels, len(train.class_names))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fgds_core.checkpoint import Checkpoint
 from fgds_core.classify import save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.evaluation import write_evaluation
@@ -31,6 +32,7 @@ def train_control(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Any]:
     """Trains on real images alone in class-balanced batches and writes the result.
 
@@ -46,6 +48,7 @@ def train_control(
         device: Where to compute.
         on_epoch: See `train_classifier`.
         advance: See `train_classifier`.
+        checkpoint: See `train_classifier`.
 
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
@@ -65,6 +68,7 @@ def train_control(
         device=device,
         on_epoch=on_epoch,
         advance=advance,
+        checkpoint=checkpoint,
     )
     training = config.model_copy(update={"sampling": "class_balanced"})
     save_classifier(

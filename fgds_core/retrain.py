@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fgds_core.checkpoint import Checkpoint
 from fgds_core.classify import save_classifier
 from fgds_core.config.retrain import RetrainConfig
 from fgds_core.evaluation import write_evaluation
@@ -26,6 +27,7 @@ def retrain(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Any]:
     """Trains on real and synthetic images in class-balanced batches and writes the result.
 
@@ -40,6 +42,7 @@ def retrain(
         device: Where to compute.
         on_epoch: See `train_classifier`.
         advance: See `train_classifier`.
+        checkpoint: See `train_classifier`.
 
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
@@ -57,6 +60,7 @@ def retrain(
         device=device,
         on_epoch=on_epoch,
         advance=advance,
+        checkpoint=checkpoint,
     )
     save_classifier(
         models,

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
 
 from fgds_core.augment import augment
+from fgds_core.checkpoint import Checkpoint
 from fgds_core.classify import (
     CONFIG,
     Classifier,
@@ -45,6 +47,7 @@ def train_classifier(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Classifier:
     """Trains a classifier and returns its best checkpoint by macro accuracy on validation.
 
@@ -62,7 +65,10 @@ def train_classifier(
         on_epoch: Called after each validation with `epoch` (its number, from 1), `step`,
             `train_loss` (nats, mean since the last one), `val_accuracy`, `val_macro_accuracy`
             (fractions) and `learning_rate`.
-        advance: Called after each optimiser step with 1.
+        advance: Called after each optimiser step with 1, and once with those of an earlier run.
+        checkpoint: Where the training stands is kept there now and then, and a training that
+            stands there already goes on, to the same weights. `on_epoch` is called again for what
+            came before. The caller removes it.
 
     Returns:
         The classifier in evaluation mode, its temperature fitted on validation.
@@ -99,16 +105,56 @@ def train_classifier(
         optimizer, lambda step: cosine_with_warmup(step, config.warmup_steps, config.num_steps)
     )
     averaged = ModelEmaV3(classifier, decay=config.ema_decay) if config.ema_decay else None
-    batches = real_and_synthetic_batches(train, synthetic, config, sampling, real_share, generator)
+    batches = _batches(train, synthetic, config, sampling, real_share, generator)
 
     best_accuracy, best_state = -1.0, classifier.state_dict()
     losses: list[float] = []
-    epoch = 0
+    epochs: list[dict[str, float]] = []
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+
+    def standing() -> dict[str, Any]:
+        """Where the training stands; batches and augmentation follow from the step."""
+        return {
+            "step": step,
+            "classifier": classifier.state_dict(),
+            "averaged": None if averaged is None else averaged.module.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "best_accuracy": best_accuracy,
+            "best_state": best_state,
+            "losses": losses,
+            "epochs": epochs,
+            "random": torch.get_rng_state(),
+            "random_of_device": [torch.cuda.get_rng_state(d) for d in devices],
+        }
+
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)  # timm's dropout reads the global generator, forked here
-        for step, (x, labels) in enumerate(batches, start=1):
+        done = 0
+        if checkpoint is not None and (stood := checkpoint.read()) is not None:
+            done = stood["step"]
+            classifier.load_state_dict(stood["classifier"])
+            if averaged is not None:
+                averaged.module.load_state_dict(stood["averaged"])
+            optimizer.load_state_dict(stood["optimizer"])
+            schedule.load_state_dict(stood["schedule"])
+            best_accuracy, best_state = stood["best_accuracy"], stood["best_state"]
+            losses, epochs = stood["losses"], stood["epochs"]
+            torch.set_rng_state(stood["random"])
+            for d, state in zip(devices, stood["random_of_device"], strict=True):
+                torch.cuda.set_rng_state(state, d)
+            logger.info("training goes on after step %d of %d", done, config.num_steps)
+            advance(done)
+            for values in epochs:
+                on_epoch(values)
+        for step, batch in enumerate(batches, start=1):
+            if step <= done:
+                # The chances of what was learnt before pass, their images are not wanted
+                augment(torch.zeros(len(batch), 1, 1, 1), config, generator)
+                continue
+
             # Learn
+            x, labels = _images_of(batch, train, synthetic)
             x = augment(x, config, generator).to(device)  # [B, C, H, W]
             classifier.train()
             loss = F.cross_entropy(
@@ -128,28 +174,29 @@ def train_classifier(
             schedule.step()
             if averaged is not None:
                 averaged.update(classifier, step)
-            advance(1)
 
             # Validate, keep the best
-            if step % config.eval_every and step != config.num_steps:
-                continue
-            epoch += 1
-            candidate = classifier if averaged is None else averaged.module
-            predictions = predict(candidate, val.images)[0].argmax(dim=-1)  # [N]
-            accuracy = macro_accuracy(predictions, val.labels)
-            if accuracy > best_accuracy:
-                best_accuracy, best_state = accuracy, copy.deepcopy(candidate.state_dict())
-            on_epoch(
-                {
-                    "epoch": epoch,
-                    "step": step,
-                    "train_loss": sum(losses) / len(losses),
-                    "val_accuracy": (predictions == val.labels).double().mean().item(),
-                    "val_macro_accuracy": accuracy,
-                    "learning_rate": learning_rate,
-                }
-            )
-            losses.clear()
+            if step % config.eval_every == 0 or step == config.num_steps:
+                candidate = classifier if averaged is None else averaged.module
+                predictions = predict(candidate, val.images)[0].argmax(dim=-1)  # [N]
+                accuracy = macro_accuracy(predictions, val.labels)
+                if accuracy > best_accuracy:
+                    best_accuracy, best_state = accuracy, copy.deepcopy(candidate.state_dict())
+                epochs.append(
+                    {
+                        "epoch": len(epochs) + 1,
+                        "step": step,
+                        "train_loss": sum(losses) / len(losses),
+                        "val_accuracy": (predictions == val.labels).double().mean().item(),
+                        "val_macro_accuracy": accuracy,
+                        "learning_rate": learning_rate,
+                    }
+                )
+                losses.clear()
+                on_epoch(epochs[-1])
+            if checkpoint is not None:
+                checkpoint.write(standing)
+            advance(1)
 
     classifier.load_state_dict(best_state)
     logger.info("kept the checkpoint with validation macro accuracy %.4f", best_accuracy)
@@ -182,6 +229,19 @@ def real_and_synthetic_batches(
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields `config.num_steps` batches of images [B, C, H, W] and labels [B]."""
+    for batch in _batches(train, synthetic, config, sampling, real_share, generator):
+        yield _images_of(batch, train, synthetic)
+
+
+def _batches(
+    train: ImageSet,
+    synthetic: ImageSet | None,
+    config: TrainConfig,
+    sampling: Sampling,
+    real_share: float,
+    generator: torch.Generator,
+) -> Iterator[list[int]]:
+    """Yields the images of each batch by their numbers; synthetic ones come after the real."""
     num_images = config.num_steps * config.batch_size
     batches: Iterable[list[int]]
     if sampling == "class_balanced":
@@ -201,14 +261,20 @@ def real_and_synthetic_batches(
             weights = train.labels.bincount().double()[train.labels] ** -0.5  # [N]
             images = WeightedRandomSampler(weights.tolist(), num_images, generator=generator)
         batches = BatchSampler(images, config.batch_size, drop_last=False)
-    for batch in batches:
-        chosen = [
-            (train, i) if synthetic is None or i < len(train) else (synthetic, i - len(train))
-            for i in batch
-        ]
-        x = torch.stack([source.images[i] for source, i in chosen])  # [B, C, H, W]
-        labels = torch.stack([source.labels[i] for source, i in chosen])  # [B]
-        yield x, labels
+    yield from batches
+
+
+def _images_of(
+    batch: list[int], train: ImageSet, synthetic: ImageSet | None
+) -> tuple[Tensor, Tensor]:
+    """Images [B, C, H, W] and labels [B] of a batch."""
+    chosen = [
+        (train, i) if synthetic is None or i < len(train) else (synthetic, i - len(train))
+        for i in batch
+    ]
+    x = torch.stack([source.images[i] for source, i in chosen])  # [B, C, H, W]
+    labels = torch.stack([source.labels[i] for source, i in chosen])  # [B]
+    return x, labels
 
 
 def cosine_with_warmup(step: int, warmup_steps: int, num_steps: int) -> float:

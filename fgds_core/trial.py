@@ -32,7 +32,7 @@ def _succeeded(
     recipe: str, class_names: tuple[str, ...], size: tuple[int, int], device: str
 ) -> bool:
     """Remembers the trials of a process, for what is tried once needs no second trial."""
-    _train_a_little(TrainConfig.model_validate_json(recipe), class_names, size, device)
+    train_a_little(TrainConfig.model_validate_json(recipe), class_names, size, device)
     return True
 
 
@@ -94,10 +94,16 @@ def try_training(
     ) from error
 
 
-def _train_a_little(
+def train_a_little(
     config: TrainConfig, class_names: Sequence[str], size: tuple[int, int], device: str
 ) -> None:
     """One step, features, their Gaussians, the gradient that guides, saving and loading.
+
+    Args:
+        config: The recipe.
+        class_names: Name of each class.
+        size: Height and width of the images, in pixels.
+        device: Where to compute.
 
     Raises:
         Exception: Whatever the network lets through.

@@ -24,6 +24,7 @@ PLUMBING = frozenset(
         "tasks.journal",
         "tasks.plan",
         "tasks.progress",
+        "tasks.resume",
         "tasks.timing",
         "tasks.store",
         "tasks.store.bucket",

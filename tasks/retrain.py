@@ -6,11 +6,12 @@ from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.retrain import RetrainConfig
 from fgds_core.retrain import retrain
 from fgds_core.train import read_training
-from tasks.cache import Outputs, clear, stage_task, written
+from tasks.cache import Outputs, replaced, stage_task, written
 from tasks.curves import curves
 from tasks.devices import use_device
 from tasks.layout import BASELINE, FINAL, PREPARED, REPORTS, SYNTHETIC
 from tasks.progress import bar
+from tasks.resume import training_checkpoint
 from tasks.timing import work
 
 OWNED = (FINAL, f"{REPORTS}/final", f"{REPORTS}/final.json", f"{REPORTS}/final.metrics.json")
@@ -28,11 +29,12 @@ def retrain_model(
         inputs: Content digests of the prepared data, the synthetic set and the baseline.
         compute: In no cache key.
     """
-    clear(*OWNED)
+    checkpoint = training_checkpoint("retrain", config, seed, inputs, compute)
     with (
+        replaced(*OWNED) as place,
         work(),
         bar("retrain", read_training(Path(BASELINE)).num_steps, "steps") as advance,
-        curves(f"{REPORTS}/final/live") as on_epoch,
+        curves(str(place(f"{REPORTS}/final") / "live")) as on_epoch,
     ):
         retrain(
             Path(PREPARED),
@@ -40,10 +42,12 @@ def retrain_model(
             Path(BASELINE),
             config,
             seed,
-            Path(FINAL),
-            Path(REPORTS),
+            place(FINAL),
+            place(f"{REPORTS}/final.json").parent,
             device=use_device(compute),
             on_epoch=on_epoch,
             advance=advance,
+            checkpoint=checkpoint,
         )
+    checkpoint.remove()
     return written(*OWNED)

@@ -5,11 +5,12 @@ from pathlib import Path
 from fgds_core.baseline import train_baseline
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
-from tasks.cache import Outputs, clear, stage_task, written
+from tasks.cache import Outputs, replaced, stage_task, written
 from tasks.curves import curves
 from tasks.devices import use_device
 from tasks.layout import BASELINE, PREPARED, REPORTS
 from tasks.progress import bar
+from tasks.resume import training_checkpoint
 from tasks.timing import work
 
 OWNED = (
@@ -32,20 +33,23 @@ def train_baseline_model(
         inputs: Content digests of the prepared data.
         compute: In no cache key.
     """
-    clear(*OWNED)
+    checkpoint = training_checkpoint("train_baseline", config, seed, inputs, compute)
     with (
+        replaced(*OWNED) as place,
         work(),
         bar("train_baseline", config.num_steps, "steps") as advance,
-        curves(f"{REPORTS}/baseline/live") as on_epoch,
+        curves(str(place(f"{REPORTS}/baseline") / "live")) as on_epoch,
     ):
         train_baseline(
             Path(PREPARED),
             config,
             seed,
-            Path(BASELINE),
-            Path(REPORTS),
+            place(BASELINE),
+            place(f"{REPORTS}/baseline.json").parent,
             device=use_device(compute),
             on_epoch=on_epoch,
             advance=advance,
+            checkpoint=checkpoint,
         )
+    checkpoint.remove()
     return written(*OWNED)

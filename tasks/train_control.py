@@ -10,6 +10,7 @@ from tasks.curves import curves
 from tasks.devices import use_device
 from tasks.layout import CONTROL, PREPARED, REPORTS
 from tasks.progress import bar
+from tasks.resume import training_checkpoint
 from tasks.timing import work
 
 OWNED = (
@@ -32,6 +33,7 @@ def train_control_model(
         inputs: Content digests of the prepared data.
         compute: In no cache key.
     """
+    checkpoint = training_checkpoint("train_control", config, seed, inputs, compute)
     with (
         replaced(*OWNED) as place,
         work(),
@@ -43,9 +45,11 @@ def train_control_model(
             config,
             seed,
             place(CONTROL),
-            place(f"{REPORTS}/control").parent,
+            place(f"{REPORTS}/control.json").parent,
             device=use_device(compute),
             on_epoch=on_epoch,
             advance=advance,
+            checkpoint=checkpoint,
         )
+    checkpoint.remove()
     return written(*OWNED)

@@ -71,6 +71,10 @@ class ComputeConfig(Section):
         description="device-hours above which synthesize refuses to start, by a probe of a few "
         "images; null is no limit and no probe"
     )
+    checkpoint_every_s: PositiveFloat = Field(
+        description="seconds of training that are lost at most when it is stopped; the same "
+        "command goes on from there"
+    )
     dask: DaskConfig | None = Field(description="the cluster, with runner dask | null")
 
     @model_validator(mode="after")
