@@ -36,7 +36,7 @@ REPORTS = {
         "test": "reports/baseline.json",
         "validation": "reports/baseline/validation.json",
     },
-    "assess": {"synthetic": "reports/synthetic.json"},
+    "assess": {"synthetic": "reports/assess/measures.json"},
     "retrain": {"test": "reports/final.json", "validation": "reports/final/validation.json"},
 }
 

@@ -206,7 +206,7 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
         name: {
             images.class_names[label]: {
                 "synthetic": values[images.labels == label].mean().item(),
-                "real": read_classifier_config(guide)["criterion_on_real"][name][label],
+                "real": (read_classifier_config(guide).criterion_on_real or {})[name][label],
             }
             for label in present
         }

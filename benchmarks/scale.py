@@ -177,7 +177,7 @@ def run(latency: float) -> dict[str, Any]:
         "workers": WORKERS,
         "latency_seconds_per_image": latency,
         "images_per_part": IMAGES_PER_PART,
-        "index_bytes": Path("data/synthetic/index.json").stat().st_size,
+        "index_bytes": Path("data/synthetic/_index.json").stat().st_size,
     }
 
 

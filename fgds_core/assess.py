@@ -1,11 +1,13 @@
 """What a synthetic set is worth before anything is trained on it.
 
 It is compared with real *validation* images, never with test images, and with real training
-images to find copies. Two rules keep the numbers honest:
+images to find copies. Three rules keep the numbers honest:
 
-- The synthetic set holds mostly rare classes, the validation set is balanced. The overall
-  measures therefore take as many real images of each class, in proportion, as there are synthetic
-  ones (`match_class_mix`), so that they measure images and not class frequencies.
+- The synthetic set holds mostly rare classes, the validation set does not. The overall measures
+  therefore weight the real images so that their classes have the proportions of the synthetic
+  ones (`class_weights`): they measure images and not class frequencies, and use all there are.
+- Features that say nothing measure nothing: those of a classifier that only guesses, or that are
+  the same for every image, give a reason in place of numbers.
 - "Hard" is meaningful only beside real images: the baseline's entropy and loss on synthetic images
   are given with their values on real validation images of the same class.
 
@@ -40,6 +42,8 @@ from fgds_core.splits import read_meta, read_prepared
 MEASURES = ("fid", "kid", "precision", "recall", "density", "coverage", "copy_rate")
 COPY_PERCENTILE = 1
 QUANTILES = (5, 25, 50, 75, 95)
+UNLIKE = 0.1  # precision and coverage below which synthetic images look like something else
+Z_CHANCE = 1.645  # normal quantile of a one-sided 95 % test
 
 T = TypeVar("T")
 
@@ -49,13 +53,13 @@ class Assessment:
     """What the stage finds.
 
     Attributes:
-        metrics: The content of `reports/synthetic.json`.
+        measures: The content of `assess/measures.json`.
         per_class: Rows of `per_class.csv`.
         criterion: Rows of `criterion.csv`.
         neighbours: Pictures for the report, as `image_table`; None without any.
     """
 
-    metrics: dict[str, Any]
+    measures: dict[str, Any]
     per_class: list[dict[str, Any]]
     criterion: list[dict[str, Any]]
     neighbours: pa.Table | None
@@ -76,6 +80,9 @@ def assess(
 ) -> dict[str, Any]:
     """The stage in one call: writes `synthetic.json` and the folder `assess` into `reports`.
 
+    `assess/measures.json` holds everything that is known of a measure, `synthetic.json` the values
+    alone, which people compare between runs.
+
     Args:
         prepared: Prepared data; train and val are read, test is not.
         synthetic: The synthetic set.
@@ -90,7 +97,7 @@ def assess(
             of training, validation and synthetic images.
 
     Returns:
-        The content of `synthetic.json`.
+        The content of `measures.json`.
 
     Raises:
         InputError: If an input is missing or damaged, or they do not fit each other.
@@ -131,15 +138,28 @@ def assess(
     write_text(folder / "per_class.csv", csv_text(found.per_class))
     if found.neighbours is not None:
         write_images(folder / "neighbours.parquet", found.neighbours)
-    write_json(folder / "metrics.json", shown_by_dvc(found.metrics))
-    write_json(folder / "measures.json", found.metrics)
-    write_json(reports / "synthetic.json", found.metrics)
-    return found.metrics
+    write_json(folder / "measures.json", found.measures)
+    write_json(reports / "synthetic.metrics.json", shown_by_dvc(found.measures))
+    write_json(reports / "synthetic.json", headline(found.measures))
+    return found.measures
 
 
-def shown_by_dvc(metrics: Mapping[str, Any]) -> dict[str, float]:
+def headline(measures: Mapping[str, Any]) -> dict[str, float | None]:
+    """The values of the overall measures and the number of images; None where there is none."""
+
+    def value(name: str) -> float | None:
+        entry = measures[name]
+        return None if entry is None else entry["value"]
+
+    return {
+        **{name: value(name) for name in (*MEASURES, "label_agreement")},
+        "num_synthetic": measures["num_synthetic"],
+    }
+
+
+def shown_by_dvc(measures: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a set that a person compares in `dvc metrics`; those without value not."""
-    values = {name: (metrics[name] or {}).get("value") for name in ("fid", "label_agreement")}
+    values = {name: headline(measures)[name] for name in ("fid", "label_agreement")}
     return {name: round(value, 4) for name, value in values.items() if value is not None}
 
 
@@ -185,6 +205,15 @@ def measure_synthetic(
         "train": extract(real_train.images, advance),
     }
     labels, val_labels = synthetic.labels.numpy(), real_val.labels.numpy()  # [M], [N]
+    weights = class_weights(labels, val_labels)  # [N]
+    logits_real, hard_real = _criteria(classifier, real_val)
+    _, hard_synthetic = _criteria(classifier, synthetic)
+    meaningless = no_meaning(
+        features,
+        logits_real.argmax(dim=-1).numpy() if extract.name == "classifier" else None,
+        val_labels,
+        len(class_names),
+    )
     depth = max(config.grid_neighbours, 1)
     distances, neighbours = nearest(features["synthetic"], features["train"], depth)  # [M, depth]
     copies, judged = _copies(
@@ -192,18 +221,21 @@ def measure_synthetic(
         labels,
         nearest(features["val"], features["train"], 1)[0][:, 0],
         val_labels,
+        weights,
         config.min_images,
     )  # [M], [M]
     agreement = _judge_agreement(table, labels)  # [M], NaN where no judge spoke
-    hard_synthetic = _criteria(classifier, synthetic)
-    hard_real = _criteria(classifier, real_val)
 
-    def measure(chosen: NDArray[np.bool_], real: NDArray[np.int64], name: str) -> dict[str, Any]:
-        """Fidelity of the chosen synthetic images to the real ones; chance depends on the name."""
+    def measure(chosen: NDArray[np.bool_], real: Array, name: str) -> dict[str, Any]:
+        """Fidelity of the chosen synthetic images to real ones by weight; chance by the name."""
         rng = np.random.default_rng([seed, *name.encode()])
-        x, y = features["val"][real], features["synthetic"][chosen]
-        estimates = _fidelity(x, y, config, rng)
-        estimates["copy_rate"] = _share(copies[chosen & judged], len(real), config, rng)
+        x, y, num_real = features["val"], features["synthetic"][chosen], int((real > 0).sum())
+        if meaningless is None:
+            estimates = _fidelity(x, y, real, config, rng)
+            estimates["copy_rate"] = _share(copies[chosen & judged], num_real, config, rng)
+        else:
+            refused = Estimate(None, None, None, num_real, len(y), reason=meaningless)
+            estimates = dict.fromkeys(MEASURES, refused)
         answered = agreement[chosen & ~np.isnan(agreement)]  # [images with a judge's label]
         measures: dict[str, Any] = {
             measure: _entry(estimate) | {"feature_space": extract.name}
@@ -214,23 +246,21 @@ def measure_synthetic(
         return measures
 
     with_real = np.isin(labels, val_labels)  # [M]
-    matched = match_class_mix(
-        labels[with_real], val_labels, np.random.default_rng([seed, len(class_names)])
+    measures: dict[str, Any] = measure(with_real, weights, "")
+    measures["guidance"] = _guidance(table, np.ones(len(labels), dtype=bool))
+    measures["num_synthetic"] = len(synthetic)
+    measures["feature_space"] = {"name": extract.name, "num_features": features["val"].shape[1]}
+    measures["real_images"] = (
+        "validation images, weighted to the class proportions of the synthetic set"
     )
-    metrics: dict[str, Any] = measure(with_real, matched, "")
-    metrics["guidance"] = _guidance(table, np.ones(len(labels), dtype=bool))
-    metrics["num_synthetic"] = len(synthetic)
-    metrics["feature_space"] = {"name": extract.name, "num_features": features["val"].shape[1]}
-    metrics["real_images"] = (
-        "validation images, drawn in the class proportions of the synthetic set"
-    )
-    metrics["seed"] = seed
-    metrics["per_class"] = {}
+    measures["seed"] = seed
+    measures["warnings"] = _warnings(measures, meaningless)
+    measures["per_class"] = {}
     for k, class_name in enumerate(class_names):
         chosen = labels == k  # [M]
-        of_class = np.flatnonzero(val_labels == k)
-        metrics["per_class"][class_name] = {
-            **measure(chosen, of_class, class_name),
+        of_class = val_labels == k  # [N]
+        measures["per_class"][class_name] = {
+            **measure(chosen, of_class.astype(np.float64), class_name),
             "num_synthetic": int(chosen.sum()),
             "guidance": _guidance(table, chosen),
             "baseline": {
@@ -241,10 +271,10 @@ def measure_synthetic(
                 for name in hard_real
             },
         }
-    metrics = rounded(metrics)
+    measures = rounded(measures)
     return Assessment(
-        metrics=metrics,
-        per_class=_per_class_rows(metrics, bins, real_train),
+        measures=measures,
+        per_class=_per_class_rows(measures, bins, real_train),
         criterion=_criterion_rows(
             class_names, table, labels, val_labels, hard_synthetic, hard_real
         ),
@@ -252,31 +282,61 @@ def measure_synthetic(
     )
 
 
-def match_class_mix(
-    synthetic: NDArray[np.int64], real: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draws real images in the class proportions of the synthetic ones, as many as there can be.
+def class_weights(synthetic: NDArray[np.int64], real: NDArray[np.int64]) -> Array:
+    """Weights of real images that give their classes the proportions of the synthetic ones.
 
     Args:
-        synthetic: Labels of the synthetic images, [M]; each class occurs among the real ones.
+        synthetic: Labels of the synthetic images, [M].
         real: Labels of the real images, [N].
-        rng: Draws the images.
 
     Returns:
-        Indices of real images without repetition, in increasing order.
+        Synthetic images to each real one of its class, [N]; 0 for a class without any.
     """
-    classes, counts = np.unique(synthetic, return_counts=True)
-    if not len(classes):
-        return np.empty(0, dtype=np.int64)
-    available = np.array([(real == k).sum() for k in classes])
-    # The class that runs out first, relative to its share, sets the size of the sample.
-    scale = (available / counts).min()
-    quotas = np.minimum(np.rint(counts * scale).astype(np.int64), available)
-    drawn = [
-        rng.choice(np.flatnonzero(real == k), quota, replace=False)
-        for k, quota in zip(classes, quotas, strict=True)
-    ]
-    return np.sort(np.concatenate(drawn))
+    num_classes = 1 + max([*synthetic.tolist(), *real.tolist()], default=0)
+    wanted = np.bincount(synthetic, minlength=num_classes).astype(np.float64)  # [K]
+    there = np.bincount(real, minlength=num_classes)  # [K]
+    weights: Array = (wanted / np.maximum(there, 1))[real]  # [N]
+    return weights
+
+
+def no_meaning(
+    features: Mapping[str, Array],
+    predicted: NDArray[np.int64] | None,
+    labels: NDArray[np.int64],
+    num_classes: int,
+) -> str | None:
+    """Says why features cannot tell images apart; None if nothing speaks against them.
+
+    Args:
+        features: Of the sets by name, those of validation images among them as `val`.
+        predicted: Classes that the network of the features sees in validation images, [N]; None
+            if it is no classifier of these classes.
+        labels: The classes of the validation images, [N].
+        num_classes: Number of classes K.
+    """
+    for name, values in features.items():
+        if not np.isfinite(values).all():
+            return f"features of {name} images are not finite; choose other assess.features"
+    val = features["val"]
+    if len(val) > 1 and np.ptp(val, axis=0).max() <= 1e-6 * max(1e-6, np.abs(val).max()):
+        return "the features are the same for every image; choose other assess.features"
+    if predicted is None or not len(labels):
+        return None
+    # The mean recall of guesses is chance, whichever classes are guessed how often
+    there = np.bincount(labels, minlength=num_classes)  # [K]
+    hits = np.bincount(labels[predicted == labels], minlength=num_classes)  # [K]
+    guessed = np.bincount(predicted, minlength=num_classes) / len(labels)  # [K]
+    known = there > 0  # [K]
+    recall = float((hits[known] / there[known]).mean())
+    chance = float(guessed[known].mean())
+    variance = (guessed * (1 - guessed))[known] / there[known]
+    if recall > chance + Z_CHANCE * np.sqrt(variance.sum()) / known.sum():
+        return None
+    return (
+        f"the baseline guesses: its mean recall on {len(labels)} validation images is"
+        f" {recall:.3f}, that of guesses {chance:.3f}; features of such a classifier mean nothing,"
+        " train it longer or set assess.features to clip or inception"
+    )
 
 
 def rounded(value: T, digits: int = 6) -> T:
@@ -292,11 +352,22 @@ def rounded(value: T, digits: int = 6) -> T:
 
 
 def _fidelity(
-    real: Array, synthetic: Array, config: AssessConfig, rng: np.random.Generator
+    real: Array,
+    synthetic: Array,
+    weights: Array,
+    config: AssessConfig,
+    rng: np.random.Generator,
 ) -> dict[str, Estimate]:
+    real, weights = real[weights > 0], weights[weights > 0]
+    unequal = None if np.ptp(weights) == 0 else weights
     return {
         "fid": fid(
-            real, synthetic, min_images=config.min_images_fid, blocks=config.fid_blocks, rng=rng
+            real,
+            synthetic,
+            min_images=config.min_images_fid,
+            blocks=config.fid_blocks,
+            rng=rng,
+            weights=unequal,
         ),
         "kid": kid(
             real,
@@ -305,6 +376,7 @@ def _fidelity(
             subsets=config.kid_subsets,
             subset_size=config.kid_subset_size,
             rng=rng,
+            weights=unequal,
         ),
         **prdc(
             real,
@@ -313,6 +385,7 @@ def _fidelity(
             min_images=config.min_images,
             bootstrap_samples=config.bootstrap_samples,
             rng=rng,
+            weights=unequal,
         ),
     }
 
@@ -322,19 +395,22 @@ def _copies(
     labels: NDArray[np.int64],
     val_to_train: Array,
     val_labels: NDArray[np.int64],
+    weights: Array,
     min_images: int,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which synthetic images lie nearer to a training image than real images of their class do.
 
     Nearer means below the first percentile of the distances from validation images of the class to
-    their nearest training image, so one in a hundred genuine images would count as a copy.
+    their nearest training image, so one in a hundred genuine images would count as a copy. Classes
+    with too few validation images for a threshold of their own share that of all weighted ones.
 
     Args:
         to_train: Distance of each synthetic image to the nearest training image, [M].
         labels: Their classes, [M].
         val_to_train: The same distance of each validation image, [N].
         val_labels: Their classes, [N].
-        min_images: Validation images a class needs for a threshold.
+        weights: Of the validation images, in the class proportions of the synthetic ones, [N].
+        min_images: Validation images a class needs for a threshold, or all of them together.
 
     Returns:
         Whether each synthetic image is a near copy, [M],
@@ -342,10 +418,21 @@ def _copies(
     """
     copies = np.zeros(len(labels), dtype=bool)
     judged = np.zeros(len(labels), dtype=bool)
+    weighted = weights > 0  # [N]
+    shared = None
+    if weighted.sum() >= min_images:
+        shared = np.percentile(
+            val_to_train[weighted],
+            COPY_PERCENTILE,
+            weights=weights[weighted],
+            method="inverted_cdf",
+        )
     for k in np.unique(labels):
         of_class = val_to_train[val_labels == k]
+        threshold = shared
         if len(of_class) >= min_images:
             threshold = np.percentile(of_class, COPY_PERCENTILE)
+        if threshold is not None:
             copies[labels == k] = to_train[labels == k] < threshold
             judged[labels == k] = True
     return copies, judged
@@ -368,11 +455,11 @@ def _judge_agreement(table: pa.Table, labels: NDArray[np.int64]) -> Array:
     return np.where(np.isnan(judged), np.nan, judged == labels)
 
 
-def _criteria(classifier: Classifier, images: ImageSet) -> dict[str, Array]:
-    """Entropy and loss of the classifier in nats for each image, [N] each."""
+def _criteria(classifier: Classifier, images: ImageSet) -> tuple[Tensor, dict[str, Array]]:
+    """Logits of the classifier [N, K], and its entropy and loss in nats, [N] each."""
     logits, features = predict(classifier, images.images)  # [N, K], [N, D]
     seen = Seen(logits.float(), features.float())
-    return {
+    return seen.logits, {
         "entropy": entropy(seen, images.labels, None).numpy(),
         "loss": loss(seen, images.labels, None).numpy(),
     }
@@ -398,11 +485,11 @@ def _guidance(table: pa.Table, chosen: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _per_class_rows(
-    metrics: Mapping[str, Any], bins: Mapping[str, str], real_train: ImageSet
+    found: Mapping[str, Any], bins: Mapping[str, str], real_train: ImageSet
 ) -> list[dict[str, Any]]:
     counts = torch.bincount(real_train.labels, minlength=len(real_train.class_names)).tolist()
     rows = []
-    for (name, measures), count in zip(metrics["per_class"].items(), counts, strict=True):
+    for (name, measures), count in zip(found["per_class"].items(), counts, strict=True):
         agreement = measures["label_agreement"]
         rows.append(
             {
@@ -509,12 +596,27 @@ def _neighbour_table(
     return image_table(pictures, labels, synthetic.class_names, extra)
 
 
+def _warnings(measures: Mapping[str, Any], meaningless: str | None) -> list[str]:
+    """What a person has to know before the numbers are believed, or the images used."""
+    if meaningless is not None:
+        return [meaningless]
+    precision, coverage = (measures[name]["value"] for name in ("precision", "coverage"))
+    if precision is None or max(precision, coverage) >= UNLIKE:
+        return []
+    return [
+        f"hardly any synthetic image looks like a real one (precision {precision:.2f}, coverage"
+        f" {coverage:.2f}): look at the samples, can the generator draw these classes?"
+    ]
+
+
 def _entry(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as JSON; `reason` only where there is no value."""
+    """An estimate as JSON; `reason` without a value, `effective_real` where there are weights."""
     entry = asdict(estimate)
-    if estimate.reason is None:
-        del entry["reason"]
-    return entry
+    return {
+        key: value
+        for key, value in entry.items()
+        if value is not None or key not in ("reason", "effective_real")
+    }
 
 
 def _mean(values: NDArray[Any] | Tensor) -> float | None:

@@ -9,11 +9,9 @@ import torch
 from fgds_core.classify import Classifier, predict, save_classifier
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.evaluation import write_evaluation
-from fgds_core.feedback import criteria_on_real, fit_class_gaussians
+from fgds_core.feedback import FEATURE_STATISTICS, criteria_on_real, fit_class_gaussians
 from fgds_core.splits import read_meta, read_prepared
 from fgds_core.train import train_classifier
-
-FEATURE_STATISTICS = "feature_statistics.safetensors"
 
 
 def train_baseline(
@@ -98,7 +96,7 @@ def fit_baseline(
             "training": config.model_dump(mode="json"),
             "image_size": meta.image_size,
             "seed": seed,
-            **criteria_on_real(classifier, gaussians, val.images, val.labels),
+            **criteria_on_real(classifier, gaussians, val.images, val.labels, device=device),
         },
     )
     return classifier

@@ -5,25 +5,97 @@ of the classifier that was trained, at its own resolution and normalisation.
 """
 
 import difflib
+import inspect
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fgds_core import __version__
 from fgds_core.errors import InputError
+from fgds_core.files import replacing, write_text
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+
+_REMEDY = "train the baseline again, or give the folder of a finished one"
+_MAX_CONFIG_BYTES = 100_000_000  # of a file that is read whole; 100,000 classes take a tenth
+
+Name = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PerClass = dict[str, tuple[FiniteFloat | None, ...]]
+
+
+class ClassifierConfig(BaseModel):
+    """What `config.json` in a classifier's folder says; the one reader of that file.
+
+    Entries of other names are notes of whoever made the folder and mean nothing here.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
+
+    model: Name
+    """Name of the network in timm."""
+    model_kwargs: dict[str, JsonValue]
+    class_names: tuple[Name, ...] = Field(min_length=1)
+    """K names, all different."""
+    input_size: int = Field(ge=1, le=8192)
+    """Pixels a side."""
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    """Of each channel, of values in [0, 1]."""
+    std: tuple[Positive, Positive, Positive]
+    """Of each channel, of values in [0, 1]."""
+    interpolation: Literal["bilinear", "bicubic"]
+    temperature: Positive = 1.0
+    """Divides the logits where calibrated probabilities are asked for."""
+    real_counts: tuple[NonNegativeInt, ...] | None = None
+    """Real training images of each class, [K]."""
+    bins: dict[str, Literal["many", "medium", "few"]] = Field(default_factory=dict)
+    """Shot bin of each class name."""
+    training: dict[str, JsonValue] | None = None
+    """How it was trained; `train.read_training` reads it."""
+    image_size: PositiveInt | None = None
+    """Pixels a side of the images it was trained on."""
+    seed: int | None = None
+    criterion_on_real: PerClass | None = None
+    """By criterion, its mean over each class's real validation images, [K]; null without any."""
+    criterion_on_real_calibrated: PerClass | None = None
+    """The same, of logits divided by the temperature."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("class_names holds a name twice")
+        known = len(self.class_names)
+        lists = {"real_counts": self.real_counts}
+        for key in ("criterion_on_real", "criterion_on_real_calibrated"):
+            values = getattr(self, key) or {}
+            lists |= {f"{key}.{name}": value for name, value in values.items()}
+        for key, value in lists.items():
+            if value is not None and len(value) != known:
+                raise ValueError(f"{key} has {len(value)} entries for {known} classes")
+        if strangers := self.bins.keys() - set(self.class_names):
+            raise ValueError(f"bins names {sorted(strangers)[0]!r}, which is no class")
+        return self
 
 
 @dataclass(frozen=True)
@@ -183,38 +255,55 @@ def save_classifier(
         "core_version": __version__,
         **(extra or {}),
     }
-    state = {
-        name: t.detach().cpu().contiguous() for name, t in classifier.network.state_dict().items()
-    }
-    part = folder / f"{WEIGHTS}.part"
-    save_file(state, part)
-    os.replace(part, folder / WEIGHTS)
-    part = folder / f"{CONFIG}.part"
-    part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / CONFIG)
+    with replacing(folder / WEIGHTS) as part:
+        part.write_bytes(save(_tensors(classifier.network)))
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
-def read_classifier_config(folder: Path) -> dict[str, Any]:
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """The network's weights on the CPU, none of them sharing memory with another."""
+    tensors: dict[str, Tensor] = {}
+    seen = set()
+    for name, t in network.state_dict().items():
+        t = t.detach().cpu().contiguous()
+        storage = t.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != t.nbytes:
+            t = t.clone()  # tied weights and views; safetensors stores each tensor on its own
+        seen.add(storage.data_ptr())
+        tensors[name] = t
+    return tensors
+
+
+def read_classifier_config(folder: Path) -> ClassifierConfig:
     """Reads the `config.json` that `save_classifier` wrote.
 
     Raises:
-        InputError: If it is absent, is no JSON object or lacks an entry.
+        InputError: If it is absent or damaged, or an entry is absent or makes no sense.
     """
     path = folder / CONFIG
-    remedy = "train the baseline again, or give the folder of a finished one"
+    if not path.is_file():
+        raise InputError(f"there is no classifier in {folder}: {path} is missing; {_REMEDY}")
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise InputError(f"{path} is too large to be a classifier's configuration; {_REMEDY}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"there is no classifier in {folder}: {path} is missing; {remedy}"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); {remedy}") from error
-    wanted = {"model", "model_kwargs", "class_names", "input_size", "mean", "std", "interpolation"}
-    if not isinstance(config, dict) or (absent := wanted - config.keys()):
-        lacking = ", ".join(sorted(absent)) if isinstance(config, dict) else "every entry"
-        raise InputError(f"{path} lacks {lacking}; {remedy}")
-    return config
+        return ClassifierConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); {_REMEDY}") from error
+    except ValidationError as error:
+        raise InputError(f"{path} {_faults(error)}; {_REMEDY}") from error
+
+
+def _faults(error: ValidationError) -> str:
+    """What is wrong with a classifier's configuration, as the end of a sentence."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        return f"is not valid JSON ({faults[0]['msg'].removeprefix('Invalid JSON: ')})"
+    entries = [fault for fault in faults if len(fault["loc"]) == 1]
+    if absent := [str(fault["loc"][0]) for fault in entries if fault["type"] == "missing"]:
+        return f"lacks {', '.join(sorted(absent))}"
+    where = ".".join(map(str, faults[0]["loc"]))
+    what = faults[0]["msg"].removeprefix("Value error, ")
+    return f"makes no sense: {where and where + ': '}{what}"
 
 
 def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Classifier:
@@ -222,41 +311,54 @@ def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Classif
 
     Raises:
         InputError: If a file is absent or damaged, timm does not know the model, or the weights do
-            not fit it.
+            not fit it or are not finite.
     """
     config = read_classifier_config(folder)
     path = folder / WEIGHTS
-    network, _ = _create_network(
-        config["model"],
-        config["model_kwargs"],
-        len(config["class_names"]),
-        config["input_size"],
-        seed=0,
-        pretrained="none",
-    )
-    state = _read_weights(path)
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
+        network, _ = _create_network(
+            config.model,
+            config.model_kwargs,
+            len(config.class_names),
+            config.input_size,
+            seed=0,
+            pretrained="none",
+        )
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG}: {error}") from error
+    state = _read_weights(path)
+    if misfit := _misfit(network, state):
         raise InputError(
-            f"the weights in {path} do not fit the model {config['model']} with "
-            f"{config['model_kwargs']} and {len(config['class_names'])} classes that "
-            f"{folder / CONFIG} names; restore both files or train again ({_start(error)})"
-        ) from error
+            f"the weights in {path} do not fit the model {config.model} with "
+            f"{config.model_kwargs} and {len(config.class_names)} classes that "
+            f"{folder / CONFIG} names: {misfit}; restore both files or train again"
+        )
+    network.load_state_dict(state)
     classifier = Classifier(
         network,
-        model=config["model"],
-        model_kwargs=config["model_kwargs"],
-        class_names=config["class_names"],
-        contract=DataContract(
-            config["input_size"],
-            tuple(config["mean"]),
-            tuple(config["std"]),
-            config["interpolation"],
-        ),
-        temperature=config.get("temperature", 1.0),
+        model=config.model,
+        model_kwargs=config.model_kwargs,
+        class_names=config.class_names,
+        contract=DataContract(config.input_size, config.mean, config.std, config.interpolation),
+        temperature=config.temperature,
     )
     return classifier.to(device).eval()
+
+
+def _misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """What the first tensor that a network cannot take is; None where all fit."""
+    wanted = network.state_dict()
+    if absent := sorted(wanted.keys() - state.keys()):
+        return f"{len(absent)} tensors are missing, such as {absent[0]}"
+    if surplus := sorted(state.keys() - wanted.keys()):
+        return f"{len(surplus)} tensors are of no use, such as {surplus[0]}"
+    for name, t in wanted.items():
+        given = state[name]
+        if given.shape != t.shape:
+            return f"{name} is {list(given.shape)}, it has to be {list(t.shape)}"
+        if given.is_floating_point() != t.is_floating_point() or given.is_complex():
+            return f"{name} is of type {given.dtype}, it has to be {t.dtype}"
+    return None
 
 
 @torch.no_grad()
@@ -301,11 +403,11 @@ def _create_network(
         raise InputError(
             f"timm {timm.__version__} has no model {model!r}{hint} (timm.list_models() lists all)"
         )
-    reserved = {"num_classes", "in_chans", "img_size", "pretrained"} & model_kwargs.keys()
-    if reserved:
+    if reserved := sorted(_reserved() & model_kwargs.keys()):
         raise InputError(
-            f"model_kwargs of {model} must not set {', '.join(sorted(reserved))}: classes and "
-            "channels come from the data, the rest from input_size and pretrained; remove it"
+            f"model_kwargs of {model} must not set {', '.join(reserved)}: classes and channels "
+            "come from the data, sizes from input_size, weights from pretrained alone, and "
+            "features are the classifier's own; remove it"
         )
     kwargs = dict(model_kwargs)
     stated = timm.get_pretrained_cfg(model)
@@ -315,24 +417,66 @@ def _create_network(
         torch.manual_seed(
             seed
         )  # timm draws initial weights from the global generator, forked here
+        if pretrained == "default":
+            # As a file, else timm would take a pickle or an address where it finds no safetensors
+            kwargs["pretrained"] = True
+            kwargs["pretrained_cfg_overlay"] = {
+                "file": str(_default_weights(model)),
+                "custom_load": False,
+            }
         try:
-            network = timm.create_model(
-                model, pretrained=pretrained == "default", num_classes=num_classes, **kwargs
-            )
+            network = timm.create_model(model, num_classes=num_classes, **kwargs)
         except Exception as error:  # timm checks nothing itself: any error may come from a model
-            cause = (
-                f"the pre-trained weights that timm names for {model} are not to be had; give a "
-                "safetensors file, or none to start from random weights"
-                if pretrained == "default" and isinstance(error, OSError | RuntimeError)
-                else f"timm cannot make {model} with model_kwargs {dict(model_kwargs)}; correct "
-                "or remove them"
-            )
-            raise InputError(f"{cause} ({_start(error)})") from error
+            raise InputError(
+                f"timm cannot make {model} with model_kwargs {dict(model_kwargs)} and pretrained "
+                f"{pretrained}; correct them ({_start(error)})"
+            ) from error
     if pretrained not in ("none", "default"):
         _load_pretrained(network, model, pretrained)
-    # A step takes a sixth less time, a prediction a third (test_resnet, 32 x 32, one CPU core)
-    network = network.to(memory_format=torch.channels_last)
+    if pretrained != "none":
+        _check_finite(network.state_dict(), f"the pre-trained weights {pretrained} of {model}")
+    if _may_be_channels_last(network):
+        # A step takes a sixth less time, a prediction a third (test_resnet, 32 x 32, one CPU core)
+        network = network.to(memory_format=torch.channels_last)
     return network, _data_contract(network, model, input_size)
+
+
+def _reserved() -> set[str]:
+    """Arguments of timm that params must not reach: other keys' matters, files and addresses."""
+    import timm
+    from timm.models import build_model_with_cfg
+
+    loading = {
+        name
+        for function in (timm.create_model, build_model_with_cfg)
+        for name in inspect.signature(function).parameters
+    }
+    return loading | {
+        "num_classes",
+        "in_chans",
+        "img_size",
+        "features_only",
+        "out_indices",
+        "feature_cls",
+        "device",
+        "dtype",
+    }
+
+
+def _may_be_channels_last(network: nn.Module) -> bool:
+    """Whether images channels last in memory are safe for a network on a CPU.
+
+    With torch 2.14's oneDNN the weights' gradient of a 1 x 1 convolution with a stride, whose
+    number of input channels is no multiple of 16, writes beyond its memory in this format and
+    ends the process (RepVGG and MobileOne have one on the three channels of the image).
+    """
+    return not any(
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and layer.in_channels % 16
+        for layer in network.modules()
+    )
 
 
 def _data_contract(network: nn.Module, model: str, input_size: int | None) -> DataContract:
@@ -358,16 +502,7 @@ def _load_pretrained(network: nn.Module, model: str, pretrained: str) -> None:
     if pretrained.endswith(".safetensors") or Path(pretrained).exists():
         state = _read_weights(Path(pretrained))
     else:
-        from timm.models import load_state_dict_from_hf
-
-        try:
-            state = load_state_dict_from_hf(pretrained, weights_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"the pre-trained weights {pretrained!r} are neither a safetensors file here nor "
-                f"to be had from the Hugging Face hub ({_start(error)}); correct the path or the "
-                "id, or use none"
-            ) from error
+        state = _read_weights(_from_hub(pretrained, ()))
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     prefixes = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
     shapes = {name: t.shape for name, t in network.state_dict().items()}
@@ -394,18 +529,76 @@ def _load_pretrained(network: nn.Module, model: str, pretrained: str) -> None:
         )
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _default_weights(model: str) -> Path:
+    """The safetensors file of the weights that timm names for a model, from the hub."""
+    import timm
+
+    stated = timm.get_pretrained_cfg(model)
+    if stated is None or not stated.hf_hub_id:
+        raise InputError(
+            f"timm names no pre-trained weights on the Hugging Face hub for {model}; give a "
+            "safetensors file as pretrained, or none to start from random weights"
+        )
+    return _from_hub(stated.hf_hub_id, filter(None, [stated.hf_hub_filename]))
+
+
+def _from_hub(repository: str, names: Iterable[str]) -> Path:
+    """A weights file of a repository on the Hugging Face hub; safetensors, never a pickle.
+
+    Args:
+        repository: Its id, with `@revision` where it is not the newest.
+        names: File names that are tried before the usual ones; others than safetensors are not.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    identity, _, revision = repository.partition("@")
+    usual = (WEIGHTS, "open_clip_model.safetensors")
+    for name in [*(n for n in names if n.endswith(".safetensors")), *usual]:
+        try:
+            return Path(hf_hub_download(identity, name, revision=revision or None))
+        except LocalEntryNotFoundError as error:  # also an EntryNotFoundError, but of the network
+            cause: Exception = error
+            break
+        except EntryNotFoundError as error:
+            cause = error
+        except (OSError, ValueError, RuntimeError) as error:
+            cause = error
+            break
+    raise InputError(
+        f"the pre-trained weights {repository!r} are neither a safetensors file here nor to be "
+        f"had as one from the Hugging Face hub ({_start(cause)}); correct the path or the id, "
+        "or use none"
+    ) from cause
+
+
+def _check_finite(state: Mapping[str, Tensor], whose: str) -> None:
+    for name, t in state.items():
+        if t.is_floating_point() and not torch.isfinite(t).all():
+            raise InputError(f"{whose} are not finite: {name} holds NaN or infinite values")
+
+
+def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
+    """Reads a safetensors file of finite numbers.
+
+    Raises:
+        InputError: If it is absent, damaged or holds NaN or infinite values; ends with the remedy.
+    """
+    if not path.is_file():
+        raise InputError(f"there are no weights at {path}; {remedy}")
     try:
         state: dict[str, Tensor] = load_file(path)
-        return state
-    except FileNotFoundError:
-        raise InputError(
-            f"there are no weights at {path}; restore the file or train again"
-        ) from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is no intact safetensors file ({error}); restore it or train again"
-        ) from error
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is no intact safetensors file ({error}); {remedy}") from error
+    try:
+        _check_finite(state, f"the tensors in {path}")
+    except InputError as error:
+        raise InputError(f"{error}; {remedy}") from None
+    return state
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    return read_tensors(path, "restore the file or train again")
 
 
 def _start(error: Exception) -> str:

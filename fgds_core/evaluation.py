@@ -30,9 +30,9 @@ def write_evaluation(
         prepared: The output of the stage prepare.
         meta: Its meta data: the bins and training counts.
         seed: Recorded in the metrics.
-        reports: Gets `<name>.json` (the Metrics JSON on test images) and, in `<name>/`,
-            `validation.json` (the same on validation images, for tuning), `metrics.json` (the few
-            numbers of both that `dvc metrics` shows), `per_class.csv`, `confusion.csv`,
+        reports: Gets `<name>.json` (the Metrics JSON on test images), `<name>.metrics.json` (the
+            few numbers that `dvc metrics` shows) and, in `<name>/`, `validation.json` (the
+            Metrics JSON on validation images, for tuning), `per_class.csv`, `confusion.csv`,
             `predictions.csv` and, where the images have groups, `per_group.csv`, all on test
             images.
         name: `baseline`, `control` or `final`.
@@ -50,7 +50,7 @@ def write_evaluation(
     write_text(folder / "predictions.csv", csv_text(prediction_rows(test, images)))
     if test.per_group is not None:
         write_text(folder / "per_group.csv", csv_text(test.per_group))
-    write_json(folder / "metrics.json", shown_by_dvc(test.metrics, val.metrics, name))
+    write_json(reports / f"{name}.metrics.json", shown_by_dvc(test.metrics, val.metrics, name))
     write_json(reports / f"{name}.json", test.metrics)
     return dict(test.metrics)
 

@@ -4,19 +4,24 @@ Source: Askari Hemmat et al. (2024), Feedback-guided Data Synthesis for Imbalanc
 https://arxiv.org/abs/2310.00158, section 3.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from torch import Tensor, nn
 
 from fgds_core.augment import augment
+from fgds_core.classify import CONFIG, read_classifier_config, read_tensors
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
+from fgds_core.files import replacing
+
+FEATURE_STATISTICS = "feature_statistics.safetensors"
 
 
 class Seen(NamedTuple):
@@ -47,10 +52,10 @@ class ClassGaussians:
 
     def save(self, path: Path) -> None:
         """Writes the tensors as safetensors."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.contiguous() for name, t in self._tensors().items()}, path)
+        with replacing(path) as part:
+            part.write_bytes(save({name: t.contiguous() for name, t in self._tensors().items()}))
 
     @classmethod
     def load(cls, path: Path) -> "ClassGaussians":
@@ -59,16 +64,23 @@ class ClassGaussians:
         Raises:
             InputError: If the file is missing or does not hold class Gaussians.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return cls(**load_file(path))
-        except (FileNotFoundError, SafetensorError, TypeError) as error:
+        remedy = "train the baseline again"
+        tensors = read_tensors(path, remedy)
+        means = tensors.get("means", torch.empty(0))
+        width = means.shape[-1] if means.ndim == 2 else 0
+        shapes = {
+            "means": (len(means), width),
+            "precision": (width, width),
+            "log_det": (),
+            "shrinkage": (),
+        }
+        given = {name: tuple(t.shape) for name, t in tensors.items()}
+        if given != shapes or not all(t.is_floating_point() for t in tensors.values()):
             raise InputError(
-                f"{path} holds no feature statistics of a classifier ({error}); train the"
-                " baseline again"
-            ) from error
+                f"{path} holds no feature statistics of a classifier: it has to hold floating "
+                f"point tensors of the shapes {shapes}, it holds {given}; {remedy}"
+            )
+        return cls(**tensors)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {
@@ -186,15 +198,15 @@ class Critic(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=ConfigDict(strict=True))
 class TrainingAugmentation:
     """The augmentation that a classifier was trained with."""
 
-    shift: int
+    shift: NonNegativeInt
     """Pixels, of images of `image_size` a side."""
     horizontal_flip: bool
-    erase: float
-    image_size: int
+    erase: Annotated[float, Field(ge=0, lt=1)]
+    image_size: PositiveInt
 
     def at(self, image_size: int) -> "TrainingAugmentation":
         """The same for images of another size."""
@@ -264,19 +276,19 @@ def load_feedback(
         return None
     gaussians = None
     if config.feedback == "hardness":
-        gaussians = ClassGaussians.load(folder / "feature_statistics.safetensors").to(device)
-        if len(gaussians.means) != len(classifier.class_names):
+        path = folder / FEATURE_STATISTICS
+        gaussians = ClassGaussians.load(path).to(device)
+        wanted = [len(classifier.class_names), _num_features(classifier, device)]
+        if list(gaussians.means.shape) != wanted:
             raise InputError(
-                f"{folder / 'feature_statistics.safetensors'} describes {len(gaussians.means)}"
-                f" classes, the classifier has {len(classifier.class_names)}; train the baseline"
+                f"{path} describes {len(gaussians.means)} classes by {gaussians.means.shape[1]}"
+                f" features, the classifier has {wanted[0]} and {wanted[1]}; train the baseline"
                 " again"
             )
     limits = None
     if config.feedback_target == "real":
-        limits = _read_limits(folder / "config.json", config).to(device)
-    augmentation = None
-    if config.feedback_augment:
-        augmentation = _read_augmentation(folder / "config.json")
+        limits = _read_limits(folder, config).to(device)
+    augmentation = _read_augmentation(folder) if config.feedback_augment else None
     return Feedback(
         FEEDBACKS[config.feedback],
         classifier,
@@ -288,12 +300,22 @@ def load_feedback(
 
 
 @torch.no_grad()
+def _num_features(classifier: Critic, device: torch.device | str) -> int:
+    """D, the width of a classifier's features."""
+    weights = classifier.parameters() if isinstance(classifier, nn.Module) else iter(())
+    dtype = next((weight.dtype for weight in weights), torch.float32)
+    x = torch.zeros(1, 3, 32, 32, dtype=dtype, device=device)  # of any size: it is resized
+    return classifier.logits_and_features(x)[1].shape[1]
+
+
+@torch.no_grad()
 def criteria_on_real(
     classifier: Critic,
     gaussians: ClassGaussians,
     images: Tensor,
     labels: Tensor,
     batch_size: int = 256,
+    device: torch.device | str = "cpu",
 ) -> dict[str, dict[str, list[float | None]]]:
     """Measures how useful real images are by each criterion: how hard "as hard as real" is.
 
@@ -303,6 +325,7 @@ def criteria_on_real(
         images: Real validation images in [-1, 1], [N, 3, H, W].
         labels: Their classes, [N].
         batch_size: Images at a time.
+        device: Where the classifier computes.
 
     Returns:
         Entries for the baseline's `config.json`: under `criterion_on_real` and
@@ -317,7 +340,9 @@ def criteria_on_real(
             batches = zip(
                 torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
             )
-            values = torch.cat([feedback(x, y) for x, y in batches]).double()  # [N]
+            values = torch.cat(
+                [feedback(x.to(device), y.to(device)).cpu() for x, y in batches]
+            ).double()  # [N], at rest like the labels
             sums = values.new_zeros(len(counts)).index_add_(0, labels, values)
             entries[key][name] = [
                 float(total / count) if count else None
@@ -330,32 +355,33 @@ _LIMITS = "criterion_on_real"
 _LIMITS_CALIBRATED = "criterion_on_real_calibrated"
 
 
-def _read_limits(path: Path, config: SynthesizeConfig) -> Tensor:
+def _read_limits(folder: Path, config: SynthesizeConfig) -> Tensor:
     """Reads the mean criterion of each class on real images, [K]; infinite where there is none."""
+    stored = read_classifier_config(folder)
     key = _LIMITS_CALIBRATED if config.feedback_calibrated else _LIMITS
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))[key][config.feedback]
-    except (OSError, ValueError, KeyError) as error:
+    values = (getattr(stored, key) or {}).get(config.feedback)
+    if values is None:
         raise InputError(
-            f"synthesize.feedback_target real needs {key}.{config.feedback} in {path}; train the"
-            " baseline again, or set feedback_target to none"
-        ) from error
+            f"synthesize.feedback_target real needs {key}.{config.feedback} in {folder / CONFIG};"
+            " train the baseline again, or set feedback_target to none"
+        )
     return torch.tensor([math.inf if value is None else value for value in values])
 
 
-def _read_augmentation(path: Path) -> TrainingAugmentation:
+def _read_augmentation(folder: Path) -> TrainingAugmentation:
     """Reads how the classifier's training images were changed."""
+    stored = read_classifier_config(folder)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        training = config["training"]
-        return TrainingAugmentation(
-            shift=int(training["shift"]),
-            horizontal_flip=bool(training["horizontal_flip"]),
-            erase=float(training["erase"]),
-            image_size=int(config["image_size"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        changes: dict[str, Any] = {k: (stored.training or {}).get(k) for k in _AUGMENTATIONS}
+        changes["image_size"] = stored.image_size
+        return TrainingAugmentation(**changes)
+    except ValidationError as error:
         raise InputError(
-            f"synthesize.feedback_augment needs the entries training and image_size in {path};"
-            " train the baseline again, or set feedback_augment to false"
+            f"synthesize.feedback_augment needs the entries training and image_size in"
+            f" {folder / CONFIG}, as the baseline's training writes them"
+            f" ({error.errors()[0]['msg']}); train the baseline again, or set feedback_augment to"
+            " false"
         ) from error
+
+
+_AUGMENTATIONS = ("shift", "horizontal_flip", "erase")

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from fgds_core.errors import InputError
+
 T = TypeVar("T")
 
 MANY_ABOVE = 100
@@ -80,6 +82,34 @@ def quotas(counts: Sequence[int], target_per_class: int | Literal["max"]) -> lis
     if target < 0:
         raise ValueError(f'target_per_class must be "max" or at least 0, got {target_per_class}')
     return [max(target - count, 0) for count in counts]
+
+
+def check_target(counts: Sequence[int], target_per_class: int | Literal["max"]) -> None:
+    """Refuses a target that no class is below: there would be nothing to draw.
+
+    Args:
+        counts: Real training images of each class, [K].
+        target_per_class: As in `quotas`.
+
+    Raises:
+        InputError: No class needs an image; says what to set instead.
+    """
+    if any(quotas(counts, target_per_class)):
+        return
+    fewest, most = min(counts, default=0), max(counts, default=0)
+    is_level = fewest == most
+    if len(counts) == 1:
+        have = f"the one class has {most:,} real training images"
+    elif is_level:
+        have = f"all {len(counts):,} classes have {most:,} real training images"
+    else:
+        have = f"even the smallest class has {fewest:,} real training images"
+    target = "max, the largest class's count" if target_per_class == "max" else target_per_class
+    remedy = f"set it to a number above {fewest:,}{'' if is_level else f', or to max ({most:,})'}"
+    raise InputError(
+        f"synthesize.target_per_class is {target}, and {have}: no class needs a synthetic one; "
+        + remedy
+    )
 
 
 class BalancedBatchSampler(Sampler[list[int]]):

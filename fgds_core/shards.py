@@ -1,7 +1,9 @@
 """The synthetic set: one folder a class, parts of a stated size, and its index.
 
 A part is an image table (see `images`) with a sidecar that makes it count as finished; the index
-is written last and turns the parts into a set: no index, no data set.
+is written last and turns the parts into a set: no index, no data set. Sidecars and index have
+names that readers of Parquet folders pass over (they begin with a dot or an underscore), so that
+`datasets.load_dataset` and `pandas.read_parquet` read the folder itself.
 """
 
 import json
@@ -9,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,43 +38,73 @@ from fgds_core.images import (
 
 log = logging.getLogger(__name__)
 
-INDEX_NAME = "index.json"
+INDEX_NAME = "_index.json"
+
+_BEFORE = "index.json"
+"""What earlier versions called the index."""
+
+_STAGED = "relabelled.part"
+"""Where parts wait that get another place."""
 
 _FINGERPRINT = b"fgds_fingerprint"
 _SYNTHESIZE_AGAIN = "run the stage synthesize again, finished parts are kept"
 
-_SYNTHETIC_COLUMNS: dict[str, pa.DataType] = {
-    "group": pa.string(),
-    "prompt": pa.string(),
-    "seed": pa.int64(),
-    "index": pa.int64(),
-    "attempt": pa.int64(),
-    "conditioning_id": pa.int64(),
-    "embedding_dropout": pa.float64(),
-    "noise_level": pa.int64(),
-    "guidance_scale": pa.float64(),
-    "feedback": pa.string(),
-    "feedback_scale": pa.float64(),
-    "criterion_first": pa.float64(),
-    "criterion_last": pa.float64(),
-    "criterion_final": pa.float64(),
-    "guided_steps": pa.int64(),
-    "skipped_steps": pa.int64(),
-    "nonfinite_steps": pa.int64(),
-    "judge_label": pa.int64(),
-    "judge_probability": pa.float64(),
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of the synthetic set holds.
+
+    Attributes:
+        type: Of its values at rest.
+        about: What it says, with unit, range and off-value, for a reader of the set.
+        null: When there is no value; None if there always is one.
+        is_class: Whether the numbers are those of the classes, shown by their names.
+    """
+
+    type: pa.DataType
+    about: str
+    null: str | None = None
+    is_class: bool = False
+
+
+COLUMNS: dict[str, Column] = {
+    "group": Column(pa.string(), "group of the conditioning image", "data without groups"),
+    "prompt": Column(pa.string(), "text the generator was told; empty for the image alone"),
+    "seed": Column(pa.int64(), "what the image follows from, below 2^63"),
+    "index": Column(pa.int64(), "place of the image within its class, from 0"),
+    "attempt": Column(pa.int64(), "how often it was drawn before, with values not finite"),
+    "conditioning_id": Column(
+        pa.int64(),
+        "place of the conditioning image among those of its class in `train.parquet`",
+        "drawn from text alone",
+    ),
+    "embedding_dropout": Column(
+        pa.float64(), "share of the image embedding's coordinates set to zero; 0 is off"
+    ),
+    "noise_level": Column(pa.int64(), "noise on the image embedding, 0 to 999; 0 is least"),
+    "guidance_scale": Column(pa.float64(), "weight of classifier-free guidance; 1 is off"),
+    "feedback": Column(pa.string(), "criterion that guidance climbed; none is off"),
+    "feedback_scale": Column(pa.float64(), "strength of the feedback; 0 is off"),
+    "criterion_first": Column(
+        pa.float64(), "criterion at the first gradient, in nats", "not guided"
+    ),
+    "criterion_last": Column(
+        pa.float64(), "criterion at the last gradient, in nats", "not guided"
+    ),
+    "criterion_final": Column(
+        pa.float64(), "criterion of the finished image, in nats", "not guided"
+    ),
+    "guided_steps": Column(pa.int64(), "steps that feedback pushed"),
+    "skipped_steps": Column(pa.int64(), "steps it left alone, where the criterion was reached"),
+    "nonfinite_steps": Column(pa.int64(), "steps without a push, the gradient was not finite"),
+    "judge_label": Column(
+        pa.int64(), "class that the judge sees in the image", "no judge", is_class=True
+    ),
+    "judge_probability": Column(
+        pa.float64(), "probability the judge gives that class, 0 to 1", "no judge"
+    ),
 }
-_NULLABLE = frozenset(
-    {
-        "group",  # data without groups
-        "conditioning_id",  # text-only images
-        "criterion_first",  # unguided images
-        "criterion_last",
-        "criterion_final",
-        "judge_label",  # before there is a judge
-        "judge_probability",
-    }
-)
+"""The columns beside image and label, in their order: the schema and the card are made of them."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +132,7 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class SyntheticIndex:
-    """What `index.json` says about a synthetic set.
+    """What `_index.json` says about a synthetic set.
 
     Attributes:
         core_version: Version of this package that drew the images.
@@ -119,18 +152,12 @@ class SyntheticIndex:
 
 
 def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
-    """The schema of a synthetic shard.
-
-    Beside image and label: group; prompt; seed (below 2^63); index in the class; attempt (how
-    often it was drawn before, with values that were not finite); conditioning_id (place of the
-    conditioning image among those of its class in `train.parquet`, null for text alone);
-    embedding_dropout (fraction); noise_level (0 to 999); guidance_scale (1 is off); feedback and
-    feedback_scale (0 is off); criterion_first and criterion_last (at the first and last gradient,
-    null if none) and criterion_final (of the finished image, null where it was not
-    computed); guided_steps, skipped_steps and nonfinite_steps; judge_label and judge_probability
-    (null without a judge).
-    """
-    return image_schema(class_names, _SYNTHETIC_COLUMNS)
+    """The schema of a synthetic shard: image, label and `COLUMNS`, which explain themselves."""
+    schema = image_schema(class_names, {name: column.type for name, column in COLUMNS.items()})
+    value = json.loads(schema.metadata[HUGGINGFACE])
+    features = value["info"]["features"]
+    features |= {name: features["label"] for name, column in COLUMNS.items() if column.is_class}
+    return schema.with_metadata({HUGGINGFACE: json.dumps(value).encode()})
 
 
 def class_folder(label: int, name: str) -> str:
@@ -143,6 +170,12 @@ def class_folder(label: int, name: str) -> str:
 def part_path(label: int, name: str, part: int) -> str:
     """Path of a part relative to the synthetic set, such as `06-shirt/part-00000.parquet`."""
     return f"{class_folder(label, name)}/part-{part:05d}.parquet"
+
+
+def sidecar_path(path: str) -> str:
+    """Path of the sidecar of a part, such as `06-shirt/.part-00000.json`."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name.removesuffix('.parquet')}.json"
 
 
 def write_synthetic_part(out: Path, path: str, rows: pa.Table, fingerprint: str) -> PartRecord:
@@ -165,7 +198,11 @@ def write_synthetic_part(out: Path, path: str, rows: pa.Table, fingerprint: str)
         raise ValueError(f"{path}: columns must be those of synthetic_schema, got {rows.schema}")
     if rows.num_rows == 0:
         raise ValueError(f"{path}: a part holds at least one image")
-    empty = [c for c in rows.column_names if c not in _NULLABLE and rows[c].null_count]
+    empty = [
+        name
+        for name in rows.column_names
+        if rows[name].null_count and (name not in COLUMNS or COLUMNS[name].null is None)
+    ]
     if empty:
         raise ValueError(f"{path}: null values in {empty}")
     labels, indices, seeds = (column_values(rows, name) for name in ("label", "index", "seed"))
@@ -177,8 +214,8 @@ def write_synthetic_part(out: Path, path: str, rows: pa.Table, fingerprint: str)
         raise ValueError(f"{path}: a seed comes twice")
     metadata = {**rows.schema.metadata, _FINGERPRINT: fingerprint.encode()}
     file = out / path
-    sidecar = file.with_suffix(".json")
-    sidecar.unlink(missing_ok=True)  # from here on the old part no longer counts
+    # From here on the old part no longer counts
+    (out / sidecar_path(path)).unlink(missing_ok=True)
     written = write_images(file, rows.replace_schema_metadata(metadata), root=out)
     record = PartRecord(
         path=written.path,
@@ -189,8 +226,23 @@ def write_synthetic_part(out: Path, path: str, rows: pa.Table, fingerprint: str)
         fingerprint=fingerprint,
         seeds=tuple(seeds),
     )
-    write_json(sidecar, vars(record), indent=None)
+    write_sidecar(out, record)
     return record
+
+
+def write_sidecar(out: Path, record: PartRecord) -> None:
+    """Writes what makes a part count as finished, once its bytes are there."""
+    write_json(out / sidecar_path(record.path), vars(record), indent=None)
+
+
+def read_sidecar(out: Path, path: str) -> PartRecord | None:
+    """The record beside a part; None if it is missing, damaged or another's."""
+    try:
+        text = (out / sidecar_path(path)).read_text(encoding="utf-8")
+        record = _part_record(json.loads(text))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if record.path == path else None
 
 
 def finished_part(out: Path, path: str, fingerprint: str) -> PartRecord | None:
@@ -204,14 +256,14 @@ def finished_part(out: Path, path: str, fingerprint: str) -> PartRecord | None:
     Returns:
         None if the part is missing, damaged, or was made by something else: it has to be drawn.
     """
-    file = out / path
+    record = read_sidecar(out, path)
+    if record is None or record.fingerprint != fingerprint:
+        return None
     try:
-        record = _part_record(json.loads(file.with_suffix(".json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        is_whole = (out / path).is_file() and sha256_file(out / path) == record.sha256
+    except OSError:  # of the disk or the network
         return None
-    if record.path != path or record.fingerprint != fingerprint or not file.is_file():
-        return None
-    return record if sha256_file(file) == record.sha256 else None
+    return record if is_whole else None
 
 
 FingerprintOf = Callable[[int, Sequence[str]], str]
@@ -261,13 +313,16 @@ def relabel_parts(
         The records of the parts that were given another label or other class names.
     """
     metadata = synthetic_schema(class_names).metadata
-    staged = out / "relabelled.part"
+    staged = out / _STAGED
     shutil.rmtree(staged, ignore_errors=True)  # of a run that was killed
     records, sources = [], []
     for old, label, path in relabelled_parts(out, class_names, fingerprint_of):
         rows = read_part(out, old)
-        labels = pa.array([label] * rows.num_rows, pa.int64())
-        rows = rows.set_column(rows.column_names.index("label"), "label", labels)
+        before = class_names_of(rows.schema) or ()
+        new = {k: class_names.index(name) for k, name in enumerate(before) if name in class_names}
+        for column in ("label", *(name for name, its in COLUMNS.items() if its.is_class)):
+            values = pa.array([new.get(k) for k in column_values(rows, column)], pa.int64())
+            rows = rows.set_column(rows.column_names.index(column), column, values)
         rows = rows.replace_schema_metadata(metadata)
         records.append(
             write_synthetic_part(staged, path, rows, fingerprint_of(label, class_names))
@@ -288,7 +343,7 @@ def relabel_parts(
 
 def _files_of(path: str) -> tuple[str, str]:
     """A part and its sidecar."""
-    return path, path.removesuffix(".parquet") + ".json"
+    return path, sidecar_path(path)
 
 
 def _part_record(value: Mapping[str, Any]) -> PartRecord:
@@ -303,31 +358,163 @@ def _part_record(value: Mapping[str, Any]) -> PartRecord:
     )
 
 
+def check_folder(
+    out: Path, planned: Iterable[str], is_cached: Callable[[Path], bool] = lambda link: False
+) -> None:
+    """Refuses a place where the set cannot be drawn, or where others would lose files.
+
+    Args:
+        out: Folder of the synthetic set; it need not exist.
+        planned: Paths of the parts that the set will have.
+        is_cached: Whether a linked file is one that DVC keeps elsewhere; replacing the link leaves
+            that as it is.
+
+    Raises:
+        InputError: The folder or one in it is a link, no folder, or may not be read or written; a
+            part is a link, no file, or may not be read; or there are Parquet files that no run
+            has drawn.
+    """
+    try:
+        unknown = _check_places(out, set(planned), is_cached)
+    except OSError as error:
+        raise InputError(_cannot(Path(error.filename or out), error)) from error
+    if unknown:
+        raise InputError(
+            f"{out} holds Parquet files that no run has drawn, and whoever reads the folder would"
+            f" take them for synthetic images: {', '.join(unknown[:5])}"
+            f"{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}; move them elsewhere"
+        )
+
+
+def _check_places(
+    out: Path, planned: set[str], is_cached: Callable[[Path], bool]
+) -> Sequence[str]:
+    """Refuses places as `check_folder` says; returns the Parquet files that no run has drawn."""
+    _refuse_link(out)
+    if not out.exists():
+        return []
+    folders = [out, *sorted({out / name for name in _folders(out) | {_top(p) for p in planned}})]
+    for folder in folders:
+        _refuse_link(folder)
+        if folder.exists():
+            _check_writable(folder)
+    unknown = []
+    for folder in folders:
+        for file in sorted(folder.glob("*.parquet")):
+            if file.is_symlink() and not is_cached(file):
+                _refuse_link(file)
+            if not file.is_file():
+                raise InputError(
+                    f"{file} is no file, but has the name of one; move it out of {out}"
+                )
+            _check_readable(file)
+            if relative_to(file, out) not in planned and not _is_drawn(file, out):
+                unknown.append(relative_to(file, out))
+    nested = (relative_to(file, out) for file in out.glob("*/*/**/*.parquet"))
+    unknown += [name for name in nested if _top(name) != _STAGED]
+    return unknown
+
+
+def _folders(out: Path) -> set[str]:
+    _check_writable(out)
+    return {entry.name for entry in os.scandir(out) if entry.is_dir() or entry.is_symlink()}
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise InputError(
+            f"{path} is a symbolic link to {os.readlink(path)}; drawing replaces and removes files"
+            " there, so it goes through no link: remove the link, or move what it points to here"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuses what is no folder, or one that cannot be listed and written."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, a folder belongs there; move it elsewhere")
+    try:
+        os.listdir(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(_cannot(folder, error)) from error
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise InputError(_cannot(file, error)) from error
+
+
+def _cannot(path: Path, error: OSError) -> str:
+    return (
+        f"{path} cannot be read and written ({error.strerror}); correct its permissions or the"
+        " disk, and run again: finished parts are kept"
+    )
+
+
+def _is_drawn(file: Path, out: Path) -> bool:
+    """Whether a run has written this file at this place, for this or an earlier set."""
+    record = read_sidecar(out, relative_to(file, out))
+    if record is not None and re.fullmatch(r"\d{2,}(-.*)?", file.parent.name):
+        return True
+    try:
+        schema = pq.read_schema(file)
+        label = int(file.parent.name.partition("-")[0])
+        name = (class_names_of(schema) or ())[label]
+    except (OSError, ValueError, IndexError):
+        return False
+    named = class_folder(label, name) == file.parent.name and _PART.fullmatch(file.name)
+    return bool(named) and _FINGERPRINT in (schema.metadata or {})
+
+
+_PART = re.compile(r"part-\d+\.parquet")
+_LEFT_BEHIND = re.compile(r"part-\d+\.(json|(parquet|json)\.part)|\.part-\d+\.json(\.part)?")
+"""Sidecars, also those of earlier versions, and files of a run that was killed."""
+
+
 def remove_foreign_parts(out: Path, records: Iterable[PartRecord]) -> list[str]:
     """Removes parts and sidecars of earlier runs, which the records do not name.
 
-    Only files in class folders that have the name of a part are touched.
+    Only files in class folders that a run has written are touched, and no link is followed.
 
     Returns:
         The removed paths, relative to `out`.
     """
-    kept = {record.path for record in records}
-    kept |= {path.removesuffix(".parquet") + ".json" for path in kept}
-    found = sorted(relative_to(file, out) for file in out.glob("*/part-*"))
-    parts = [name for name in found if re.fullmatch(r".+/part-\d+\.(parquet|json)(\.part)?", name)]
-    removed = [name for name in parts if name not in kept]
-    for name in removed:
-        (out / name).unlink()
-        log.info("removed %s: no part of the new synthetic set", out / name)
-    for folder in {(out / name).parent for name in removed}:
-        if not any(folder.iterdir()):
+    kept = {path for record in records for path in _files_of(record.path)}
+    removed = []
+    for folder in sorted(out.glob("[0-9][0-9]*")):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        names = {relative_to(file, out): file for file in sorted(folder.iterdir())}
+        stale = [
+            name
+            for name, file in names.items()
+            if name not in kept
+            and not file.is_dir()
+            and (
+                _LEFT_BEHIND.fullmatch(file.name)
+                or (_PART.fullmatch(file.name) and _is_drawn(file, out))
+            )
+        ]
+        for name in stale:
+            names[name].unlink()
+            log.info("removed %s: no part of the new synthetic set", names[name])
+        removed += stale
+        if stale and not any(folder.iterdir()):
             folder.rmdir()
     return removed
 
 
 def remove_index(out: Path) -> None:
     """Withdraws the index: from here until `write_index` there is no synthetic set, only parts."""
-    (out / INDEX_NAME).unlink(missing_ok=True)
+    for name in (INDEX_NAME, _BEFORE):
+        (out / name).unlink(missing_ok=True)
 
 
 def write_index(
@@ -339,7 +526,7 @@ def write_index(
     fingerprint: str,
     made_by: Mapping[str, Any],
 ) -> FileRecord:
-    """Writes `index.json`, last: it turns the parts into a synthetic set. Reads no Parquet file.
+    """Writes `_index.json`, last: it turns the parts into a synthetic set. Reads no Parquet file.
 
     Args:
         out: Folder of the synthetic set.
@@ -381,6 +568,7 @@ def write_index(
     repeated = [seed for seed, times in _seed_counts(parts).items() if times > 1]
     if repeated:
         raise ValueError(f"{len(repeated)} seeds come more than once, such as {repeated[0]}")
+    (out / _BEFORE).unlink(missing_ok=True)
     write_json(
         out / INDEX_NAME,
         {
@@ -409,7 +597,7 @@ def _seed_counts(parts: Iterable[PartRecord]) -> Counter[int]:
 
 
 def read_index(folder: Path) -> SyntheticIndex:
-    """Reads `index.json` of a synthetic set.
+    """Reads `_index.json` of a synthetic set.
 
     Raises:
         InputError: The index is missing (no index, no data set) or damaged.

@@ -24,7 +24,7 @@ from fgds_core.feedback import Feedback
 from fgds_core.generators.generator import Generator, drop_coordinates
 from fgds_core.guidance import RULES, Account, Guidance, Objective
 from fgds_core.images import ImageSet, from_uint8, image_table, to_uint8
-from fgds_core.imbalance import quotas
+from fgds_core.imbalance import check_target, quotas
 from fgds_core.noise import another_seed, image_seed, randn, stream
 from fgds_core.sample import make_scheduler, sample
 
@@ -106,12 +106,8 @@ def plan_parts(
     Raises:
         InputError: If no class needs an image.
     """
+    check_target(counts, config.target_per_class)
     wanted = quotas(counts, config.target_per_class)
-    if not any(wanted):
-        raise InputError(
-            f"synthesize.target_per_class is {config.target_per_class}, but the smallest class"
-            f" has {min(counts)} real images already; raise it, or set it to max"
-        )
     size = config.images_per_part
     return [
         Part(label, name, first // size, first, min(size, num_images - first))

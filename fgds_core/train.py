@@ -25,6 +25,7 @@ from fgds_core.errors import InputError
 from fgds_core.images import ImageSet
 from fgds_core.imbalance import BalancedBatchSampler
 from fgds_core.metrics import macro_accuracy
+from fgds_core.trial import try_training
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +68,15 @@ def train_classifier(
         The classifier in evaluation mode, its temperature fitted on validation.
 
     Raises:
-        InputError: If the sets do not fit together, the model cannot be made, or the loss becomes
-            non-finite.
+        InputError: If the sets do not fit together, the model cannot be made or trained (found
+            out before training, by a trial), or the loss becomes non-finite.
         ValueError: If synthetic images are not to be drawn class-balanced.
     """
     _check_sets(train, val, synthetic)
     if synthetic is not None and sampling != "class_balanced":
         raise ValueError(f"sampling with synthetic images must be class_balanced, got {sampling}")
+    height, width = train.images.shape[-2:]
+    try_training(config, train.class_names, (height, width), device)
     from timm.optim import create_optimizer_v2
     from timm.utils import ModelEmaV3
 
@@ -160,7 +163,7 @@ def read_training(folder: Path) -> TrainBaselineConfig:
     Raises:
         InputError: If there is no such entry or it is not valid.
     """
-    stored = read_classifier_config(folder).get("training")
+    stored = read_classifier_config(folder).training
     try:
         return TrainBaselineConfig.model_validate_json(json.dumps(stored))
     except ValueError as error:

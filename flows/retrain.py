@@ -11,7 +11,8 @@ from prefect import flow
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.retrain import RetrainConfig
 from tasks.cache import Outputs, content_digests, run
-from tasks.layout import BASELINE, PREPARED, SYNTHETIC_INDEX
+from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC_INDEX
+from tasks.progress import accuracy_line, say_result
 
 
 @flow(name="retrain")
@@ -19,13 +20,15 @@ def retrain(seed: int, retrain: RetrainConfig, compute: ComputeConfig) -> Output
     """Trains the final classifier."""
     from tasks.retrain import retrain_model
 
-    return run(
+    outputs = run(
         retrain_model,
         config=retrain,
         seed=seed,
         inputs=content_digests(PREPARED, SYNTHETIC_INDEX, BASELINE),
         compute=compute,
     )
+    say_result("retrain", accuracy_line(f"{REPORTS}/final.json"))
+    return outputs
 
 
 if __name__ == "__main__":

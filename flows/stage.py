@@ -16,18 +16,25 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from httpx import TransportError
-from prefect import Flow
+from prefect import Flow, tags
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 
+from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
+from flows.naming import named, tags_of
 from flows.params import PARAMS, SECTIONS, dump_params, keys, read_params
 from flows.server import answers, use_server
+from tasks.cache import check_places
 from tasks.exclusive import exclusive
+from tasks.layout import PREPARED
 from tasks.timing import process_s, record_stage, work_s
 
 STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+BEFORE_SYNTHESIZE = ("train_baseline", "train_control")
+"""Stages that would train for nothing if there is nothing to draw."""
 
 OUTPUT_FOLDERS = ("data", "models", "reports", ".runs")
 
@@ -65,8 +72,15 @@ def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> N
     params = _read(args, sections)
     if asked := [question for question in questions if vars(args)[question.name]]:
         sys.exit(exit_status(lambda: asked[-1].answer(**params)))
+    print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
     import_module(f"tasks.{flow.name}")  # heavy, and the server may be starting meanwhile
-    status = guarded(lambda: flow(**params))
+
+    def run() -> None:
+        check_wanted(flow.name, read_params(args.params)["synthesize"])
+        with tags(*tags_of(params)):
+            named(flow)(**params)
+
+    status = guarded(run)
     if not status:
         record_stage(flow.name, process_s(), work_s())
     _leave(status)
@@ -95,6 +109,7 @@ def guarded(run: Callable[[], object]) -> int:
 
     def checked() -> None:
         check_writable()
+        check_places()
         with exclusive():
             use_server()
             run()
@@ -148,6 +163,24 @@ def _leave(status: int) -> NoReturn:
 
 def _terminate(number: int, frame: object) -> NoReturn:
     raise TerminationSignal(number)
+
+
+def check_wanted(stage: str, config: SynthesizeConfig) -> None:
+    """Refuses data that nothing would be added to, before a network is trained on them.
+
+    Args:
+        stage: The one that is about to start.
+        config: Says how many images each class shall have.
+
+    Raises:
+        InputError: No class needs a synthetic image.
+    """
+    if stage not in BEFORE_SYNTHESIZE or not Path(PREPARED, "meta.json").is_file():
+        return
+    from fgds_core.imbalance import check_target
+    from fgds_core.splits import read_meta
+
+    check_target(read_meta(Path(PREPARED)).counts["train"], config.target_per_class)
 
 
 def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:
@@ -216,7 +249,7 @@ class _Duplicates(logging.Filter):
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return False
         return not record.getMessage().startswith(
-            ("Finished in state Failed", "Service 'EventsWorker' failed")
+            ("Finished in state Failed", "Service 'EventsWorker' failed", "Crash detected!")
         )
 
 

@@ -13,13 +13,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import Flow, flow, tags
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from fgds_core.errors import InputError
+from flows.naming import named, pipeline_run_name, tags_of
 from flows.params import PARAMS, read_params
-from flows.stage import run_pipeline, sections_of
+from flows.stage import check_wanted, run_pipeline, sections_of
 from tasks import code
-from tasks.artifacts import show_results
+from tasks.artifacts import attempt, show_results
+from tasks.cache import check_places
 from tasks.dvc import record
 from tasks.exclusive import exclusive
 from tasks.store.bucket import check_store
@@ -40,7 +44,7 @@ NO_RESULT = {"compute", "store"}
 """Sections that change no result; DVC does not compare them."""
 
 
-@flow(name="synth-pipeline")
+@flow(name="synth-pipeline", flow_run_name=pipeline_run_name)
 def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None = None) -> None:
     """Runs the stages one after the other and records with DVC what `params.yaml` stands for.
 
@@ -55,13 +59,17 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
     """
     everything = read_params(Path(params), overrides or {})
     check_store(everything["store"])
+    check_places()
+    labels = tags_of(everything)
+    attempt(lambda: _tag_this_run(labels))
     for name in STAGES:
         code.digest(f"flows.{name}")  # as it is now
-    with exclusive():
+    with exclusive(), tags(*labels):
         as_in_dvc = True
         for name in STAGES:
             stage = stage_flow(name)
             sections = sections_of(stage)
+            check_wanted(name, everything["synthesize"])
             with _timed(name):
                 stage(**{section: everything[section] for section in sections})
                 as_in_dvc = (
@@ -86,7 +94,12 @@ def differing(params: Mapping[str, Any]) -> set[str]:
 def stage_flow(name: str) -> Flow[..., Any]:
     """The flow of a stage."""
     found: Flow[..., Any] = getattr(import_module(f"flows.{name}"), name)
-    return found
+    return named(found)
+
+
+def _tag_this_run(labels: set[str]) -> None:
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags=[*flow_run.tags, *labels])
 
 
 @contextmanager

@@ -3,7 +3,7 @@
     python -m flows.synthesize            # python -m flows.plan says before what it costs
     python -m flows.synthesize --status   # how far it is
 
-Writes `data/synthetic/<class>/part-*.parquet` and, last, `index.json`. The unit of work is a part
+Writes `data/synthetic/<class>/part-*.parquet` and, last, `_index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes. About two
 minutes for the 1,158 images of the embedded default on 2 CPU cores.
 """
@@ -42,7 +42,8 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
-    from fgds_core.shards import relabel_parts, remove_foreign_parts
+    from fgds_core.shards import check_folder, relabel_parts, remove_foreign_parts
+    from tasks.cache import is_cached
     from tasks.plan import check_cost
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
@@ -62,6 +63,7 @@ def synthesize(
     inputs = input_digests(generator, synthesize)
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)
+    check_folder(Path(SYNTHETIC), [part.path for part in planned.parts], is_cached)
     check_space(planned)
     relabel_parts(Path(SYNTHETIC), planned.class_names, partial(part_fingerprint, origin))
     fingerprints = part_fingerprints(origin, planned)
@@ -79,7 +81,7 @@ def synthesize(
 
         def finished(part: "Part", outcome: object, remembered: bool) -> None:
             if remembered or not shown_by_tasks:
-                advance(part.num_images)
+                advance(part.num_images, found=remembered)
             if remembered:
                 note("found", part=part.path)
             elif isinstance(outcome, Exception):

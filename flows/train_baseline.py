@@ -11,7 +11,8 @@ from prefect import flow
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from tasks.cache import Outputs, content_digests, run
-from tasks.layout import PREPARED
+from tasks.layout import PREPARED, REPORTS
+from tasks.progress import accuracy_line, say_result
 
 
 @flow(name="train_baseline")
@@ -21,13 +22,15 @@ def train_baseline(
     """Trains the baseline."""
     from tasks.train_baseline import train_baseline_model
 
-    return run(
+    outputs = run(
         train_baseline_model,
         config=train_baseline,
         seed=seed,
         inputs=content_digests(PREPARED),
         compute=compute,
     )
+    say_result("train_baseline", accuracy_line(f"{REPORTS}/baseline.json"))
+    return outputs
 
 
 if __name__ == "__main__":

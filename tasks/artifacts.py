@@ -46,6 +46,9 @@ ACCURACY = (
 THUMBNAIL = 64
 """Pixels a side."""
 
+ROW = 5
+"""Pictures a row: 320 pixels fit a phone."""
+
 
 @contextmanager
 def progress_artifact(name: str) -> Iterator[Callable[[float], None]]:
@@ -110,13 +113,16 @@ def accuracies() -> list[dict[str, str]]:
 
 
 def sample_grid() -> str:
-    """A row of synthetic images for each class as Markdown, the images within."""
+    """A strip of synthetic images below each class's name as Markdown, the images within.
+
+    Not a table: Prefect's pages cut off what is wider than a cell.
+    """
     import pyarrow.parquet as pq
 
     from fgds_core.splits import read_meta
 
     meta = read_meta(Path(PREPARED))
-    lines = ["| class | real images | synthetic |", "|---|---|---|"]
+    lines = []
     real = meta.counts["train"]
     rarest = sorted(range(len(real)), key=real.__getitem__)[:CLASSES]
     rows = pq.read_table(
@@ -127,10 +133,15 @@ def sample_grid() -> str:
     for label in rarest:
         pictures = [row["image"]["bytes"] for row in rows if row["of"] == label]
         if pictures:
-            name = plain(meta.class_names[label])
-            strip = base64.b64encode(_strip(pictures)).decode()
-            lines.append(f"| {name} | {real[label]} | ![](data:image/jpeg;base64,{strip}) |")
-    return "\n".join(lines)
+            lines.append(f"**{plain(meta.class_names[label])}**, {real[label]} real images")
+            lines += [f"![](data:image/jpeg;base64,{row})" for row in _strips(pictures)]
+    return "\n\n".join(lines)
+
+
+def _strips(pictures: list[bytes]) -> list[str]:
+    """Rows of pictures that fit a narrow page."""
+    rows = [pictures[start : start + ROW] for start in range(0, len(pictures), ROW)]
+    return [base64.b64encode(_strip(row)).decode() for row in rows]
 
 
 def plain(text: str) -> str:

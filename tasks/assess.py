@@ -8,13 +8,13 @@ from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.shards import read_index
 from fgds_core.splits import read_meta
-from tasks.cache import Outputs, clear, stage_task, written
+from tasks.cache import Outputs, replaced, stage_task, written
 from tasks.devices import use_device
 from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC
 from tasks.progress import bar
 from tasks.timing import work
 
-OWNED = (f"{REPORTS}/synthetic.json", f"{REPORTS}/assess")
+OWNED = (f"{REPORTS}/synthetic.json", f"{REPORTS}/synthetic.metrics.json", f"{REPORTS}/assess")
 
 
 @stage_task(name="assess")
@@ -35,11 +35,14 @@ def assess_synthetic(
             generator.
         compute: In no cache key.
     """
-    clear(*OWNED)
     meta = read_meta(Path(PREPARED))
     num_real = sum(meta.counts["train"]) + sum(meta.counts["val"])
     num_synthetic = sum(read_index(Path(SYNTHETIC)).wanted)
-    with work(), bar("assess", num_real + num_synthetic, "images") as advance:
+    with (
+        replaced(*OWNED) as place,
+        work(),
+        bar("assess", num_real + num_synthetic, "images") as advance,
+    ):
         assess(
             Path(PREPARED),
             Path(SYNTHETIC),
@@ -47,7 +50,7 @@ def assess_synthetic(
             generator,
             config,
             seed,
-            Path(REPORTS),
+            place(OWNED[0]).parent,
             device=use_device(compute),
             batch_size=compute.batch_size,
             advance=advance,

@@ -22,6 +22,7 @@ from prefect.context import TaskRunContext
 
 from fgds_core.errors import InputError
 from tasks import code
+from tasks.layout import OUTPUTS
 
 log = logging.getLogger(__name__)
 
@@ -143,10 +144,14 @@ def replaced(*owned: str) -> Iterator[Callable[[str], Path]]:
     Args:
         owned: Files and folders that belong to the task alone, relative to the workspace.
 
+    Raises:
+        InputError: A place is a link.
+
     Yields:
         Where to write what shall lie at one of these places. Names are kept and places that share
         a folder still do, so `place("reports/x.json").parent` stands for `reports`.
     """
+    check_places(owned)
     places = [Path(path) for path in owned]
     for folder in {place.parent for place in places}:
         # Left by a run that was killed, the old ones perhaps between the two renamings below.
@@ -177,6 +182,28 @@ def replaced(*owned: str) -> Iterator[Callable[[str], Path]]:
 
 
 _NEW, _OLD = ".new", ".old"
+
+
+def check_places(places: Iterable[str] = OUTPUTS) -> None:
+    """Refuses links where stages replace whole folders.
+
+    Raises:
+        InputError: A place is a link.
+    """
+    for path in map(Path, places):
+        if path.is_symlink() and not is_cached(path):
+            raise InputError(
+                f"{path} is a symbolic link to {os.readlink(path)}; stages replace what is there,"
+                " so they go through no link: remove the link, or move what it points to here"
+            )
+
+
+def is_cached(link: Path) -> bool:
+    """Whether a linked file is DVC's own, in its cache; replacing the link leaves that alone."""
+    from tasks.dvc import cache_folder
+
+    cache = cache_folder()
+    return cache is not None and link.is_file() and link.resolve().is_relative_to(cache)
 
 
 def is_intact(outputs: Outputs) -> bool:

@@ -41,6 +41,14 @@ def reproduce(targets: tuple[str, ...] = ()) -> int:
     return main(["repro", *targets])
 
 
+def cache_folder() -> Path | None:
+    """Where DVC's cache lies; None without a DVC repository."""
+    try:
+        return Path(_repo(Path.cwd()).cache.local.path).resolve()
+    except NotDvcRepoError:
+        return None
+
+
 def cached_file(md5: str) -> Path | None:
     """Where DVC's cache keeps a file of these bytes, or None."""
     try:

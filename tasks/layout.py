@@ -7,5 +7,16 @@ CONTROL = "models/control"
 FINAL = "models/final"
 REPORTS = "reports"
 
-SYNTHETIC_INDEX = f"{SYNTHETIC}/index.json"
+OUTPUTS = (
+    PREPARED,
+    SYNTHETIC,
+    BASELINE,
+    FINAL,
+    f"{REPORTS}/baseline",
+    f"{REPORTS}/assess",
+    f"{REPORTS}/final",
+)
+"""The folders that stages replace as a whole."""
+
+SYNTHETIC_INDEX = f"{SYNTHETIC}/_index.json"
 """Names every part with its digest, so it stands for the whole synthetic set in a cache key."""

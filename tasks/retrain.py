@@ -13,7 +13,7 @@ from tasks.layout import BASELINE, FINAL, PREPARED, REPORTS, SYNTHETIC
 from tasks.progress import bar
 from tasks.timing import work
 
-OWNED = (FINAL, f"{REPORTS}/final", f"{REPORTS}/final.json")
+OWNED = (FINAL, f"{REPORTS}/final", f"{REPORTS}/final.json", f"{REPORTS}/final.metrics.json")
 
 
 @stage_task(name="retrain")

@@ -4,7 +4,6 @@ A part counts as done if the sidecar beside it, or in the store, has the fingerp
 parameters ask for now. Rate and ETA come from the parts that the run has drawn so far.
 """
 
-import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.store import StoreConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
-from fgds_core.shards import read_index
+from fgds_core.shards import read_index, read_sidecar, sidecar_path
 from fgds_core.synthesize import Part
 from tasks.journal import Run, read_run
 from tasks.layout import SYNTHETIC
@@ -132,18 +131,22 @@ def read_status(
 def _written_at(part: Part, fingerprint: str) -> float | None:
     """When a part was finished, by its sidecar; None if it is missing, cut short or another's."""
     file = Path(SYNTHETIC, part.path)
-    sidecar = file.with_suffix(".json")
+    record = read_sidecar(Path(SYNTHETIC), part.path)
+    asked = (fingerprint, part.label, part.first_index, part.num_images)
+    if record is None or asked != (
+        record.fingerprint,
+        record.label,
+        record.first_index,
+        record.num_rows,
+    ):
+        return None
     try:
-        record = json.loads(sidecar.read_text(encoding="utf-8"))
-        its = [record[key] for key in ("fingerprint", "label", "first_index", "num_rows")]
         with file.open("rb") as parquet:
             parquet.seek(-len(PARQUET_MAGIC), os.SEEK_END)
             is_whole = parquet.read() == PARQUET_MAGIC
-        if is_whole and its == [fingerprint, part.label, part.first_index, part.num_images]:
-            return sidecar.stat().st_mtime
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
+        return Path(SYNTHETIC, sidecar_path(part.path)).stat().st_mtime if is_whole else None
+    except OSError:
+        return None
 
 
 def _has_index(fingerprint: str, wanted: tuple[int, ...]) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from fgds_core.card import write_card
 from fgds_core.classify import Classifier, load_classifier
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.generator import GeneratorConfig
@@ -26,7 +27,7 @@ from fgds_core.feedback import Feedback, load_feedback
 from fgds_core.generators import Generator, load_generator
 from fgds_core.images import ImageSet
 from fgds_core.imbalance import quotas
-from fgds_core.shards import PartRecord, remove_index, write_index
+from fgds_core.shards import PartRecord, remove_index, sidecar_path, write_index
 from fgds_core.splits import class_digests, read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
 from tasks import code
@@ -280,7 +281,7 @@ def draw_part(
     if sources.store is not None:
         record = send_part(sources.store.config, part, record, out)
     file = f"{SYNTHETIC}/{record.path}"
-    outputs = written(file, file.removesuffix(".parquet") + ".json")
+    outputs = written(file, f"{SYNTHETIC}/{sidecar_path(record.path)}")
     return DrawnPart(outputs.owned, outputs.files, record)
 
 
@@ -365,7 +366,8 @@ def write_synthetic_index(
     made_by: dict[str, Any],
     fingerprint: str,
 ) -> Outputs:
-    """Writes `index.json`, last: it turns the parts into a synthetic set."""
+    """Writes the card and, last, the index: it turns the parts into a synthetic set."""
+    card = write_card(Path(SYNTHETIC), wanted)
     write_index(
         Path(SYNTHETIC),
         records,
@@ -374,4 +376,4 @@ def write_synthetic_index(
         fingerprint=fingerprint,
         made_by=made_by,
     )
-    return written(SYNTHETIC_INDEX)
+    return written(*(f"{SYNTHETIC}/{name}" for name in card), SYNTHETIC_INDEX)

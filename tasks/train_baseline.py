@@ -12,7 +12,12 @@ from tasks.layout import BASELINE, PREPARED, REPORTS
 from tasks.progress import bar
 from tasks.timing import work
 
-OWNED = (BASELINE, f"{REPORTS}/baseline", f"{REPORTS}/baseline.json")
+OWNED = (
+    BASELINE,
+    f"{REPORTS}/baseline",
+    f"{REPORTS}/baseline.json",
+    f"{REPORTS}/baseline.metrics.json",
+)
 
 
 @stage_task(name="train_baseline")

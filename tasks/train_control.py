@@ -12,7 +12,12 @@ from tasks.layout import CONTROL, PREPARED, REPORTS
 from tasks.progress import bar
 from tasks.timing import work
 
-OWNED = (CONTROL, f"{REPORTS}/control", f"{REPORTS}/control.json")
+OWNED = (
+    CONTROL,
+    f"{REPORTS}/control",
+    f"{REPORTS}/control.json",
+    f"{REPORTS}/control.metrics.json",
+)
 
 
 @stage_task(name="train_control")

@@ -10,6 +10,8 @@ import tiny
 import torch
 from tiny import TINY_IMAGE_SIZE
 
+import flows  # noqa: F401  # before Prefect, whose console is to be quiet
+
 
 @pytest.fixture(scope="session")
 def tiny_unclip(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -83,7 +83,9 @@ def test_the_interface_shows_accuracies_samples_and_the_report(
     table = json.loads(shown["accuracy"]["data"])
     assert [row["test accuracy, %"] for row in table] == ["overall", "many", "medium", "few"]
     assert {"imbalanced", "control", "final", "gain", "95 % interval"} < set(table[0])
-    assert "owl | 4 | ![](data:image/jpeg;base64," in shown["synthetic-samples"]["data"]
+    samples = shown["synthetic-samples"]["data"]
+    assert "**owl**, 4 real images\n\n![](data:image/jpeg;base64," in samples
+    assert "|" not in samples  # a table's cells would clip the strips
     assert "reports/index.html" in shown["report"]["data"]
 
     named = {run["name"] for run in httpx.post(f"{deployed}/task_runs/filter", json={}).json()}

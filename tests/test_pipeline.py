@@ -1,6 +1,7 @@
 """The whole pipeline in a temporary clone, on pictures of a few pixels and random networks."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,10 @@ def test_the_main_job_runs_all_stages_and_shows_what_came_out(
     assert [line.split()[0] for line in table[1:5]] == ["overall", "many", "medium", "few"]
     assert f"Report: {finished / 'reports' / 'index.html'}" in job
     assert "synthesize  16/16" in job
+    for stage in STAGES:
+        assert f"{stage}: starting ..." in job
+    for stage in ("train_baseline", "retrain"):
+        assert re.search(rf"^{stage}: test accuracy \d+\.\d % \(", job, re.M)
     assert "Traceback" not in job
 
     timing = json.loads((clone / "reports" / "timing.json").read_text())
@@ -81,8 +86,8 @@ def test_a_second_job_does_nothing_and_says_so(clone: Path, job: str) -> None:
 
 def test_dvc_shows_a_few_metrics_that_are_numbers(clone: Path, job: str) -> None:
     files = json.loads(dvc(clone, "metrics", "show", "--json"))[""]["data"]
-    shown = {path.split("/")[1]: file["data"] for path, file in files.items()}
-    assert set(shown) == {"baseline", "control", "final", "assess"}
+    shown = {Path(path).name.split(".")[0]: file["data"] for path, file in files.items()}
+    assert set(shown) == {"baseline", "control", "final", "synthetic"}
     for name in ("baseline", "control", "final"):
         report = json.loads((clone / "reports" / f"{name}.json").read_text())
         assert shown[name]["overall"] == pytest.approx(report["overall"], abs=1e-4)
@@ -93,14 +98,14 @@ def test_dvc_shows_a_few_metrics_that_are_numbers(clone: Path, job: str) -> None
     assert len(values) <= 20
     lines = dvc(clone, "metrics", "show").splitlines()
     assert max(map(len, lines)) <= 120
-    assert "reports/final/metrics.json" in json.loads(
+    assert "reports/final.metrics.json" in json.loads(
         dvc(clone, "metrics", "diff", "--all", "--json")
     )
 
 
 def test_dvc_plots_show_what_their_titles_say_without_a_network(clone: Path, job: str) -> None:
     found = json.loads(dvc(clone, "plots", "show", "--json", "--out", "plots"))["data"]
-    spec = {name: json.loads(plot[0]["content"]) for name, plot in found.items()}
+    spec = {name: plot[0]["content"] for name, plot in found.items()}
     data = {name: plot["data"]["values"] for name, plot in spec.items()}
     assert {row["field"] for row in data["Test accuracy"]} == {"imbalanced", "control", "final"}
     kept = spec["Test accuracy"]["transform"][0]["filter"]["oneOf"]

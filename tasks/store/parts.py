@@ -13,8 +13,7 @@ from pathlib import Path
 
 from fgds_core.config.store import StoreConfig
 from fgds_core.errors import InputError
-from fgds_core.files import write_json
-from fgds_core.shards import PartRecord, remove_index
+from fgds_core.shards import PartRecord, remove_index, write_sidecar
 from fgds_core.synthesize import Part, finished_part
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
 
@@ -82,7 +81,7 @@ def fetch_part(config: StoreConfig, part: Part, fingerprint: str, out: Path) -> 
         log.warning("%s; it is removed and drawn anew", error)
         bucket.discard(f"{name}.json", _shard(name, record.sha256))
         return None
-    write_json((out / part.path).with_suffix(".json"), vars(record), indent=None)
+    write_sidecar(out, record)
     return finished_part(part, fingerprint, out)
 
 

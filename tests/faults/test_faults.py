@@ -16,6 +16,7 @@ from micro import contents, set_params
 from s3 import BUCKET, Network, damage, objects
 
 from fgds_core.images import column_values, read_table
+from fgds_core.shards import sidecar_path
 
 DASK = {
     "cluster_class": "dask.distributed.LocalCluster",
@@ -34,7 +35,7 @@ def assert_whole(case: Case, redone: int = WORKERS) -> None:
 @pytest.mark.case("SIGKILL of the flow")
 def test_a_killed_flow(case: Case) -> None:
     case.interrupted().kill_all()
-    assert not (case.out / "index.json").exists()
+    assert not (case.out / "_index.json").exists()
     case.run()
     assert_whole(case)
 
@@ -120,7 +121,10 @@ def test_sigterm(case: Case) -> None:
 def test_ctrl_c(case: Case) -> None:
     run = case.interrupted()
     os.killpg(run.pid, signal.SIGINT)  # a terminal sends it to the whole group
-    assert RESUME in case.ended(run, 128 + signal.SIGINT)
+    said = case.ended(run, 128 + signal.SIGINT)
+    assert RESUME in said
+    assert "Crash detected" not in said
+    assert "ERROR" not in said
     case.run()
     assert_whole(case)
 
@@ -183,23 +187,27 @@ def remove(case: Case) -> None:
     case.parts()[3].unlink()
 
 
+def sidecar(part: Path) -> Path:
+    return part.parent / Path(sidecar_path(part.name)).name
+
+
 def bring_a_foreign_one(case: Case) -> None:
     first, *_, last = case.parts()
-    for part in (first, first.with_suffix(".json")):
-        shutil.copyfile(part, last.with_name(f"part-00099{part.suffix}"))
+    shutil.copyfile(first, last.with_name("part-00099.parquet"))
+    shutil.copyfile(sidecar(first), last.with_name(".part-00099.json"))
 
 
 def put_another_in_its_place(case: Case) -> None:
     first, *_, last = case.parts()
-    for suffix in (".parquet", ".json"):
-        shutil.copyfile(first.with_suffix(suffix), last.with_suffix(suffix))
+    shutil.copyfile(first, last)
+    shutil.copyfile(sidecar(first), sidecar(last))
 
 
 def halve_the_index(case: Case) -> None:
-    index = case.out / "index.json"
+    index = case.out / "_index.json"
     half = index.read_bytes()[: index.stat().st_size // 2]
     index.write_bytes(half)
-    index.with_name("index.json.part").write_bytes(half)
+    index.with_name("_index.json.part").write_bytes(half)
 
 
 def corrupt_the_result_store(case: Case) -> None:

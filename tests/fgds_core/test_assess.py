@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from micro import generator_config
 
 from fgds_core import shards
-from fgds_core.assess import assess, match_class_mix, measure_synthetic, rounded
+from fgds_core.assess import (
+    assess,
+    class_weights,
+    headline,
+    measure_synthetic,
+    no_meaning,
+    rounded,
+)
 from fgds_core.classify import create_classifier, predict, save_classifier
 from fgds_core.config.assess import AssessConfig
 from fgds_core.errors import InputError
@@ -114,7 +121,7 @@ def measured(synthetic, train, val, classifier):
     return run(synthetic, make_table(synthetic), train, val, classifier)
 
 
-def run(images, table, train, val, classifier, config=CONFIG):
+def run(images, table, train, val, classifier, config=CONFIG, extract=EXTRACT):
     return measure_synthetic(
         images,
         table,
@@ -123,7 +130,7 @@ def run(images, table, train, val, classifier, config=CONFIG):
         classifier=classifier,
         bins=dict(zip(CLASS_NAMES, ("many", "medium", "few"), strict=True)),
         config=config,
-        extract=EXTRACT,
+        extract=extract,
         seed=5,
     )
 
@@ -131,40 +138,120 @@ def run(images, table, train, val, classifier, config=CONFIG):
 @settings(deadline=None)
 @given(
     synthetic=st.lists(st.integers(0, 60), min_size=3, max_size=3).filter(any),
-    real=st.lists(st.integers(1, 60), min_size=3, max_size=3),
+    real=st.lists(st.integers(0, 60), min_size=3, max_size=3).filter(any),
 )
-def test_matched_real_images_have_the_class_mix_of_the_synthetic_ones(synthetic, real):
+def test_weighted_real_images_have_the_class_mix_of_the_synthetic_ones(synthetic, real):
     labels, real_labels = np.repeat(range(3), synthetic), np.repeat(range(3), real)
-    chosen = match_class_mix(labels, real_labels, np.random.default_rng(0))
-    counts = np.bincount(real_labels[chosen], minlength=3)
+    weights = class_weights(labels, real_labels)
+    sums = np.bincount(real_labels, weights=weights, minlength=3)
+    common = [n if r else 0 for n, r in zip(synthetic, real, strict=True)]
+    if not any(common):
+        assert not weights.any()
+        return
+    assert sums / sums.sum() == pytest.approx(np.array(common) / sum(common))
+    assert class_weights(labels, real_labels[::-1]).tolist() == weights[::-1].tolist()
 
-    assert len(set(chosen)) == len(chosen)
-    # the largest sample with these proportions: some class is used up, all differ by rounding only
-    scale = min(r / s for r, s in zip(real, synthetic, strict=True) if s)
-    assert np.abs(counts - np.array(synthetic) * scale).max() <= 0.5 + 1e-9
-    assert any(c == r for c, r, s in zip(counts, real, synthetic, strict=True) if s)
+
+def test_a_small_validation_split_of_other_proportions_still_measures(train, classifier):
+    # 92 real images, 6 of them of the classes that most synthetic images show
+    val, synthetic = make_images([60, 26, 6], seed=2), make_images([0, 67, 130], seed=3)
+    found = run(synthetic, make_table(synthetic), train, val, classifier).measures
+    for name in ("kid", "precision", "recall", "density", "coverage", "copy_rate"):
+        assert found[name]["value"] is not None, found[name]["reason"]
+    assert found["kid"]["num_real"] == 26 + 6
+    assert 6 < found["kid"]["effective_real"] < 32
+    assert found["fid"]["reason"] == (
+        "needs 50 real and 50 synthetic images, there are 32 and 197"
+    )
+    assert found["precision"]["value"] > 0.8
+
+
+def test_a_single_image_that_stands_for_most_is_no_sample(train, classifier):
+    val, synthetic = make_images([60, 26, 1], seed=2), make_images([0, 20, 130], seed=3)
+    found = run(synthetic, make_table(synthetic), train, val, classifier).measures
+    assert found["kid"]["value"] is None
+    assert found["kid"]["reason"] == (
+        "the 27 real images count for 1.3 in the class proportions of the synthetic ones, 5 are"
+        " needed"
+    )
+
+
+def guesses(num_images, num_classes, seed):
+    return np.random.default_rng(seed).integers(num_classes, size=num_images)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labels"),
+    [
+        (np.zeros(92, dtype=np.int64), np.repeat(range(3), [80, 10, 2])),  # always the largest
+        (guesses(92, 12, seed=0), guesses(92, 12, seed=1)),
+        (guesses(300, 3, seed=0), np.repeat(range(3), 100)),
+        (np.repeat([0, 1], [50, 0]), np.repeat([0, 1], [50, 0])),  # one class in validation
+    ],
+)
+def test_a_classifier_that_guesses_has_features_without_meaning(predicted, labels):
+    features = {"val": np.random.default_rng(0).normal(size=(len(labels), 4))}
+    num_classes = max(3, 1 + labels.max())
+    assert "the baseline guesses" in no_meaning(features, predicted, labels, num_classes)
+    assert no_meaning(features, None, labels, num_classes) is None
+
+
+def test_a_weak_classifier_that_does_not_guess_has_features():
+    labels = np.repeat(range(12), 8)
+    right = np.random.default_rng(0).random(96) < 0.3
+    predicted = np.where(right, labels, guesses(96, 12, seed=3))
+    features = {"val": np.random.default_rng(0).normal(size=(96, 4))}
+    assert no_meaning(features, predicted, labels, 12) is None
+
+
+def test_features_that_are_constant_or_not_finite_measure_nothing(
+    synthetic, train, val, classifier
+):
+    for value, said in ((0.5, "the same for every image"), (float("nan"), "not finite")):
+        flat = replace(EXTRACT, embed=lambda x, value=value: torch.full((len(x), 3), value))
+        found = run(synthetic, make_table(synthetic), train, val, classifier, extract=flat)
+        assert found.measures["precision"]["value"] is None
+        assert said in found.measures["per_class"]["emu"]["kid"]["reason"]
+        assert found.measures["warnings"] == [found.measures["fid"]["reason"]]
+
+
+def test_the_features_of_a_random_classifier_are_refused(synthetic, train, val, classifier):
+    named = replace(EXTRACT, name="classifier")
+    found = run(synthetic, make_table(synthetic), train, val, classifier, extract=named)
+    assert "the baseline guesses" in found.measures["precision"]["reason"]
+    assert headline(found.measures)["precision"] is None
+
+
+def test_pictures_of_something_else_are_warned_of(synthetic, train, val, classifier):
+    far = replace(synthetic, images=torch.ones_like(synthetic.images))
+    found = run(far, make_table(far), train, val, classifier).measures
+    assert "hardly any synthetic image looks like a real one" in found["warnings"][0]
 
 
 def test_every_measure_names_its_sample_and_feature_space(measured):
-    for place in (measured.metrics, measured.metrics["per_class"]["emu"]):
+    for place in (measured.measures, measured.measures["per_class"]["emu"]):
         for name in ("fid", "kid", "precision", "recall", "density", "coverage", "copy_rate"):
             entry = place[name]
             assert entry["feature_space"] == "colours"
             assert entry["low"] <= entry["value"] <= entry["high"]
             assert entry["num_real"] > 0
-    # 80 validation images of the class with the largest share, 40 / 70 of that for the other
-    assert measured.metrics["fid"]["num_real"] == 80 + 46
-    assert measured.metrics["fid"]["num_synthetic"] == 110
+    # 80 validation images of each of two classes, which count 40 to 70
+    assert measured.measures["fid"]["num_real"] == 80 + 80
+    assert measured.measures["fid"]["effective_real"] == pytest.approx(
+        80 * 110**2 / (40**2 + 70**2), rel=1e-5
+    )
+    assert "effective_real" not in measured.measures["per_class"]["emu"]["kid"]
+    assert measured.measures["fid"]["num_synthetic"] == 110
 
 
 def test_images_of_the_same_distribution_score_well_in_spite_of_another_class_mix(measured):
-    assert measured.metrics["precision"]["value"] > 0.8
-    assert measured.metrics["coverage"]["value"] > 0.7
-    assert measured.metrics["fid"]["value"] < 0.1
+    assert measured.measures["precision"]["value"] > 0.8
+    assert measured.measures["coverage"]["value"] > 0.7
+    assert measured.measures["fid"]["value"] < 0.1
 
 
 def test_a_class_without_enough_images_has_no_value_and_a_reason(measured):
-    cat, dog = (measured.metrics["per_class"][name] for name in ("cat", "dog"))
+    cat, dog = (measured.measures["per_class"][name] for name in ("cat", "dog"))
     assert cat["kid"]["value"] is None
     assert "0" in cat["kid"]["reason"]
     assert dog["fid"]["value"] is None  # 40 images, 50 wanted
@@ -175,17 +262,17 @@ def test_a_class_without_enough_images_has_no_value_and_a_reason(measured):
 def test_copies_of_training_images_are_found(train, val, classifier):
     rows = torch.arange(len(train)).repeat(2)[-140:]  # dogs and emus, each twice
     copied = ImageSet(train.images[rows], train.labels[rows], None, CLASS_NAMES)
-    found = run(copied, make_table(copied), train, val, classifier).metrics
+    found = run(copied, make_table(copied), train, val, classifier).measures
     assert found["copy_rate"]["value"] == 1
     fresh = make_images([20, 40, 70], seed=11)
-    found = run(fresh, make_table(fresh), train, val, classifier).metrics
+    found = run(fresh, make_table(fresh), train, val, classifier).measures
     assert found["copy_rate"]["value"] < 0.1
 
 
 def test_criteria_stand_beside_those_of_real_images_of_the_class(
     measured, synthetic, val, classifier
 ):
-    baseline = measured.metrics["per_class"]["dog"]["baseline"]
+    baseline = measured.measures["per_class"]["dog"]["baseline"]
     for source, images in (("real", val), ("synthetic", synthetic)):
         logits, _ = predict(classifier, images.images[images.labels == 1])
         p = logits.double().softmax(-1)
@@ -193,11 +280,11 @@ def test_criteria_stand_beside_those_of_real_images_of_the_class(
         loss = -p[:, 1].log().mean().item()
         assert baseline["entropy"][source] == pytest.approx(entropy, rel=1e-4)
         assert baseline["loss"][source] == pytest.approx(loss, rel=1e-4)
-    assert measured.metrics["per_class"]["cat"]["baseline"]["loss"]["synthetic"] is None
+    assert measured.measures["per_class"]["cat"]["baseline"]["loss"]["synthetic"] is None
 
 
 def test_guidance_is_summed_up_over_the_images_that_were_guided(measured):
-    assert measured.metrics["guidance"] == {
+    assert measured.measures["guidance"] == {
         "feedback": ["entropy"],
         "criterion_first": 0.25,
         "criterion_last": 0.5,
@@ -207,7 +294,7 @@ def test_guidance_is_summed_up_over_the_images_that_were_guided(measured):
         "nonfinite_steps": 3,
         "redrawn_images": 0,
     }
-    assert measured.metrics["per_class"]["cat"]["guidance"]["criterion_first"] is None
+    assert measured.measures["per_class"]["cat"]["guidance"]["criterion_first"] is None
     rows = [r for r in measured.criterion if r["class"] == "emu" and r["criterion"] == "feedback"]
     assert [(r["source"], r["num_images"], r["mean"]) for r in rows] == [
         ("synthetic first", 70, 0.25),
@@ -217,10 +304,10 @@ def test_guidance_is_summed_up_over_the_images_that_were_guided(measured):
 
 
 def test_label_agreement_is_the_judges_or_absent(measured, synthetic, train, val, classifier):
-    assert measured.metrics["label_agreement"] is None
+    assert measured.measures["label_agreement"] is None
     judge = synthetic.labels.tolist()
     judge[:10] = [0] * 10  # 10 of 40 dogs look like cats
-    found = run(synthetic, make_table(synthetic, judge=judge), train, val, classifier).metrics
+    found = run(synthetic, make_table(synthetic, judge=judge), train, val, classifier).measures
     assert found["per_class"]["dog"]["label_agreement"]["value"] == 0.75
     assert found["per_class"]["emu"]["label_agreement"]["value"] == 1
     assert found["per_class"]["cat"]["label_agreement"] is None
@@ -332,20 +419,27 @@ def run_stage(folder, reports, **options):
 
 def test_the_stage_writes_the_same_bytes_twice(workspace):
     done = []
-    metrics = run_stage(workspace, workspace / "a", advance=done.append)
+    measures = run_stage(workspace, workspace / "a", advance=done.append)
     run_stage(workspace, workspace / "b", batch_size=64)
     names = sorted(path.relative_to(workspace / "a") for path in (workspace / "a").rglob("*.*"))
     assert [str(name) for name in names] == [
         "assess/criterion.csv",
-        "assess/metrics.json",
+        "assess/measures.json",
         "assess/neighbours.parquet",
         "assess/per_class.csv",
         "synthetic.json",
+        "synthetic.metrics.json",
     ]
     for name in names:
         assert (workspace / "a" / name).read_bytes() == (workspace / "b" / name).read_bytes()
     assert sum(done) == 190 + 240 + 110
-    assert json.loads((workspace / "a" / "synthetic.json").read_text()) == metrics
+    assert json.loads((workspace / "a" / "assess" / "measures.json").read_text()) == measures
+    metrics = json.loads((workspace / "a" / "synthetic.json").read_text())
+    assert metrics == headline(measures)
+    assert metrics["num_synthetic"] == 110
+    assert metrics["label_agreement"] is None
+    assert len(metrics) == 9
+    assert all(value is None or isinstance(value, int | float) for value in metrics.values())
     rows = list(csv.DictReader((workspace / "a/assess/per_class.csv").open()))
     assert [row["num_real_train"] for row in rows] == ["120", "60", "10"]
     assert pq.read_table(workspace / "a/assess/neighbours.parquet").num_rows == 4 * 5
@@ -379,7 +473,7 @@ def test_an_extractor_is_recorded_by_name(synthetic, train, val, classifier):
         extract=named,
         seed=5,
     )
-    assert found.metrics["feature_space"] == {"name": "other", "num_features": 6}
+    assert found.measures["feature_space"] == {"name": "other", "num_features": 6}
 
 
 def test_rounding_keeps_everything_but_digits():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from micro import synthesize_config
+from safetensors.torch import save_file
 
 from fgds_core.augment import augment
 from fgds_core.classify import load_classifier
@@ -163,8 +164,22 @@ def test_real_images_set_the_limits(tiny_classifier: Path):
         )
 
 
+def describe(folder: Path, **entries: object) -> None:
+    """Writes the least that describes a classifier."""
+    least = {
+        "model": "test_resnet",
+        "model_kwargs": {},
+        "class_names": ["cat", "dog", "owl"],
+        "input_size": 8,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "interpolation": "bilinear",
+    }
+    (folder / "config.json").write_text(json.dumps(least | entries))
+
+
 def test_limits_that_were_never_measured_are_asked_for(tmp_path: Path, tiny_classifier: Path):
-    (tmp_path / "config.json").write_text("{}")
+    describe(tmp_path)
     with pytest.raises(InputError, match=r"criterion_on_real\.entropy"):
         load_feedback(
             synthesize_config(feedback_target="real"), tmp_path, load_classifier(tiny_classifier)
@@ -208,7 +223,7 @@ class Recording:
 @pytest.fixture
 def augmented(tmp_path: Path) -> Feedback:
     training = {"shift": 2, "horizontal_flip": True, "erase": 0.4}
-    (tmp_path / "config.json").write_text(json.dumps({"training": training, "image_size": 8}))
+    describe(tmp_path, training=training, image_size=8)
     return load_feedback(synthesize_config(feedback_augment=True), tmp_path, Recording())
 
 
@@ -242,6 +257,50 @@ def test_shifts_keep_their_share_of_the_image(augmented):
 
 
 def test_changes_need_what_the_baseline_says_of_its_training(tmp_path: Path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="needs the entries training and image_size"):
-        load_feedback(synthesize_config(feedback_augment=True), tmp_path, Recording())
+    training = {"shift": 2, "horizontal_flip": True, "erase": 0.4}
+    for entries in (
+        {},
+        {"training": training},
+        {"training": training | {"shift": "2"}, "image_size": 8},
+        {"training": training | {"erase": 1.5}, "image_size": 8},
+        {"training": {"shift": 2}, "image_size": 8},
+    ):
+        describe(tmp_path, **entries)
+        with pytest.raises(InputError, match="needs the entries training and image_size"):
+            load_feedback(synthesize_config(feedback_augment=True), tmp_path, Recording())
+
+
+STATISTICS = {
+    "means": torch.zeros(3, 16),
+    "precision": torch.eye(16),
+    "log_det": torch.tensor(0.0),
+    "shrinkage": torch.tensor(0.1),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"means": None}, "holds no feature statistics"),
+        ({"surplus": torch.zeros(2)}, "holds no feature statistics"),
+        ({"precision": torch.eye(3)}, "holds no feature statistics"),
+        ({"means": torch.zeros(3)}, "holds no feature statistics"),
+        ({"means": torch.zeros(3, 16, dtype=torch.int64)}, "holds no feature statistics"),
+        ({"log_det": torch.zeros(1)}, "holds no feature statistics"),
+        ({"log_det": torch.tensor(math.nan)}, "NaN or infinite"),
+        ({"means": torch.zeros(4, 16)}, "describes 4 classes by 16 features"),
+        (
+            {"means": torch.zeros(3, 5), "precision": torch.eye(5)},
+            "describes 3 classes by 5 features",
+        ),
+    ],
+)
+def test_statistics_that_make_no_sense_are_refused(
+    tmp_path: Path, tiny_classifier: Path, change: dict[str, torch.Tensor | None], message: str
+):
+    classifier = load_classifier(tiny_classifier)
+    tensors = {name: t for name, t in (STATISTICS | change).items() if t is not None}
+    save_file(tensors, tmp_path / "feature_statistics.safetensors")
+    with pytest.raises(InputError, match=message) as caught:
+        load_feedback(synthesize_config(feedback="hardness"), tmp_path, classifier)
+    assert "feature_statistics.safetensors" in str(caught.value)

@@ -201,3 +201,140 @@ def test_nearest_finds_the_closest_references(rng):
     assert (np.diff(distances, axis=1) >= 0).all()
     assert distances[:, 0] == pytest.approx(2e-6, rel=0.01)
     assert fidelity.nearest(references[:2], references[:2], 9)[1].shape == (2, 2)
+
+
+# Weights of real images -----------------------------------------------------------------------
+
+
+def measured(real, synthetic, weights, k=3):
+    """Every measure without chance, by name."""
+    options = dict(min_images=0, rng=np.random.default_rng(0), weights=weights)
+    prdc = fidelity.prdc(real, synthetic, nearest_k=k, bootstrap_samples=0, **options)
+    return {
+        "fid": fidelity.fid(real, synthetic, blocks=0, **options).value,
+        "mmd2": fidelity.mmd2(real, synthetic, weights),
+        **{name: estimate.value for name, estimate in prdc.items()},
+    }
+
+
+@pytest.fixture
+def weighted(rng):
+    real, synthetic = rng.normal(size=(40, 5)), rng.normal(size=(31, 5)) * 1.3
+    return real, synthetic, rng.integers(1, 5, size=40).astype(float)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25, 7])
+def test_equal_weights_are_none(weighted, weight):
+    real, synthetic, _ = weighted
+    equal = np.full(len(real), weight)
+    assert measured(real, synthetic, equal) == pytest.approx(measured(real, synthetic, None))
+
+
+def test_equal_weights_change_no_interval(weighted):
+    real, synthetic, _ = weighted
+
+    def intervals(weights):
+        options = dict(min_images=0, weights=weights)
+        settings = [
+            (fidelity.fid, {"blocks": 5}),
+            (fidelity.kid, {"subsets": 8, "subset_size": 10}),
+        ]
+        found = [
+            measure(real, synthetic, rng=np.random.default_rng(1), **extra, **options)
+            for measure, extra in settings
+        ]
+        rng = np.random.default_rng(1)
+        prdc = fidelity.prdc(
+            real, synthetic, nearest_k=3, bootstrap_samples=20, rng=rng, **options
+        )
+        return [value for e in (*found, *prdc.values()) for value in (e.low, e.value, e.high)]
+
+    assert intervals(np.full(40, 3.0)) == pytest.approx(intervals(None))
+
+
+def test_only_ratios_of_weights_count_and_no_order(weighted, rng):
+    real, synthetic, weights = weighted
+    order = rng.permutation(len(real))
+    expected = measured(real, synthetic, weights)
+    assert measured(real, synthetic, weights / 100) == pytest.approx(expected)
+    assert measured(real[order], synthetic[::-1], weights[order]) == pytest.approx(expected)
+
+
+def test_a_weight_of_zero_is_an_image_that_is_not_there(weighted):
+    real, synthetic, weights = weighted
+    weights[:15] = 0
+    there = measured(real[15:], synthetic, weights[15:])
+    assert measured(real, synthetic, weights) == pytest.approx(there)
+
+
+def test_whole_weights_are_repeated_images_in_means_and_pairs(weighted):
+    real, synthetic, weights = weighted
+    repeats = weights.astype(int)
+    rows = np.repeat(np.arange(len(real)), repeats)
+    # Covariance of images that are known to be repeated, and not drawn anew
+    expected = frechet_distance(
+        real[rows].mean(0),
+        np.cov(real, rowvar=False, aweights=weights),
+        synthetic.mean(0),
+        np.cov(synthetic, rowvar=False),
+    )
+    assert fidelity.frechet(real, synthetic, weights) == pytest.approx(expected)
+
+    def kernel(a, b):
+        return (a @ b.T / 5 + 1) ** 3
+
+    different = rows[:, None] != rows[None]
+    within = kernel(real[rows], real[rows])[different].mean()
+    unweighted = fidelity.mmd2(real, synthetic)
+    all_pairs = kernel(real, real)[~np.eye(40, dtype=bool)].mean()
+    across = kernel(real[rows], synthetic).mean() - kernel(real, synthetic).mean()
+    assert fidelity.mmd2(real, synthetic, weights) == pytest.approx(
+        unweighted + within - all_pairs - 2 * across
+    )
+    # A repeated image is one point, so the balls are those of the images that differ
+    plain, found = measured(real, synthetic, None), measured(real, synthetic, weights)
+    assert found["precision"] == plain["precision"]
+    assert found["density"] == plain["density"]
+    radius = np.sort(np.linalg.norm(real[:, None] - real[None], axis=-1), axis=1)[:, 3]
+    nearest = np.linalg.norm(real[:, None] - synthetic[None], axis=-1).min(axis=1)
+    assert found["coverage"] == pytest.approx((nearest < radius)[rows].mean())
+
+
+def test_weights_undo_another_class_mix(rng):
+    def images(counts):
+        labels = np.repeat([0, 1], counts)
+        return rng.normal(size=(len(labels), 4)) + 3 * labels[:, None], labels
+
+    (real, labels), (synthetic, _) = images([900, 100]), images([200, 800])
+    weights = np.array([0.2 / 900, 0.8 / 100])[labels]
+    found, plain = measured(real, synthetic, weights), measured(real, synthetic, None)
+    assert found["fid"] < 0.05 * plain["fid"]
+    assert abs(found["mmd2"]) < 0.05 * plain["mmd2"]
+    assert found["density"] == pytest.approx(1, abs=0.15)
+    kid = fidelity.kid(
+        real, synthetic, min_images=0, subsets=50, subset_size=100, rng=rng, weights=weights
+    )
+    assert kid.low < 0 < kid.high
+
+
+def test_the_effective_size_is_stated_and_has_a_minimum(weighted, rng):
+    real, synthetic, weights = weighted
+    options = dict(subsets=4, subset_size=10, min_images=20)
+    found = fidelity.kid(real, synthetic, rng=rng, weights=weights, **options)
+    assert found.num_real == 40
+    assert found.effective_real == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
+    weights[0] = 1e6
+    found = fidelity.kid(real, synthetic, rng=rng, weights=weights, **options)
+    assert found.value is None
+    assert found.reason.startswith("the 40 real images count for 1.0 in the class proportions")
+    weights[0] = np.nan
+    with pytest.raises(ValueError, match="weights must be 40 finite numbers"):
+        fidelity.kid(real, synthetic, rng=rng, weights=weights, **options)
+
+
+def test_the_bias_of_fid_follows_the_effective_size(weighted, rng):
+    real, synthetic, weights = weighted
+    found = fidelity.fid(real, synthetic, min_images=31, blocks=0, rng=rng, weights=weights**2)
+    assert found.value is None
+    assert "31 are needed" in found.reason
+    assert fidelity.fid(real, synthetic, min_images=31, blocks=0, rng=rng).value is not None

@@ -6,7 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgds_core.imbalance import BalancedBatchSampler, long_tailed_counts, quotas, shot_bins
+from fgds_core.errors import InputError
+from fgds_core.imbalance import (
+    BalancedBatchSampler,
+    check_target,
+    long_tailed_counts,
+    quotas,
+    shot_bins,
+)
 
 counts_lists = st.lists(st.integers(0, 1300), min_size=1, max_size=20)
 
@@ -52,6 +59,36 @@ def test_target_max_makes_all_classes_as_large_as_the_largest(counts):
 def test_negative_target_is_refused():
     with pytest.raises(ValueError, match="target_per_class"):
         quotas([3], -1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "target", "message"),
+    [
+        (
+            [6, 6, 6],
+            "max",
+            "is max, the largest class's count, and all 3 classes have 6 real training images: no"
+            " class needs a synthetic one; set it to a number above 6",
+        ),
+        ([6, 6], 6, "is 6, and all 2 classes have 6 real .* set it to a number above 6"),
+        (
+            [2000, 30],
+            20,
+            r"is 20, and even the smallest class has 30 real .* above 30, or to max \(2,000\)",
+        ),
+        ([12, 9], 9, r"is 9, and even the smallest class has 9 .* above 9, or to max \(12\)"),
+        ([7], "max", "the one class has 7 real training images: .* set it to a number above 7"),
+        ([7], 5, "is 5, and the one class has 7"),
+    ],
+)
+def test_a_target_that_no_class_is_below_says_what_would_be(counts, target, message):
+    with pytest.raises(InputError, match=rf"{message}$"):
+        check_target(counts, target)
+
+
+@pytest.mark.parametrize(("counts", "target"), [([7], 8), ([5, 6, 6], "max"), ([0, 0], 1)])
+def test_a_target_that_some_class_is_below_is_fine(counts, target):
+    check_target(counts, target)
 
 
 def sampler(real, synthetic, *, seed=0, **settings):

@@ -1,14 +1,22 @@
+import errno
 import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro import random_images
 
 from fgds_core import shards
+from fgds_core.card import write_card
 from fgds_core.errors import InputError
 from fgds_core.files import sha256_file, write_json
 from fgds_core.images import image_table, write_images
@@ -16,7 +24,7 @@ from fgds_core.images import image_table, write_images
 NAMES = ("cat", "T-shirt/top", "ankle boot")
 
 
-def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES):
+def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES, judge=None):
     extra = {
         "group": [None] * num_rows,
         "prompt": ["a photo of a cat"] * num_rows,
@@ -35,8 +43,8 @@ def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES
         "guided_steps": [6] * num_rows,
         "skipped_steps": [0] * num_rows,
         "nonfinite_steps": [0] * num_rows,
-        "judge_label": [None] * num_rows,
-        "judge_probability": [None] * num_rows,
+        "judge_label": [judge] * num_rows,
+        "judge_probability": [None if judge is None else 0.5] * num_rows,
     }
     return image_table(
         random_images(num_rows, seed=seed + 10 * label + first_index),
@@ -92,7 +100,7 @@ def test_class_folders_hold_safe_characters_only(label, name):
 def test_synthetic_set_comes_back_in_order_of_class_and_index(tmp_path):
     record = write_index(tmp_path, write_set(tmp_path))
     assert record.num_rows == 8
-    assert record.sha256 == sha256_file(tmp_path / "index.json")
+    assert record.sha256 == sha256_file(tmp_path / "_index.json")
     images, table = shards.read_synthetic(tmp_path)
     assert images.labels.tolist() == [1] * 5 + [2] * 3
     assert images.groups is None
@@ -114,7 +122,7 @@ def test_datasets_library_shows_pictures_and_class_names(tmp_path):
         )["train"]
         assert rows.features["label"].names == list(NAMES)
         assert rows[0]["image"].size == (8, 8)
-    assert rows.features["judge_label"].dtype == "int64"
+    assert rows.features["judge_label"].names == list(NAMES)
 
 
 def test_index_does_not_depend_on_the_order_of_the_parts(tmp_path):
@@ -125,7 +133,7 @@ def test_index_does_not_depend_on_the_order_of_the_parts(tmp_path):
 
 def test_index_says_what_was_wanted_and_made(tmp_path):
     write_set(tmp_path)
-    value = json.loads((tmp_path / "index.json").read_text())
+    value = json.loads((tmp_path / "_index.json").read_text())
     assert value["fingerprint"] == "set"
     assert value["made_by"] == {"generator": "tiny"}
     assert [(c["wanted"], c["present"]) for c in value["classes"]] == [(0, 0), (5, 5), (3, 3)]
@@ -137,7 +145,7 @@ def test_fingerprint_travels_in_the_part_and_beside_it(tmp_path):
     record = write_part(tmp_path, fingerprint="abc")
     metadata = pq.read_schema(tmp_path / record.path).metadata
     assert metadata[b"fgds_fingerprint"] == b"abc"
-    sidecar = json.loads((tmp_path / record.path).with_suffix(".json").read_text())
+    sidecar = json.loads((tmp_path / shards.sidecar_path(record.path)).read_text())
     assert sidecar["fingerprint"] == "abc"
     assert sidecar["sha256"] == record.sha256
 
@@ -153,7 +161,7 @@ def test_part_counts_as_finished_by_fingerprint_and_bytes(tmp_path):
     path.write_bytes(data)
     assert shards.finished_part(tmp_path, record.path, "f") is None
     write_part(tmp_path)
-    path.with_suffix(".json").write_text("{")
+    (tmp_path / shards.sidecar_path(record.path)).write_text("{")
     assert shards.finished_part(tmp_path, record.path, "f") is None
 
 
@@ -200,7 +208,7 @@ def test_tables_with_other_columns_or_no_rows_are_no_part(tmp_path):
 def test_no_index_no_data_set(tmp_path):
     write_set(tmp_path)
     shards.remove_index(tmp_path)
-    with pytest.raises(InputError, match=r"index\.json does not exist; run the stage synthesize"):
+    with pytest.raises(InputError, match=r"_index\.json does not exist; run the stage synthesize"):
         shards.read_synthetic(tmp_path)
 
 
@@ -245,17 +253,17 @@ def test_part_nobody_named_is_refused(tmp_path):
 
 def test_part_of_another_fingerprint_is_refused(tmp_path):
     write_set(tmp_path)
-    index = json.loads((tmp_path / "index.json").read_text())
+    index = json.loads((tmp_path / "_index.json").read_text())
     index["parts"][0]["fingerprint"] = "another"
-    write_json(tmp_path / "index.json", index)
+    write_json(tmp_path / "_index.json", index)
     with pytest.raises(InputError, match=r"part-00000\.parquet belongs to another synthetic set"):
         shards.read_synthetic(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"parts": 3}'])
 def test_damaged_index_is_refused(tmp_path, text):
-    (tmp_path / "index.json").write_text(text)
-    with pytest.raises(InputError, match=r"index\.json is damaged"):
+    (tmp_path / "_index.json").write_text(text)
+    with pytest.raises(InputError, match=r"_index\.json is damaged"):
         shards.read_index(tmp_path)
 
 
@@ -266,7 +274,7 @@ def test_unfinished_classes_get_no_index(tmp_path):
         InputError, match=r"not finished: T-shirt/top \(5 of 7\), ankle boot \(3 of 4"
     ):
         write_index(tmp_path, records, wanted=(0, 7, 4))
-    assert not (tmp_path / "index.json").exists()
+    assert not (tmp_path / "_index.json").exists()
 
 
 def test_index_refuses_gaps_overlaps_and_repeated_seeds(tmp_path):
@@ -292,6 +300,253 @@ def test_index_is_made_without_reading_parts(tmp_path):
     assert write_index(tmp_path, records) == first
 
 
+def finished_set(out):
+    """Two classes, one of them seen by a judge, with card and index."""
+    write_part(out, label=1, num_rows=2, judge=2)
+    write_part(out, label=2)
+    records = [
+        shards.finished_part(out, shards.part_path(label, NAMES[label], 0), "f")
+        for label in (1, 2)
+    ]
+    write_card(out, (0, 2, 3))
+    write_index(out, records, wanted=(0, 2, 3))
+    return records
+
+
+def test_the_folder_itself_is_a_data_set_for_datasets_and_pandas(tmp_path):
+    import datasets
+    import pandas as pd
+
+    out = tmp_path / "data" / "synthetic"
+    finished_set(out)
+    rows = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert list(rows) == ["train"]
+    train = rows["train"]
+    assert train.column_names == ["image", "label", *shards.COLUMNS]
+    for column in ("label", "judge_label"):
+        assert train.features[column].names == list(NAMES)
+    assert train["label"][:] == [1, 1, 2, 2, 2]
+    assert train["judge_label"][:] == [2, 2, None, None, None]
+    assert train[0]["image"].size == (8, 8)
+    table = pd.read_parquet(out)
+    assert table["seed"].tolist() == train["seed"][:]
+    assert table["judge_label"].isna().tolist() == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("name", ["test", "validation set", "train"])
+def test_a_class_may_be_named_like_a_split(tmp_path, name):
+    import datasets
+
+    out, names = tmp_path / "synthetic", ("cat", name)
+    for label in (0, 1):
+        rows = synthetic_rows(label, class_names=names)
+        shards.write_synthetic_part(out, shards.part_path(label, names[label], 0), rows, "f")
+    write_card(out, (3, 3))
+    rows = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(each) for split, each in rows.items()} == {"train": 6}
+
+
+def test_the_card_explains_every_column(tmp_path):
+    write_card(tmp_path, (0, 2000, 3))
+    text = (tmp_path / "_README.md").read_text()
+    _, front_matter, body = text.split("---\n", 2)
+    assert yaml.safe_load(front_matter) == yaml.safe_load(
+        (tmp_path / ".huggingface.yaml").read_text()
+    )
+    assert yaml.safe_load(front_matter)["license"] == "other"
+    assert "2,003 images" in body
+    explained = [row.split("`")[1] for row in body.splitlines() if row.startswith("| `")]
+    assert explained == shards.synthetic_schema(NAMES).names
+
+
+def test_the_labels_of_a_judge_move_with_the_classes(tmp_path):
+    write_part(tmp_path, label=1, judge=2)
+    after = ("ankle boot", "dog", "T-shirt/top")
+    (record,) = shards.relabel_parts(tmp_path, after, lambda label, names: "f")
+    table = shards.read_part(tmp_path, record)
+    assert set(table["label"].to_pylist()) == {2}
+    assert set(table["judge_label"].to_pylist()) == {0}
+    (record,) = shards.relabel_parts(tmp_path, ("T-shirt/top",), lambda label, names: "f")
+    assert set(shards.read_part(tmp_path, record)["judge_label"].to_pylist()) == {None}
+
+
+def test_what_earlier_versions_left_beside_the_parts_goes_with_the_next_index(tmp_path):
+    records = finished_set(tmp_path)
+    (tmp_path / "index.json").write_text("{}")
+    first_part(tmp_path).with_suffix(".json").write_text("{}")
+    assert shards.remove_foreign_parts(tmp_path, records) == ["01-t-shirt-top/part-00000.json"]
+    write_index(tmp_path, records, wanted=(0, 2, 3))
+    assert not (tmp_path / "index.json").exists()
+
+
+PLANNED = ["01-t-shirt-top/part-00000.parquet", "00-cat/part-00000.parquet"]
+
+
+def link_the_folder(out):
+    out.rename(out.with_name("elsewhere"))
+    out.symlink_to("elsewhere")
+
+
+def link_a_class(out):
+    (out / "01-t-shirt-top").rename(out.with_name("shirts"))
+    (out / "01-t-shirt-top").symlink_to("../shirts")
+
+
+def link_a_class_that_is_still_to_draw(out):
+    (out.parent / "cats").mkdir()
+    (out / "00-cat").symlink_to(out.parent / "cats")
+
+
+def link_nowhere(out):
+    (out / "00-cat").symlink_to("nowhere")
+
+
+def link_a_part(out):
+    first_part(out).rename(out.parent / "mine.parquet")
+    first_part(out).symlink_to(out.parent / "mine.parquet")
+
+
+def link_any_folder(out):
+    (out.parent / "others").mkdir()
+    (out / "others").symlink_to(out.parent / "others")
+
+
+def a_file_for_the_folder(out):
+    shutil.rmtree(out)
+    out.write_text("x")
+
+
+def a_file_for_a_class(out):
+    (out / "00-cat").write_text("x")
+
+
+def a_folder_for_a_part(out):
+    first_part(out).unlink()
+    first_part(out).mkdir()
+
+
+def a_pipe_for_a_part(out):
+    first_part(out).unlink()
+    os.mkfifo(first_part(out))
+
+
+def a_backup(out):
+    shutil.copytree(out / "01-t-shirt-top", out / "backup")
+
+
+def a_copy_of_a_class(out):
+    shutil.copytree(out / "01-t-shirt-top", out / "01-t-shirt-top-copy")
+
+
+def a_table_of_the_users(out):
+    write_images(out / "mine.parquet", image_table([b"x"], [0], NAMES))
+
+
+def a_table_in_a_class_folder(out):
+    write_images(out / "02-ankle-boot" / "part-00001.parquet", image_table([b"x"], [0], NAMES))
+
+
+def a_table_further_down(out):
+    shutil.copytree(out / "02-ankle-boot", out / "02-ankle-boot" / "old" / "older")
+
+
+@pytest.mark.parametrize(
+    ("disturb", "message"),
+    [
+        (link_the_folder, r"synthetic is a symbolic link to elsewhere;"),
+        (link_a_class, r"01-t-shirt-top is a symbolic link to \.\./shirts;"),
+        (link_a_class_that_is_still_to_draw, "00-cat is a symbolic link to"),
+        (link_nowhere, "00-cat is a symbolic link to nowhere"),
+        (link_a_part, r"01-t-shirt-top/part-00000\.parquet is a symbolic link to"),
+        (link_any_folder, "synthetic/others is a symbolic link to"),
+        (a_file_for_the_folder, "synthetic is a file, a folder belongs there"),
+        (a_file_for_a_class, "00-cat is a file, a folder belongs there"),
+        (a_folder_for_a_part, r"part-00000\.parquet is no file"),
+        (a_pipe_for_a_part, r"part-00000\.parquet is no file"),
+        (a_backup, r"no run has drawn.*: backup/part-00000\.parquet; move"),
+        (a_copy_of_a_class, r"01-t-shirt-top-copy/part-00000\.parquet; move"),
+        (a_table_of_the_users, r": mine\.parquet; move"),
+        (a_table_in_a_class_folder, r": 02-ankle-boot/part-00001\.parquet; move"),
+        (a_table_further_down, r"02-ankle-boot/old/older/part-00000\.parquet; move"),
+    ],
+)
+def test_a_place_that_is_not_the_sets_own_is_refused_and_kept(tmp_path, disturb, message):
+    out = tmp_path / "synthetic"
+    finished_set(out)
+    shards.check_folder(out, PLANNED)
+    disturb(out)
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(InputError, match=message):
+        shards.check_folder(out, PLANNED)
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_part_that_dvc_has_linked_to_its_cache_is_as_good_as_its_bytes(tmp_path):
+    out = tmp_path / "synthetic"
+    record, _ = finished_set(out)
+    link_a_part(out)
+    shards.check_folder(out, PLANNED, is_cached=lambda link: True)
+    kept = (tmp_path / "mine.parquet").read_bytes()
+    assert shards.finished_part(out, record.path, "f") == record
+    write_part(out, label=1, seed=5)
+    assert not first_part(out).is_symlink()
+    assert (tmp_path / "mine.parquet").read_bytes() == kept
+
+
+def test_a_new_place_and_that_of_a_killed_run_are_fine(tmp_path):
+    shards.check_folder(tmp_path / "synthetic", PLANNED)
+    finished_set(tmp_path)
+    (first_part(tmp_path).parent / "part-00003.parquet.part").write_text("half")
+    write_part(tmp_path / "relabelled.part")
+    (tmp_path / "notes.txt").write_text("mine")
+    shards.check_folder(tmp_path, PLANNED)
+
+
+@pytest.mark.parametrize("kind", [errno.EACCES, errno.EROFS, errno.EPERM, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("place", ["synthetic", "01-t-shirt-top"])
+def test_a_folder_that_cannot_be_written_is_named_at_the_start(tmp_path, monkeypatch, kind, place):
+    out = tmp_path / "synthetic"
+    finished_set(out)
+    whole = tempfile.TemporaryFile
+
+    def refusing(*, dir):
+        if Path(dir).name == place:
+            raise OSError(kind, os.strerror(kind))
+        return whole(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refusing)
+    with pytest.raises(InputError, match=rf"{place} cannot be read and written \("):
+        shards.check_folder(out, PLANNED)
+
+
+@contextmanager
+def another_user():
+    """Takes root's right to read and write everything; whoever else runs the tests has none."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("place", [".", "01-t-shirt-top", "01-t-shirt-top/part-00000.parquet"])
+def test_what_may_not_be_read_is_named_at_the_start(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    out = Path("synthetic")
+    finished_set(out)
+    for path in (tmp_path, out, *out.rglob("*")):
+        path.chmod(0o777)
+    with another_user():
+        shards.check_folder(out, PLANNED)
+    (out / place).chmod(0)
+    with another_user(), pytest.raises(InputError, match=rf"{out / place} cannot be read.*denied"):
+        shards.check_folder(out, PLANNED)
+    (out / place).chmod(0o755)
+
+
 def test_parts_of_earlier_runs_are_removed_and_nothing_else(tmp_path):
     records = write_set(tmp_path)
     stale = write_part(tmp_path, label=0)
@@ -300,7 +555,7 @@ def test_parts_of_earlier_runs_are_removed_and_nothing_else(tmp_path):
     (first_part(tmp_path).parent / "part-00003.parquet.part").write_text("half")
     removed = shards.remove_foreign_parts(tmp_path, records)
     assert removed == [
-        "00-cat/part-00000.json",
+        "00-cat/.part-00000.json",
         stale.path,
         "01-t-shirt-top/part-00003.parquet.part",
     ]

@@ -152,9 +152,9 @@ def test_baseline_learns_and_writes_what_the_later_stages_read(prepared, baselin
     assert all(1 / 3 <= float(row["confidence"]) <= 1 for row in rows)
 
     config = read_classifier_config(baseline / "models/baseline")
-    assert config["real_counts"] == list(COUNTS["train"])
-    assert config["bins"] == {"dark": "medium", "grey": "medium", "light": "few"}
-    assert all(len(values) == 3 for values in config["criterion_on_real"].values())
+    assert config.real_counts == COUNTS["train"]
+    assert config.bins == {"dark": "medium", "grey": "medium", "light": "few"}
+    assert all(len(values) == 3 for values in config.criterion_on_real.values())
     gaussians = ClassGaussians.load(baseline / "models/baseline/feature_statistics.safetensors")
     assert gaussians.means.shape[0] == 3
 
@@ -241,9 +241,10 @@ def test_retraining_keeps_real_counts_and_bins(prepared, synthetic, baseline, tm
         tmp_path / "reports",
     )
     config = read_classifier_config(tmp_path / "models/final")
-    assert config["real_counts"] == list(COUNTS["train"])
-    assert config["synthetic_counts"] == [0, 0, 10]
-    assert config["bins"]["light"] == "few"
+    assert config.real_counts == COUNTS["train"]
+    notes = json.loads((tmp_path / "models/final/config.json").read_text())
+    assert notes["synthetic_counts"] == [0, 0, 10]
+    assert config.bins["light"] == "few"
     assert metrics["seed"] == 1
     assert json.loads((tmp_path / "reports/final.json").read_text()) == metrics
     classifier = load_classifier(tmp_path / "models/final")

@@ -63,7 +63,7 @@ def test_a_finished_set(workspace: Path, ready: Run, capsys: pytest.CaptureFixtu
     assert "is not running: it ended" in text
     assert "cat" not in text  # wants no image
 
-    (workspace / "data" / "synthetic" / "index.json").unlink()
+    (workspace / "data" / "synthetic" / "_index.json").unlink()
     assert not status().complete
 
 
@@ -94,7 +94,7 @@ def test_a_set_whose_run_was_killed(
     workspace: Path, ready: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ready("synthesize") == 0
-    for name in ("02-owl/part-00001.parquet", "index.json"):
+    for name in ("02-owl/part-00001.parquet", "_index.json"):
         (workspace / "data" / "synthetic" / name).unlink()
     gone = 2**22 + 1  # above the largest number of a process
     rewrite_journal(lambda notes: [{**notes[0], "pid": gone}])
@@ -108,12 +108,12 @@ def test_the_eta_comes_from_what_this_run_has_drawn(
 ) -> None:
     assert ready("synthesize") == 0
     out = workspace / "data" / "synthetic"
-    (out / "index.json").unlink()
+    (out / "_index.json").unlink()
     (out / "02-owl" / "part-00001.parquet").unlink()
     began = time.time() - 100
     rewrite_journal(lambda notes: [{**notes[0], "at": began}])
-    os.utime(out / "01-dog" / "part-00000.json", (began - 50, began - 50))  # of an earlier run
-    os.utime(out / "02-owl" / "part-00000.json", (began + 16, began + 16))
+    os.utime(out / "01-dog" / ".part-00000.json", (began - 50, began - 50))  # of an earlier run
+    os.utime(out / "02-owl" / ".part-00000.json", (began + 16, began + 16))
     running = status()
     assert running.rate == pytest.approx(8 / 16, rel=1e-3)
     assert running.done_at == pytest.approx(began + 16 + 4 / 0.5, abs=0.1)

@@ -34,7 +34,7 @@ def test_a_failing_class_leaves_the_others_and_the_next_run_resumes(
     with pytest.raises(UnfinishedError, match=r"classes dog;[\s\S]*Resume with `dvc repro`"):
         synthesize(**{name: params[name] for name in sections_of(synthesize)})
     assert drawn == ["02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
-    assert not (workspace / "data" / "synthetic" / "index.json").exists()
+    assert not (workspace / "data" / "synthetic" / "_index.json").exists()
 
     drawn.clear()
     monkeypatch.setattr(tasks.synthesize, "write_part", counting)

@@ -10,6 +10,7 @@ from fgds_core.errors import InputError
 from tasks import code
 from tasks.cache import (
     Outputs,
+    check_places,
     clear,
     content_digests,
     is_intact,
@@ -202,3 +203,27 @@ def test_what_a_killed_run_had_moved_aside_comes_back(old_results: dict[str, str
     with pytest.raises(KeyError):
         rewrite(KeyError())
     assert texts() == old_results
+
+
+def test_results_go_through_no_link_and_leave_what_it_points_to(prefect_folder: Path) -> None:
+    theirs = Path("theirs")
+    theirs.mkdir()
+    (theirs / "mine.txt").write_text("mine")
+    Path("reports").mkdir()
+    Path("reports/assess").symlink_to("../theirs")
+    with (
+        pytest.raises(InputError, match=r"reports/assess is a symbolic link to \.\./theirs;"),
+        replaced("reports/synthetic.json", "reports/assess"),
+    ):
+        pass
+    with pytest.raises(InputError, match="reports/assess is a symbolic link"):
+        check_places()
+    assert [file.name for file in theirs.iterdir()] == ["mine.txt"]
+    assert Path("reports/assess").is_symlink()
+
+
+def test_outputs_that_are_no_links_are_fine(prefect_folder: Path) -> None:
+    check_places()
+    Path("disk/data/prepared").mkdir(parents=True)
+    Path("data").symlink_to("disk/data")  # a workspace may lie on several disks
+    check_places()
