@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,13 +91,74 @@ def write_text(path: Path, text: str) -> None:
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS})
 
 
+# Where a program for tables would begin to calculate: at the start of a cell, or where one begins
+# if the file is taken apart at another separator.
+_CELL = r"(?:^|(?<=[;\t\r\n]))"
+_FORMULA = r"(?='*[ \xa0]*[=+\-@\uff1d\uff0b\uff0d\uff20])"
+_BLANK = r"(?='*[\t\r\n])"
+
+
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The CSV of rows that share their keys; None is an empty field."""
+    """The CSV of rows that share their keys; None is an empty field.
+
+    A text that a program for tables would take for a formula, such as a class named `=1+1` or
+    `-1`, gets an apostrophe before it. `read_csv` takes it away, so every name comes back as it
+    is.
+
+    Args:
+        rows: At least one.
+
+    Source: OWASP, CSV Injection, https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    header = list(rows[0])
+    lines = [_line(header)]
+    for row in rows:
+        values = [row[name] for name in header]
+        lines.append(_line([guarded(v) if isinstance(v, str) else v for v in values]))
+    return "\n".join([*lines, ""])
+
+
+def _line(values: Sequence[object]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(values)  # quotes what holds either of the two
+    return text.getvalue()[:-2]
+
+
+def read_csv(path: Path, remedy: str, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Reads what `csv_text` wrote.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is missing or damaged; ends the message.
+        columns: What it must have.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; {remedy}")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+            rows = list(reader)
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(f"{path} is damaged ({error}); {remedy}") from error
+    if lacking:
+        raise InputError(f"{path} is damaged (no column {lacking[0]!r}); {remedy}")
+    if any(None in row or None in row.values() for row in rows):
+        raise InputError(f"{path} is damaged (a line of another length); {remedy}")
+    return [{key: unguarded(value) for key, value in row.items()} for row in rows]
+
+
+def guarded(text: str) -> str:
+    """The text with an apostrophe where it would be taken for a formula."""
+    return re.sub(f"{_CELL}{_FORMULA}|^{_BLANK}", "'", text)
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` was given."""
+    return re.sub(f"{_CELL}'{_FORMULA}|^'{_BLANK}", "", text)
 
 
 @contextmanager

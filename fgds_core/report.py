@@ -1,4 +1,4 @@
-"""The result as one self-contained HTML page, a small table and a CSV file.
+"""The result as one self-contained HTML page and a small CSV file.
 
 The page needs no network and no other file. The same inputs give the same bytes; only the stage
 times, where there are any, differ between runs.
@@ -7,42 +7,63 @@ times, where there are any, differ between runs.
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import json
-from collections import Counter
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fgds_core import paired
 from fgds_core.config.report import ReportConfig
 from fgds_core.errors import InputError
-from fgds_core.files import write_text
+from fgds_core.files import read_csv, read_json, replacing
+from fgds_core.gains import (
+    BINS,
+    SIGNIFICANT,
+    STAGES,
+    Answers,
+    Verdict,
+    Worst,
+    class_rows,
+    guesses,
+    headline_rows,
+    read_answers,
+    standing_out,
+    verdict,
+    worst_group,
+)
 from fgds_core.images import decode_picture, png_bytes
 from fgds_core.splits import Meta, read_meta
-from fgds_core.summary import Row, accuracies
+from fgds_core.summary import Row, shown, summary_csv
 
 TEMPLATE = "report.html.j2"
-BINS = ("many", "medium", "few")
 THUMBNAIL = 96  # pixels; larger pictures are shrunk to keep the page small
 LEFT_OUT = ("compute", "store")  # sections that change no result
 
-# (key in the Metrics JSON, label, whether more is better)
-HEADLINE = (
-    ("overall", "Overall accuracy", True),
-    ("many", "Many-shot", True),
-    ("medium", "Medium-shot", True),
-    ("few", "Few-shot", True),
-    ("worst_group", "Worst group", True),
-    ("macro_f1", "Macro F1", True),
-    ("ece", "Calibration error", False),
-)
-# (key in assess/measures.json, label, what to know about it)
+LABELS = {
+    "overall": "Overall accuracy",
+    "many": "Many-shot",
+    "medium": "Medium-shot",
+    "few": "Few-shot",
+    "worst_group": "Worst group",
+    "macro_f1": "Macro F1",
+    "ece": "Calibration error",
+}
+# What a class is told to the generator by, for each value of `synthesize.conditioning`.
+TOLD_BY = {
+    "dual": "by a text prompt and by the embedding of a real image of the class",
+    "text": "by a text prompt",
+    "image": "by the embedding of a real image of the class",
+}
+# (key in measures.json, label, what to know about it)
 QUALITY = (
     ("fid", "FID", "lower is closer to real"),
     ("kid", "KID", "lower is closer to real"),
@@ -61,58 +82,54 @@ class ReportInputs:
 
     Attributes:
         meta: Class names, counts and bins of the prepared data.
-        baseline: Metrics JSON of the baseline, and `per_class`.
-        control: The same of the control.
-        final: The same after retraining.
+        metrics: Metrics JSON of `baseline`, `control` and `final`.
+        answers: Their answers on the test images.
         synthetic: The content of `assess/measures.json`.
-        baseline_predictions: (actual, predicted) class names and their count, on test images.
-        final_predictions: The same after retraining.
         criterion: Rows of `assess/criterion.csv`.
-        neighbours: Rows of `assess/neighbours.parquet`; empty without a sample grid.
+        neighbours: Pictures of synthetic images and their neighbours, or None without them.
         timing: The content of `timing.json`, or None.
         params: All parameters by section.
     """
 
     meta: Meta
-    baseline: Mapping[str, Any]
-    control: Mapping[str, Any]
-    final: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, Any]]
+    answers: Answers
     synthetic: Mapping[str, Any]
-    baseline_predictions: Counter[tuple[str, str]]
-    final_predictions: Counter[tuple[str, str]]
     criterion: Sequence[Mapping[str, str]]
-    neighbours: Sequence[Mapping[str, Any]]
+    neighbours: Path | None
     timing: Mapping[str, Any] | None
     params: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One number before and after, fractions or None; `change` is None unless both are there."""
+class Line:
+    """A row of the summary or of a class as the page shows it.
 
-    key: str
+    Attributes:
+        row: Its numbers.
+        label: Its name for people.
+        verdict: What its change means; `same` is grey.
+    """
+
+    row: Row
     label: str
-    before: float | None
-    after: float | None
-    more_is_better: bool = True
+    verdict: Verdict
 
     @property
-    def change(self) -> float | None:
-        """After minus before."""
-        return None if self.before is None or self.after is None else self.after - self.before
-
-    @property
-    def verdict(self) -> str:
-        """`gain`, `loss` or `same`: what the change means, to a tenth of a point."""
-        if self.change is None or abs(self.change) < 0.0005:
-            return "same"
-        return "gain" if (self.change > 0) == self.more_is_better else "loss"
+    def shown(self) -> dict[str, str]:
+        """Its numbers as text."""
+        return {
+            name: text.replace("-", "\N{MINUS SIGN}" if len(text) > 1 else "\N{EN DASH}")
+            for name, text in shown(self.row).items()
+        }
 
 
 def write_report(
     prepared: Path, reports: Path, params: Mapping[str, Any], config: ReportConfig
 ) -> Path:
     """The stage in one call: writes `index.html` and `summary.csv` into `reports`.
+
+    The two take the place of earlier ones together, when both are whole.
 
     Args:
         prepared: Prepared data, for class names, counts and bins.
@@ -127,90 +144,69 @@ def write_report(
         InputError: If the report of another stage is missing or damaged.
     """
     inputs = read_inputs(prepared, reports, params)
-    write_text(reports / "summary.csv", summary_csv(inputs.baseline, inputs.control, inputs.final))
-    write_text(reports / "index.html", page(inputs, config))
-    return reports / "index.html"
+    rows = headline_rows(inputs.metrics, inputs.answers, inputs.meta.bins)
+    html = page(inputs, rows, config)
+    target = reports / "index.html"
+    with replacing(target) as whole, replacing(reports / "summary.csv") as summary:
+        whole.write_text(html, encoding="utf-8", newline="\n")
+        summary.write_text(summary_csv(rows), encoding="utf-8", newline="\n")
+    return target
 
 
 def read_inputs(prepared: Path, reports: Path, params: Mapping[str, Any]) -> ReportInputs:
     """Collects what the other stages wrote; see `write_report`."""
     neighbours = reports / "assess" / "neighbours.parquet"
     timing = reports / "timing.json"
+    meta = read_meta(prepared)
+    again = "run the stage assess again"
     return ReportInputs(
-        meta=read_meta(prepared),
-        baseline=_read_metrics(reports, "baseline", "train_baseline"),
-        control=_read_metrics(reports, "control", "train_control"),
-        final=_read_metrics(reports, "final", "retrain"),
-        synthetic=_read_json(reports / "assess" / "measures.json", "assess"),
-        baseline_predictions=_read_predictions(reports / "baseline", "train_baseline"),
-        final_predictions=_read_predictions(reports / "final", "retrain"),
-        criterion=_read_csv(reports / "assess" / "criterion.csv", "assess"),
-        neighbours=_read_pictures(neighbours) if neighbours.is_file() else [],
-        timing=_read_json(timing, "report") if timing.is_file() else None,
+        meta=meta,
+        metrics={
+            name: read_json(reports / f"{name}.json", f"run the stage {stage} again")
+            for name, stage in STAGES.items()
+        },
+        answers=read_answers(reports, meta.class_names),
+        synthetic=read_json(reports / "assess" / "measures.json", again),
+        criterion=read_csv(reports / "assess" / "criterion.csv", again, ["class", "criterion"]),
+        neighbours=neighbours if neighbours.is_file() else None,
+        timing=read_json(timing, "remove it") if timing.is_file() else None,
         params=params,
     )
 
 
-def compare(baseline: Mapping[str, Any], final: Mapping[str, Any]) -> list[Comparison]:
-    """The headline numbers of two Metrics JSONs; absent bins have None."""
-    return [
-        Comparison(key, label, baseline.get(key), final.get(key), more_is_better)
-        for key, label, more_is_better in HEADLINE
-    ]
-
-
-def gain_table(rows: Sequence[Row]) -> str:
-    """The table for the end of a run: accuracies in percent, gains over the control in points.
+def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str:
+    """Renders the page.
 
     Args:
-        rows: Of `summary.csv`.
+        inputs: What the other stages reported.
+        rows: Of the summary.
+        config: How much the page shows.
     """
-    widths = {"imbalanced": 12, "control": 9, "final": 8, "gain": 8, "95 % interval": 16}
-    widths["images"] = 9
-    lines = [f"{'test accuracy, %':<16}" + "".join(f"{k:>{w}}" for k, w in widths.items())]
-    lines += [
-        f"{name:<16}" + "".join(f"{cells[k]:>{w}}" for k, w in widths.items())
-        for name, cells in accuracies(rows)
-    ]
-    return "\n".join(lines)
-
-
-def summary_csv(
-    baseline: Mapping[str, Any], control: Mapping[str, Any], final: Mapping[str, Any]
-) -> str:
-    """The headline numbers as CSV, fractions; `gain` is final minus control."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = ("bin", "imbalanced", "control", "final", "gain", "low", "high", "num_images")
-    writer.writerow(columns)
-    for before, row in zip(compare(baseline, final), compare(control, final), strict=True):
-        values = (before.before, row.before, row.after, row.change)
-        cells = ["" if v is None else round(v, 6) for v in values]
-        writer.writerow([row.key, *cells, "", "", ""])
-    return text.getvalue()
-
-
-def page(inputs: ReportInputs, config: ReportConfig) -> str:
-    """Renders the page."""
-    meta = inputs.meta
+    meta, answers = inputs.meta, inputs.answers
     counts = dict(zip(meta.class_names, meta.counts["train"], strict=True))
-    rare_first = sorted(meta.class_names, key=lambda name: (counts[name], name))
-    shown = rare_first[: config.max_classes]
+    at_chance = guesses(answers, "final")
+    lines = class_lines(answers, final_guesses=at_chance)
+    parts = chosen_classes(lines, counts, config.max_classes)
+    shown_classes = [line.label for part in parts for line in part.lines]
     per_class = inputs.synthetic["per_class"]
+    samples = _samples(inputs, shown_classes, config)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "signed": _signed, "number": _number}
     return environment.get_template(TEMPLATE).render(
         headline=[
-            row
-            for row in compare(inputs.baseline, inputs.final)
-            if row.key != "worst_group" or row.before is not None
+            Line(row, LABELS[row.bin], verdict(row, final_guesses=at_chance))
+            for row in rows
+            if row.bin != "worst_group" or row.final is not None
         ],
+        at_chance=at_chance,
+        worst=_worst(answers),
         num_classes_in={
             name: sum(meta.bins[class_name] == name for class_name in meta.class_names)
             for name in BINS
@@ -218,25 +214,22 @@ def page(inputs: ReportInputs, config: ReportConfig) -> str:
         meta=meta,
         counts=counts,
         num_train=sum(counts.values()),
-        num_test=inputs.final["num_images"],
+        num_test=len(answers.actual),
         num_synthetic=inputs.synthetic["num_synthetic"],
-        seed=inputs.final["seed"],
-        shown=shown,
-        classes={
-            name: Comparison(
-                name,
-                name,
-                inputs.baseline["per_class"][name]["recall"],
-                inputs.final["per_class"][name]["recall"],
-            )
-            for name in shown
-        },
-        synthetic_counts={name: per_class[name]["num_synthetic"] for name in shown},
-        confusion=_confusion(inputs, shown),
-        samples=_samples(inputs, shown, config),
-        criterion=_criterion(inputs, shown),
+        seed=inputs.metrics["final"]["seed"],
+        parts=parts,
+        shown=shown_classes,
+        synthetic_counts={name: per_class[name]["num_synthetic"] for name in shown_classes},
+        confusion=_confusion(answers, shown_classes),
+        samples=samples,
+        has_sources=any(item["conditioning"] for items in samples.values() for item in items),
+        told=TOLD_BY.get(inputs.params.get("synthesize", {}).get("conditioning"), TOLD_BY["dual"]),
+        criterion=_criterion(inputs, shown_classes),
+        guided=inputs.synthetic["guidance"]["criterion_first"] is not None,
         guidance=inputs.synthetic["guidance"],
-        quality=QUALITY,
+        quality=[_measure(inputs.synthetic, *entry) for entry in QUALITY],
+        quality_of_classes=_quality_of_classes(per_class, shown_classes),
+        warnings=_warnings(inputs),
         synthetic=inputs.synthetic,
         stages=_stages(inputs.timing),
         timing=inputs.timing,
@@ -248,38 +241,176 @@ def page(inputs: ReportInputs, config: ReportConfig) -> str:
     )
 
 
-def _confusion(inputs: ReportInputs, shown: Sequence[str]) -> list[dict[str, Any]]:
-    """Before, after and difference: shares of each actual class, [shown, shown] each."""
-
-    def shares(predictions: Counter[tuple[str, str]]) -> list[list[float]]:
-        totals: Counter[str] = Counter()
-        for (actual, _), count in predictions.items():
-            totals[actual] += count
-        return [[predictions[a, p] / max(totals[a], 1) for p in shown] for a in shown]
-
-    before, after = shares(inputs.baseline_predictions), shares(inputs.final_predictions)
-    difference = [
-        [y - x for x, y in zip(row_before, row_after, strict=True)]
-        for row_before, row_after in zip(before, after, strict=True)
-    ]
+def class_lines(answers: Answers, *, final_guesses: bool) -> list[Line]:
+    """A line for each class; its change counts only if it stands out among all classes."""
+    out = standing_out(answers)
     return [
-        {"title": "Before", "signed": False, "shares": before},
-        {"title": "After", "signed": False, "shares": after},
-        {"title": "Change", "signed": True, "shares": difference},
+        Line(
+            row,
+            row.bin,
+            verdict(row, is_noise=not stands_out, final_guesses=final_guesses),
+        )
+        for row, stands_out in zip(class_rows(answers), out, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the classes and why they are shown."""
+
+    title: str
+    lines: list[Line]
+
+
+def chosen_classes(lines: Sequence[Line], counts: Mapping[str, int], most: int) -> list[Part]:
+    """All classes, rarest first; of too many the rarest and those that changed most.
+
+    Half of the places are for the rarest, a quarter each for the largest gains and losses among
+    the others, by the end of the interval that is nearer to zero: a few images that happen to
+    agree are no large change. Of equally rare classes, the ones that changed more come first.
+
+    Args:
+        lines: Of all classes.
+        counts: Real training images of each class name.
+        most: How many may be shown.
+    """
+
+    def change(line: Line) -> float:
+        return abs(line.row.gain or 0.0)
+
+    rarest = sorted(lines, key=lambda line: (counts[line.label], -change(line), line.label))
+    if len(lines) <= most:
+        return [Part("", rarest)]
+    each = most // 4
+    first, others = rarest[: most - 2 * each], rarest[most - 2 * each :]
+    gains = sorted(others, key=lambda line: -(line.row.low or 0.0))[:each]
+    losses = sorted(
+        (line for line in others if line not in gains), key=lambda line: line.row.high or 0.0
+    )[:each]
+    parts = [
+        Part(f"The {len(first)} rarest", first),
+        Part(f"The {len(gains)} largest gains among the others", gains),
+        Part(f"The {len(losses)} largest losses among the others", losses),
+    ]
+    return [part for part in parts if part.lines]
+
+
+def _worst(answers: Answers) -> dict[str, Worst | None]:
+    return {name: worst_group(answers, name) for name in STAGES}
+
+
+def _warnings(inputs: ReportInputs) -> list[str]:
+    """What a person has to know before the quality numbers are believed."""
+    warnings = [str(text) for text in inputs.synthetic.get("warnings", ())]
+    features = inputs.synthetic["feature_space"]["name"]
+    if not warnings and features == "classifier" and guesses(inputs.answers, "baseline"):
+        warnings.append("the baseline guesses: numbers in its features mean nothing")
+    return warnings
+
+
+def _measure(found: Mapping[str, Any], key: str, label: str, hint: str) -> dict[str, Any]:
+    """One quality number with its interval, and what it rests on or why it is not there."""
+    entry = found[key]
+    if entry is None:
+        return {"label": label, "hint": hint, "value": None, "reason": "no judge was asked"}
+    rests = f"{entry['num_synthetic']:,} synthetic images"
+    if entry["num_real"]:
+        rests = f"{entry['num_real']:,} real, {rests}"
+    if entry.get("effective_real"):
+        rests += f"; weighted, the real ones count for {entry['effective_real']:,.0f}"
+    return {
+        "label": label,
+        "hint": hint,
+        "value": entry["value"],
+        "low": entry["low"],
+        "high": entry["high"],
+        "rests": rests,
+        "reason": entry.get("reason"),
+    }
+
+
+def _quality_of_classes(
+    per_class: Mapping[str, Any], shown_classes: Sequence[str]
+) -> dict[str, Any]:
+    """The measures that some class has a number for, and why the others are dashes.
+
+    Returns:
+        `columns`: (key, label, hint); `cells`: for each class name the value or None of each
+        column; `dashes`: for each measure with a dash its label, in how many of the classes, and
+        the reason given for one of them.
+    """
+    columns, dashes = [], []
+    for key, label, hint in QUALITY:
+        empty = [
+            name
+            for name in shown_classes
+            if per_class[name][key] is None or per_class[name][key]["value"] is None
+        ]
+        if len(empty) < len(shown_classes):
+            columns.append((key, label, hint))
+        if empty:
+            entry = per_class[empty[0]][key]
+            reason = "no judge was asked" if entry is None else entry.get("reason") or "not known"
+            of = empty[0] if entry is not None and len(shown_classes) > 1 else None
+            dashes.append({"label": label, "num": len(empty), "reason": reason, "of": of})
+    return {
+        "columns": columns,
+        "cells": {
+            name: [(per_class[name][key] or {"value": None})["value"] for key, _, _ in columns]
+            for name in shown_classes
+        },
+        "dashes": dashes,
+    }
+
+
+def _confusion(answers: Answers, shown_classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Control, final and difference: shares of each actual class, [shown, shown] each.
+
+    `noise` marks differences that do not stand out among all pairs, by McNemar's exact test.
+    """
+    place = np.full(len(answers.class_names), -1)
+    for j, name in enumerate(shown_classes):
+        place[answers.class_names.index(name)] = j
+    n = len(shown_classes)
+    rows = place[answers.actual]  # [N], -1 for a class that is not shown
+    columns = {name: place[answers.predicted[name]] for name in ("control", "final")}
+    differ = answers.predicted["control"] != answers.predicted["final"]  # [N]
+
+    def table(name: str, chosen: paired.Bools) -> paired.Labels:
+        there = chosen & (rows >= 0) & (columns[name] >= 0)
+        cells = rows[there] * n + columns[name][there]
+        return np.bincount(cells, minlength=n * n).reshape(n, n)
+
+    every = np.ones_like(differ)
+    totals = np.maximum(np.bincount(rows[rows >= 0], minlength=n), 1)[:, None]  # [n, 1]
+    control, final = (table(name, every) / totals for name in ("control", "final"))
+    p = paired.mcnemar(table("final", differ).ravel(), table("control", differ).ravel())
+    noise = (paired.corrected(p) > SIGNIFICANT).reshape(n, n)
+    nothing = np.zeros_like(noise)
+    return [
+        {"title": title, "signed": signed, "shares": shares.tolist(), "noise": grey.tolist()}
+        for title, signed, shares, grey in (
+            ("Control", False, control, nothing),
+            ("Final", False, final, nothing),
+            ("Final minus control", True, final - control, noise),
+        )
     ]
 
 
 def _samples(
-    inputs: ReportInputs, shown: Sequence[str], config: ReportConfig
+    inputs: ReportInputs, shown_classes: Sequence[str], config: ReportConfig
 ) -> dict[str, list[dict[str, Any]]]:
     """For each shown class its synthetic images, each with what it came from and is near to."""
     index = {name: k for k, name in enumerate(inputs.meta.class_names)}
     samples: dict[str, list[dict[str, Any]]] = {}
-    for name in shown:
+    if inputs.neighbours is None:
+        return samples
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for row in _read_pictures(inputs.neighbours, [index[name] for name in shown_classes], config):
+        rows.setdefault(row["of"], []).append(row)
+    for name in shown_classes:
         items: dict[int, dict[str, Any]] = {}
-        for row in inputs.neighbours:
-            if row["of"] != index[name] or row["item"] >= config.images_per_class:
-                continue
+        for row in rows.get(index[name], ()):
             item = items.setdefault(
                 row["item"], {"synthetic": None, "conditioning": None, "real": []}
             )
@@ -298,11 +429,11 @@ def _samples(
     return samples
 
 
-def _criterion(inputs: ReportInputs, shown: Sequence[str]) -> list[dict[str, Any]]:
+def _criterion(inputs: ReportInputs, shown_classes: Sequence[str]) -> list[dict[str, Any]]:
     """The baseline's entropy per class on real and synthetic images, and the guided criterion."""
     found = {(row["class"], row["criterion"], row["source"]): row for row in inputs.criterion}
     rows = []
-    for name in shown:
+    for name in shown_classes:
         entry: dict[str, Any] = {"class_name": name}
         for key, criterion, source in (
             ("real", "entropy", "real"),
@@ -353,6 +484,17 @@ def _data_uri(picture: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
 
 
+# What changes how other text is shown, or is no text: control characters and those of direction.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _visible(value: object) -> object:
+    """A value for the page; in text of users, what cannot be seen is shown as a question mark."""
+    if isinstance(value, str) and _UNSEEN.search(value):
+        return type(value)(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value))
+    return value
+
+
 def _percent(value: float | None, digits: int = 1) -> str:
     return "\N{EN DASH}" if value is None else f"{100 * value:.{digits}f}"
 
@@ -377,46 +519,13 @@ def _number(value: float | None) -> str:
     return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _read_json(path: Path, stage: str) -> dict[str, Any]:
+def _read_pictures(
+    path: Path, classes: Sequence[int], config: ReportConfig
+) -> list[dict[str, Any]]:
+    """The rows of these classes that the page shows, in their order."""
+    wanted = pc.field("of").isin(list(classes)) & (pc.field("item") < config.images_per_class)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run the stage {stage}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); run the stage {stage} again") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged (not a JSON object); run the stage {stage} again")
-    return value
-
-
-def _read_metrics(reports: Path, name: str, stage: str) -> dict[str, Any]:
-    rows = _read_csv(reports / name / "per_class.csv", stage)
-    per_class = {
-        row["class"]: {"recall": float(row["recall"]) if row["recall"] else None} for row in rows
-    }
-    return _read_json(reports / f"{name}.json", stage) | {"per_class": per_class}
-
-
-def _read_csv(path: Path, stage: str) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; run the stage {stage}")
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _read_predictions(folder: Path, stage: str) -> Counter[tuple[str, str]]:
-    rows = _read_csv(folder / "predictions.csv", stage)
-    try:
-        return Counter((row["actual"], row["predicted"]) for row in rows)
-    except KeyError as error:
-        raise InputError(
-            f"{folder / 'predictions.csv'} lacks the column {error}; run the stage {stage} again"
-        ) from error
-
-
-def _read_pictures(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(path, filters=wanted).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged ({error}); run the stage assess again") from error
     return rows

@@ -4,12 +4,16 @@
 images, `final` the one that has synthetic images beside them. The gain is final minus control.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from fgds_core.errors import InputError
+from fgds_core.files import csv_text, read_csv
+
+DIGITS = 6
+"""Digits of a fraction in the file."""
 
 ACCURACIES = ("overall", "many", "medium", "few", "worst_group")
 """The rows of the summary that are accuracies; the others are macro F1 and calibration error."""
@@ -42,6 +46,21 @@ class Row:
     num_images: int | None
 
 
+def summary_csv(rows: Sequence[Row]) -> str:
+    """The rows as CSV: fractions, empty fields for None; the gain is that of the other columns."""
+
+    def written(row: Row) -> dict[str, object]:
+        found: dict[str, Any] = {
+            name: round(value, DIGITS) if isinstance(value, float) else value
+            for name, value in asdict(row).items()
+        }
+        if row.gain is not None:
+            found["gain"] = round(found["final"] - found["control"], DIGITS)
+        return found
+
+    return csv_text([written(row) for row in rows])
+
+
 def read_summary(path: Path) -> list[Row]:
     """Reads `summary.csv`.
 
@@ -52,24 +71,22 @@ def read_summary(path: Path) -> list[Row]:
     def fraction(row: Mapping[str, str], name: str) -> float | None:
         return float(row[name]) if row[name] else None
 
+    rows = read_csv(path, "run the stage report again", [column.name for column in fields(Row)])
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                Row(
-                    bin=row["bin"],
-                    imbalanced=fraction(row, "imbalanced"),
-                    control=fraction(row, "control"),
-                    final=fraction(row, "final"),
-                    gain=fraction(row, "gain"),
-                    low=fraction(row, "low"),
-                    high=fraction(row, "high"),
-                    num_images=int(row["num_images"]) if row["num_images"] else None,
-                )
-                for row in csv.DictReader(file)
-            ]
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run the stage report") from None
-    except (KeyError, TypeError, ValueError) as error:
+        return [
+            Row(
+                bin=row["bin"],
+                imbalanced=fraction(row, "imbalanced"),
+                control=fraction(row, "control"),
+                final=fraction(row, "final"),
+                gain=fraction(row, "gain"),
+                low=fraction(row, "low"),
+                high=fraction(row, "high"),
+                num_images=int(row["num_images"]) if row["num_images"] else None,
+            )
+            for row in rows
+        ]
+    except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); run the stage report again") from error
 
 
@@ -81,10 +98,9 @@ def shown(row: Row) -> dict[str, str]:
     printed = {name: _percent(getattr(row, name)) for name in ("imbalanced", "control", "final")}
     gain, within = MISSING, MISSING
     if MISSING not in (printed["control"], printed["final"]):
-        points = round(float(printed["final"]) - float(printed["control"]), 1)
-        gain = f"{points:+.1f}" if points else "0.0"
+        gain = _signed(float(printed["final"]) - float(printed["control"]))
     if row.low is not None and row.high is not None:
-        within = f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
+        within = f"{_signed(100 * row.low)} to {_signed(100 * row.high)}"
     return {
         **printed,
         "gain": gain,
@@ -102,5 +118,27 @@ def accuracies(rows: Sequence[Row]) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
+def gain_table(rows: Sequence[Row]) -> str:
+    """The table for the end of a run: accuracies in percent, gains over the control in points.
+
+    Args:
+        rows: Of `summary.csv`.
+    """
+    widths = {"imbalanced": 12, "control": 9, "final": 8, "gain": 8, "95 % interval": 16}
+    widths["images"] = 9
+    lines = [f"{'test accuracy, %':<16}" + "".join(f"{k:>{w}}" for k, w in widths.items())]
+    lines += [
+        f"{name:<16}" + "".join(f"{cells[k]:>{w}}" for k, w in widths.items())
+        for name, cells in accuracies(rows)
+    ]
+    return "\n".join(lines)
+
+
 def _percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def _signed(points: float) -> str:
+    """With its sign; what rounds to nothing has none."""
+    text = f"{points:+.1f}"
+    return text if float(text) else "0.0"

@@ -30,8 +30,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
 
 def show_results() -> None:
     """Prints the accuracies of the three classifiers, the gain, and where the report is."""
-    from fgds_core.report import gain_table
-    from fgds_core.summary import read_summary
+    from fgds_core.summary import gain_table, read_summary
 
     print(gain_table(read_summary(Path(REPORTS, "summary.csv"))))
     print(f"\nReport: {Path(REPORTS, 'index.html').resolve()}")

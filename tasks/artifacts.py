@@ -133,8 +133,7 @@ def sample_grid() -> str:
     for label in rarest:
         pictures = [row["image"]["bytes"] for row in rows if row["of"] == label]
         if pictures:
-            name = meta.class_names[label].replace("|", "\\|")
-            lines.append(f"**{name}**, {real[label]} real images")
+            lines.append(f"**{plain(meta.class_names[label])}**, {real[label]} real images")
             lines += [f"![](data:image/jpeg;base64,{row})" for row in _strips(pictures)]
     return "\n\n".join(lines)
 
@@ -143,6 +142,19 @@ def _strips(pictures: list[bytes]) -> list[str]:
     """Rows of pictures that fit a narrow page."""
     rows = [pictures[start : start + ROW] for start in range(0, len(pictures), ROW)]
     return [base64.b64encode(_strip(row)).decode() for row in rows]
+
+
+def plain(text: str) -> str:
+    """Text from users as Markdown that shows just this text: no tag, link, image or new line.
+
+    A character that could mean something to Markdown or HTML is written as its number, and one
+    that cannot be seen as a space.
+    """
+    seen = (character if character.isprintable() else " " for character in text)
+    return "".join(
+        character if character.isalnum() or character == " " else f"&#{ord(character)};"
+        for character in seen
+    )
 
 
 def _strip(pictures: list[bytes]) -> bytes:

@@ -1,9 +1,13 @@
+import csv
 import errno
+import io
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fgds_core.errors import InputError
-from fgds_core.files import sha256_tree, write_json
+from fgds_core.files import csv_text, guarded, read_csv, sha256_tree, unguarded, write_json
 
 
 def test_full_disk_is_said_in_words(tmp_path, monkeypatch):
@@ -38,3 +42,67 @@ def test_json_is_deterministic_and_refuses_nan(tmp_path):
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"a": float("nan")})
+
+
+HOSTILE = (
+    "=cmd|' /C calc'!A0",
+    '=HYPERLINK("http://evil","x")',
+    "@SUM(1+9)*cmd",
+    "+1+2",
+    "-1",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    "  =1+1",
+    "\xa0=1+1",
+    "\uff1d1+1",
+    "\uff0b1",
+    "\uff20SUM(1)",
+    "a;=1+1",
+    "a\n-1+1",
+    "'=1+1",
+    "''-1",
+    "-",
+    "=",
+    "\t",
+    "'\t",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_cell_is_a_formula_and_every_name_comes_back(tmp_path, name):
+    rows = [{"class": name, "change": -0.5, "note": f"{name};{name}"}]
+    path = tmp_path / "x.csv"
+    path.write_text(csv_text(rows), encoding="utf-8", newline="")
+    cell = next(csv.DictReader(io.StringIO(csv_text(rows), newline="")))["class"]
+    assert cell.lstrip(" \xa0")[0] not in "=+-@\t\r\n\uff1d\uff0b\uff20"
+    for part in cell.replace("\n", ";").replace("\t", ";").replace("\r", ";").split(";"):
+        assert part.lstrip(" \xa0")[:1] not in tuple("=+-@\uff1d\uff0b\uff20")
+    (found,) = read_csv(path, "run again", ["class"])
+    assert found == {"class": name, "change": "-0.5", "note": f"{name};{name}"}
+
+
+@pytest.mark.parametrize("name", ["t-shirt", "a & b", "it's", "'quoted'", "C++", "", "3 = three"])
+def test_ordinary_names_stay_as_they_are(name):
+    assert guarded(name) == name
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="'=+-@;,\t\r\n \xa0a\uff1d", max_size=12))
+def test_guarding_loses_nothing(text):
+    assert unguarded(guarded(text)) == text
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'a,b\n"1,2', b"a,b\n\xff,1\n"])
+def test_a_damaged_table_is_said_in_words(tmp_path, content):
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.csv is damaged .*; run again"):
+        read_csv(tmp_path / "x.csv", "run again", ["a"])
+
+
+def test_a_table_without_a_column_or_file_names_it(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"damaged \(no column 'c'\)"):
+        read_csv(tmp_path / "x.csv", "run again", ["a", "c"])
+    with pytest.raises(InputError, match="does not exist"):
+        read_csv(tmp_path / "y.csv", "run again")

@@ -1,13 +1,18 @@
 """What the UI shows beside the tasks, and that no run depends on it."""
 
+import html
 import io
+import re
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import torch
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from fgds_core.images import image_table, write_images
+from fgds_core.splits import Meta, write_meta
 from tasks import artifacts
 from tasks.progress import bar
 
@@ -76,3 +81,48 @@ def test_what_cannot_be_shown_stops_no_run(
         return "done"
 
     assert stage() == "done"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t-shirt",
+        "Größe 3 猫",
+        "a|b",
+        "<img src=x onerror=alert(1)>",
+        "![x](https://host/pixel.png)",
+        "[click](javascript:alert(1))",
+        "https://host/a www.host.org a@host.org",
+        "`code` **bold** _it_ ~~no~~ $x$",
+        "a\n\n# heading\r\n- item\t|",
+        "&lt;b&gt; &#60;b&#62;",
+        "\u202egpj.exe \u2028 \x1b[31m",
+        "\\| \\",
+        ":smile: #1 @all",
+    ],
+)
+def test_a_name_is_shown_as_it_is_and_means_nothing(name: str) -> None:
+    text = artifacts.plain(name)
+    rest = re.sub(r"&#\d+;", "", text)
+    assert all(character.isalnum() or character == " " for character in rest)
+    assert html.unescape(text) == "".join(c if c.isprintable() else " " for c in name)
+
+
+def test_no_class_breaks_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a|b\n# c", "<script>", "![x](http://host/y)")
+    splits = dict.fromkeys(("train", "val", "test"), (3, 3, 3))
+    nothing = dict.fromkeys(splits, 0)
+    digests = dict.fromkeys(splits, "0" * 64)
+    bins = dict.fromkeys(names, "few")
+    write_meta(tmp_path / "prepared", Meta(names, 8, splits, bins, None, nothing, digests))
+    extra = {"of": [0, 1, 2], "role": ["synthetic"] * 3}
+    table = image_table(torch.zeros(3, 3, 8, 8), [0, 1, 2], names, extra)
+    write_images(tmp_path / "reports" / "assess" / "neighbours.parquet", table)
+    monkeypatch.setattr(artifacts, "PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.setattr(artifacts, "REPORTS", str(tmp_path / "reports"))
+    paragraphs = artifacts.sample_grid().split("\n\n")
+    assert len(paragraphs) == 2 * len(names)
+    for name, title, strip in zip(names, paragraphs[::2], paragraphs[1::2], strict=True):
+        assert title == f"**{artifacts.plain(name)}**, 3 real images"
+        assert strip.startswith("![](data:image/jpeg;base64,")
+        assert "\n" not in title
