@@ -30,7 +30,7 @@ RESAMPLES = 2000
 PERMUTATIONS = 1000
 PERCENTILES = (2.5, 97.5)
 ECE_BINS = 15
-CHUNK = 2**22  # numbers of a table of resamples held at once
+CHUNK = 2**20  # numbers of a table of resamples held at once
 
 Bools = NDArray[np.bool_]
 Labels = NDArray[np.int64]

@@ -12,7 +12,8 @@ from prefect import flow
 from fgds_core.config.compute import ComputeConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from tasks.cache import Outputs, content_digests, run
-from tasks.layout import PREPARED
+from tasks.layout import PREPARED, REPORTS
+from tasks.progress import accuracy_line, say_result
 
 
 @flow(name="train_control")
@@ -22,13 +23,15 @@ def train_control(
     """Trains the control."""
     from tasks.train_control import train_control_model
 
-    return run(
+    outputs = run(
         train_control_model,
         config=train_baseline,
         seed=seed,
         inputs=content_digests(PREPARED),
         compute=compute,
     )
+    say_result("train_control", accuracy_line(f"{REPORTS}/control.json"))
+    return outputs
 
 
 if __name__ == "__main__":

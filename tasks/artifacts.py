@@ -133,8 +133,7 @@ def sample_grid() -> str:
     for label in rarest:
         pictures = [row["image"]["bytes"] for row in rows if row["of"] == label]
         if pictures:
-            name = plain(meta.class_names[label])
-            lines.append(f"**{name}**, {real[label]} real images")
+            lines.append(f"**{plain(meta.class_names[label])}**, {real[label]} real images")
             lines += [f"![](data:image/jpeg;base64,{row})" for row in _strips(pictures)]
     return "\n\n".join(lines)
 

@@ -11,8 +11,10 @@ OUTPUTS = (
     PREPARED,
     SYNTHETIC,
     BASELINE,
+    CONTROL,
     FINAL,
     f"{REPORTS}/baseline",
+    f"{REPORTS}/control",
     f"{REPORTS}/assess",
     f"{REPORTS}/final",
 )

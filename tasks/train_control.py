@@ -45,7 +45,7 @@ def train_control_model(
             config,
             seed,
             place(CONTROL),
-            place(f"{REPORTS}/control").parent,
+            place(f"{REPORTS}/control.json").parent,
             device=use_device(compute),
             on_epoch=on_epoch,
             advance=advance,
