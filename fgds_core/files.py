@@ -45,8 +45,22 @@ def sha256_file(path: Path) -> str:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; run the stage that writes it")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path, "sha256")
+
+
+def hash_file(path: Path, name: str) -> str:
+    """Digest of a file's bytes under a named algorithm, in hexadecimal.
+
+    Raises:
+        InputError: The file may not be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, name).hexdigest()
+    except PermissionError as error:
+        raise InputError(
+            f"{shown(path)} cannot be read ({error.strerror}); correct its permissions"
+        ) from error
 
 
 def sha256_tree(path: Path) -> str:

@@ -83,8 +83,14 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
     Raises:
         InputError: A path, column, class or image file is missing, or splits do not fit together.
     """
-    check_root(data.root)
-    return SOURCES[data.kind](data, max_image_bytes)
+    try:
+        check_root(data.root)
+        return SOURCES[data.kind](data, max_image_bytes)
+    except PermissionError as error:
+        raise InputError(
+            f"{shown(error.filename or data.root)} cannot be read ({error.strerror}); correct its "
+            "permissions"
+        ) from error
 
 
 def _below(root: Path, name: str, parameter: str) -> Path:
@@ -349,7 +355,8 @@ def _check_columns(data: ParquetData, path: Path, schema: pa.Schema) -> None:
     if not _is_image_type(image):
         raise InputError(
             f"{shown(path)}: column {data.image_column} is {_brief(image)}, but must hold the "
-            "bytes of image files (binary, or a struct with a field bytes of binary); " + EMBED
+            "bytes of image files (binary, or a struct with a field bytes of binary): encode "
+            "pixels as PNG; where it holds paths, " + EMBED
         )
     if not _is_label_type(label):
         raise InputError(
@@ -646,9 +653,14 @@ def _compare_classes(
     if missing or unknown:
         raise InputError(
             f"{shown(folder)} and {shown(train)} must hold the same classes; in "
-            f"{shown(folder.name)} are missing: {', '.join(missing) or 'none'}, unknown: "
-            f"{', '.join(unknown) or 'none'}"
+            f"{shown(folder.name)} are missing: {_listed(missing)}, unknown: "
+            f"{_listed(unknown)}"
         )
+
+
+def _listed(names: list[str]) -> str:
+    """Names for a message, in quotes where spaces begin or end one."""
+    return ", ".join(n if n == n.strip() else repr(n) for n in names) or "none"
 
 
 def _drawn_splits(

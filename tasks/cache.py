@@ -21,7 +21,7 @@ from prefect.cache_policies import INPUTS, CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 
 from fgds_core.errors import InputError
-from fgds_core.files import files_below
+from fgds_core.files import files_below, hash_file
 from tasks import code
 from tasks.layout import OUTPUTS
 
@@ -105,7 +105,7 @@ def content_digests(*paths: str) -> dict[str, str]:
             raise InputError(
                 f"{path} is missing; make it with `dvc repro`, which runs the earlier stages first"
             )
-        digests[path] = combined({f.as_posix(): _hash(f, "sha256") for f in _files([path])})
+        digests[path] = combined({f.as_posix(): hash_file(f, "sha256") for f in _files([path])})
     return digests
 
 
@@ -120,7 +120,7 @@ def written(*owned: str) -> Outputs:
     return Outputs(
         owned,
         tuple(
-            OutputFile(file.as_posix(), _hash(file, "sha256"), _hash(file, "md5"))
+            OutputFile(file.as_posix(), hash_file(file, "sha256"), hash_file(file, "md5"))
             for file in _files(owned)
         ),
     )
@@ -212,7 +212,7 @@ def is_intact(outputs: Outputs) -> bool:
     recorded = {file.path: file.sha256 for file in outputs.files}
     present = {file.as_posix() for file in _files(outputs.owned)}
     return present == set(recorded) and all(
-        _hash(Path(path), "sha256") == sha256 for path, sha256 in recorded.items()
+        hash_file(Path(path), "sha256") == sha256 for path, sha256 in recorded.items()
     )
 
 
@@ -222,7 +222,7 @@ def restore(outputs: Outputs) -> bool:
 
     sources = {file.path: cached_file(file.md5) for file in outputs.files}
     if not all(
-        source is not None and _hash(source, "sha256") == file.sha256
+        source is not None and hash_file(source, "sha256") == file.sha256
         for file, source in zip(outputs.files, sources.values(), strict=True)
     ):
         return False
@@ -269,8 +269,3 @@ def _files(owned: Iterable[str]) -> list[Path]:
         elif path.exists():
             found.append(path)
     return sorted(found)
-
-
-def _hash(path: Path, name: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, name).hexdigest()

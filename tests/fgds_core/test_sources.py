@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
-from fgds_core.files import check_root
+from fgds_core.files import check_root, hash_file
 from fgds_core.images import image_table, png_bytes, write_images
 from fgds_core.sources import _drawn_splits, open_source
 from fgds_core.splits import SPLITS
@@ -700,6 +700,8 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     source = open_source(folder_data(tmp_path))
     monkeypatch.setattr(Path, "open", refuse_file)
+    with pytest.raises(InputError, match=r"0\.png cannot be read \(Permission denied\); correct"):
+        hash_file(tmp_path / "train/cat/0.png", "sha256")
     assert next(source.rows("train")).problem == "cannot be read (Permission denied)"
 
 
