@@ -26,6 +26,7 @@ repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuraci
 	@python -m flows.repro
 
 .prefect/prefect.db: | setup
+	@python -c "import flows"  # says what is not right with Prefect's settings
 	@echo "Preparing the Prefect server's database ..."
 	@python -m prefect server database upgrade --yes >/dev/null
 

@@ -35,8 +35,8 @@ from tasks.timing import process_s, record_stage, work_s
 STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
 
 STOPPED_EXPERIMENT = (
-    "This was an experiment in a copy of the repository, which no other run resumes; what is"
-    " finished stays in {folder} until you remove it, as docs/experiments.md says."
+    "This was an experiment in the copy {folder}, and no other run resumes it; docs/experiments.md"
+    " says how to finish or remove what is left there."
 )
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
