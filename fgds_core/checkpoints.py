@@ -39,6 +39,10 @@ class Component:
     weights: str | None = None
 
 
+CONFIG = "config.json"
+
+INCEPTION_FILE = "inception-2015-12-05.pt"
+
 _DIFFUSERS, _TRANSFORMERS = "diffusion_pytorch_model", "model"
 
 TOWER = Component("transformers", ("CLIPVisionModelWithProjection",), weights=_TRANSFORMERS)
@@ -462,6 +466,7 @@ def check_tokenizer(place: Folder, config: Config, encoder: Config, encoder_file
             f"knows tokens up to number {largest}, {encoder_file} says vocab_size {_short(size)}",
             "the two are of different models: " + REMEDY,
         )
+    _check_rules(place)
     special = {**_special(place), **config}
     for role in ("bos_token", "eos_token", "unk_token", "pad_token"):
         token = special.get(role, "")  # the class has one where there is none
@@ -498,6 +503,22 @@ def _vocabulary(place: Folder) -> dict[str, int]:
     if not all(type(number) is int and number >= 0 for number in known.values()):
         raise file.wrong("gives tokens numbers that are no whole numbers from 0")
     return known
+
+
+def _check_rules(place: Folder) -> None:
+    """Refuses rules of a tokenizer that the library that follows them cannot read."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+
+    name = "tokenizer.json" if (place / "tokenizer.json").path.is_file() else "merges.txt"
+    file = place / name
+    try:
+        if name == "tokenizer.json":
+            Tokenizer.from_file(str(file.path))
+        else:
+            BPE.from_file(str((place / "vocab.json").path), str(file.path))
+    except Exception as error:  # the library knows no other kind
+        raise file.wrong(f"holds no rules of a tokenizer ({_short(error)})") from error
 
 
 def _special(place: Folder) -> Config:
@@ -693,6 +714,42 @@ def check_latents(tiny: Config, vae: Config) -> None:
             f"generator.tiny_decoder decodes {_short(decoded)} latent channels, the generator has"
             f" {given}; give the one made for it"
         )
+
+
+def check_tower(generator: GeneratorConfig) -> None:
+    """Checks the CLIP vision tower of a generator or its adapter, where it lies in a folder."""
+    adapter = generator.adapter
+    place = Folder(Path(generator.path if adapter is None else adapter.path), "assess.features")
+    if not place.path.is_dir():
+        return
+    part = "image_encoder" if adapter is None else tower_folder(adapter)
+    with _readable(place):
+        if not (place / part).path.is_dir():
+            raise place.wrong(
+                f"has no CLIP vision tower ({part})",
+                "give a generator that has one, or choose other assess.features",
+            )
+        variant = variant_there(place / part, generator.variant if adapter is None else None)
+        config = check_component(place / part, TOWER, variant)
+        if adapter is None:
+            processor = place / "feature_extractor"
+            check_processor(processor, check_component(processor, PROCESSOR), config)
+
+
+def check_inception(path: Path | str) -> Path:
+    """Finds the weights of InceptionV3, in a folder or as the file itself.
+
+    Raises:
+        InputError: They are not there, or under another name.
+    """
+    file = Path(path) / INCEPTION_FILE if Path(path).is_dir() else Path(path)
+    if file.name != INCEPTION_FILE or not file.is_file():
+        raise InputError(
+            f"there are no InceptionV3 weights at {file}: set assess.inception_weights to a local"
+            f" copy of {INCEPTION_FILE} (the TorchScript file that clean-fid and StyleGAN's"
+            " metrics use), or choose other features"
+        )
+    return file
 
 
 def is_hub_id(path: str) -> bool:

@@ -8,6 +8,7 @@ after with the path of the report. Does nothing, and says so, when everything is
 
 import argparse
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from fgds_core.errors import InputError
+from flows.inputs import CHECKED, check_inputs
 from flows.params import read_params
 from flows.server import prefect_server
 from tasks.layout import REPORTS
@@ -32,7 +34,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:
-        store = read_params()["store"]
+        params = read_params()
         with peak_memory() as peak, prefect_server(wait=False):
             from tasks.dvc import is_up_to_date, reproduce  # imported while the server starts
 
@@ -40,7 +42,9 @@ def main() -> int:
                 print("Everything is up to date: nothing to do.\n")
                 show_results()
                 return 0
-            check_store(store)
+            check_store(params["store"])
+            check_inputs(params)
+            os.environ[CHECKED] = "1"  # for the stages, which DVC starts
             status = reproduce()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

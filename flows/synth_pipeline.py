@@ -16,6 +16,7 @@ from typing import Any
 from prefect import Flow, flow
 
 from fgds_core.errors import InputError
+from flows.inputs import check_inputs
 from flows.params import PARAMS, read_params
 from flows.stage import run_pipeline, sections_of
 from tasks import code
@@ -46,6 +47,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
             `{"synthesize.feedback_scale": 0.05}`; checked as strictly as the file.
     """
     everything = read_params(Path(params), overrides or {})
+    check_inputs(everything)
     check_store(everything["store"])
     for name in STAGES:
         code.digest(f"flows.{name}")  # as it is now
