@@ -262,9 +262,15 @@ def check_index(config: GeneratorConfig, index: Config) -> tuple[str, Config]:
     if codes := sorted(set(CODE) & set(index)):
         raise file.wrong(f"names {', '.join(codes)}", "no code of a model is run: " + REMEDY)
     for part, value in index.items():
-        if part.startswith("_") or not isinstance(value, list) or value == [None, None]:
+        if part.startswith("_") or value in (None, [None, None]):
             continue
-        if len(value) != 2 or not all(isinstance(word, str) for word in value):
+        if not isinstance(value, list) and part not in known:
+            continue  # a setting of the pipeline
+        if (
+            not isinstance(value, list)
+            or len(value) != 2
+            or not all(isinstance(word, str) for word in value)
+        ):
             raise file.wrong(f"says of {part} {_short(value)}, not a library and a class")
         if part in known:
             _check_class(file, part, known[part], *value)
@@ -382,9 +388,10 @@ def _weights_files(place: Folder, stem: str, variant: str | None) -> Iterator[Fo
 
 def _shards(place: Folder, name: str) -> Iterator[Folder]:
     file = place / name
-    shards = read(place, name).get("weight_map")
-    if not isinstance(shards, dict) or not shards:
-        raise file.wrong("has no weight_map")
+    index = read(place, name)
+    shards = index.get("weight_map")
+    if not isinstance(shards, dict) or not shards or not isinstance(index.get("metadata"), dict):
+        raise file.wrong("has no weight_map or metadata")
     for shard in dict.fromkeys(shards.values()):
         if not isinstance(shard, str) or not re.fullmatch(r"[\w.\-]+\.safetensors", shard):
             raise file.wrong(f"names {_short(shard)}, which is no safetensors file beside it")
