@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from fgds_core.config.generator import AdapterConfig, GeneratorConfig, tower_folder
@@ -575,7 +576,10 @@ def _check_fit(place: Folder, name: str, configs: Mapping[str, Config]) -> None:
             )
         return value
 
-    number(part, "sample_size", None)
+    size = network.get("sample_size")
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise (place / part / "config.json").wrong(f"says sample_size {_short(size)}")
     latents = number("vae", "latent_channels", 4)
     into = number(part, "in_channels", 4 if part == "unet" else 16)
     out = number(part, "out_channels", into)
@@ -727,7 +731,7 @@ def check_tower(generator: GeneratorConfig) -> None:
     """Checks the CLIP vision tower of a generator or its adapter, where it lies in a folder."""
     adapter = generator.adapter
     place = Folder(Path(generator.path if adapter is None else adapter.path), "assess.features")
-    if not place.path.is_dir():
+    if not is_folder(place.path):
         return
     part = "image_encoder" if adapter is None else tower_folder(adapter)
     with _readable(place):
@@ -764,13 +768,21 @@ def is_hub_id(path: str) -> bool:
     return bool(re.fullmatch(r"\w[\w.\-]*/\w[\w.\-]*", path, re.ASCII)) and ".." not in path
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder that can be reached."""
+    try:
+        return Path(path).is_dir()
+    except OSError:  # of a name that is too long, or of a folder above that may not be entered
+        return False
+
+
 def check_place(path: str, key: str) -> bool:
     """Whether a model lies in a folder; if not, its path has to be an id on the hub.
 
     Raises:
         InputError: It is neither.
     """
-    if Path(path).is_dir():
+    if is_folder(path):
         return True
     if not is_hub_id(path):
         raise InputError(
@@ -787,7 +799,10 @@ def read(place: Folder, name: str) -> dict[str, Any]:
     """
     file = place / name
     try:
-        if file.path.stat().st_size > SMALL:
+        status = file.path.stat()
+        if not S_ISREG(status.st_mode):  # a pipe would never end
+            raise file.wrong("is no file")
+        if status.st_size > SMALL:
             raise file.wrong("is far too large for a configuration")
         value = json.loads(file.path.read_text(encoding="utf-8"))
     except OSError as error:

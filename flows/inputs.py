@@ -24,6 +24,7 @@ from fgds_core.checkpoints import (
     check_tiny_decoder,
     check_tower,
     check_weights,
+    is_folder,
     read,
 )
 from fgds_core.config.assess import AssessConfig
@@ -77,8 +78,8 @@ def check_root(root: str) -> None:
     Raises:
         InputError: Names `data.root`.
     """
-    if not Path(root).is_dir():
-        kind = "is a file" if Path(root).exists() else "does not exist"
+    if not is_folder(root):
+        kind = "is a file" if os.path.isfile(root) else "does not exist"
         raise InputError(
             f"data.root: the folder {root} {kind}; set data.root to the folder that holds your"
             " images (docs/own-data.md)"
@@ -181,7 +182,7 @@ def check_judge(folder: Path, names: Sequence[str] | None) -> None:
         " (no judge)"
     )
     place = Folder(folder, "synthesize.judge", remedy)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise place.wrong("does not exist")
     config = read(place, CONFIG)
     known = config.get("class_names")

@@ -1,6 +1,7 @@
 """What may lie in a generator's folder: every damage is one message, without loading."""
 
 import json
+import os
 import shutil
 import socket
 import struct
@@ -159,6 +160,30 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "variance channels": (lambda f: part(f, "unet", out_channels=8), "8 out"),
     "grey images": (lambda f: part(f, "vae", out_channels=1), "1 channels"),
     "channels in words": (lambda f: part(f, "unet", in_channels="4"), "says in_channels 4"),
+    "sides of a sample in words": (
+        lambda f: part(f, "unet", sample_size=["8", 8]),
+        "says sample_size",
+    ),
+    "no side of a sample": (lambda f: part(f, "unet", sample_size=None), "says sample_size None"),
+    "a pipe": (
+        lambda f: ((f / "vae" / "config.json").unlink(), os.mkfifo(f / "vae" / "config.json")),
+        "config.json is no file",
+    ),
+    "a device": (
+        lambda f: (
+            (f / "vae" / "config.json").unlink(),
+            (f / "vae" / "config.json").symlink_to("/dev/zero"),
+        ),
+        "config.json is no file",
+    ),
+    "weights that are a pipe": (
+        lambda f: ((f / UNET).unlink(), os.mkfifo(f / UNET)),
+        "has no weights",
+    ),
+    "an integer of 5,001 digits": (
+        lambda f: (f / "vae" / "config.json").write_text('{"a": ' + "1" * 5001 + "}"),
+        "is no JSON",
+    ),
     "a scaling of 0": (lambda f: part(f, "vae", scaling_factor=0), "says scaling_factor 0"),
     "a scaling of NaN": (lambda f: part(f, "vae", scaling_factor=float("nan")), "scaling_factor"),
     "text of another width": (
@@ -303,6 +328,7 @@ SOUND: dict[str, Damage] = {
     "an address as its name": lambda f: part(f, "unet", _name_or_path="https://example.org/x"),
     "torch's own attention": lambda f: part(f, "text_encoder", attn_implementation="sdpa"),
     "a crop in a number": lambda f: processor(f, crop_size=16, size=16),
+    "two sides of a sample": lambda f: part(f, "unet", sample_size=[8, 8]),
 }
 
 
@@ -416,7 +442,11 @@ def test_inception_is_found_in_its_folder(tmp_path: Path) -> None:
             (path, False)
             for path in ("name", "a/b/c", "./a", "~/a", "/a/b", "https://x/y", "a/..")
         ),
-        *((path, False) for path in ("..", "", "a /b", "a/b c", "file://a/b", "s3://a", "a\\b")),
+        ("a" * 5000, False),
+        *(
+            (path, False)
+            for path in ("..", "", "\0", "a /b", "a/b c", "file://a/b", "s3://a", "a\\b")
+        ),
     ],
 )
 def test_an_id_of_the_hub_has_its_form(path: str, known: bool) -> None:
