@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from fgds_core.config.generator import AdapterConfig, GeneratorConfig, tower_folder
@@ -38,6 +39,10 @@ class Component:
     config: str = "config.json"
     weights: str | None = None
 
+
+CONFIG = "config.json"
+
+INCEPTION_FILE = "inception-2015-12-05.pt"
 
 _DIFFUSERS, _TRANSFORMERS = "diffusion_pytorch_model", "model"
 
@@ -258,9 +263,15 @@ def check_index(config: GeneratorConfig, index: Config) -> tuple[str, Config]:
     if codes := sorted(set(CODE) & set(index)):
         raise file.wrong(f"names {', '.join(codes)}", "no code of a model is run: " + REMEDY)
     for part, value in index.items():
-        if part.startswith("_") or not isinstance(value, list) or value == [None, None]:
+        if part.startswith("_") or value in (None, [None, None]):
             continue
-        if len(value) != 2 or not all(isinstance(word, str) for word in value):
+        if not isinstance(value, list) and part not in known:
+            continue  # a setting of the pipeline
+        if (
+            not isinstance(value, list)
+            or len(value) != 2
+            or not all(isinstance(word, str) for word in value)
+        ):
             raise file.wrong(f"says of {part} {_short(value)}, not a library and a class")
         if part in known:
             _check_class(file, part, known[part], *value)
@@ -378,9 +389,10 @@ def _weights_files(place: Folder, stem: str, variant: str | None) -> Iterator[Fo
 
 def _shards(place: Folder, name: str) -> Iterator[Folder]:
     file = place / name
-    shards = read(place, name).get("weight_map")
-    if not isinstance(shards, dict) or not shards:
-        raise file.wrong("has no weight_map")
+    index = read(place, name)
+    shards = index.get("weight_map")
+    if not isinstance(shards, dict) or not shards or not isinstance(index.get("metadata"), dict):
+        raise file.wrong("has no weight_map or metadata")
     for shard in dict.fromkeys(shards.values()):
         if not isinstance(shard, str) or not re.fullmatch(r"[\w.\-]+\.safetensors", shard):
             raise file.wrong(f"names {_short(shard)}, which is no safetensors file beside it")
@@ -462,6 +474,7 @@ def check_tokenizer(place: Folder, config: Config, encoder: Config, encoder_file
             f"knows tokens up to number {largest}, {encoder_file} says vocab_size {_short(size)}",
             "the two are of different models: " + REMEDY,
         )
+    _check_rules(place)
     special = {**_special(place), **config}
     for role in ("bos_token", "eos_token", "unk_token", "pad_token"):
         token = special.get(role, "")  # the class has one where there is none
@@ -498,6 +511,22 @@ def _vocabulary(place: Folder) -> dict[str, int]:
     if not all(type(number) is int and number >= 0 for number in known.values()):
         raise file.wrong("gives tokens numbers that are no whole numbers from 0")
     return known
+
+
+def _check_rules(place: Folder) -> None:
+    """Refuses rules of a tokenizer that the library that follows them cannot read."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+
+    name = "tokenizer.json" if (place / "tokenizer.json").path.is_file() else "merges.txt"
+    file = place / name
+    try:
+        if name == "tokenizer.json":
+            Tokenizer.from_file(str(file.path))
+        else:
+            BPE.from_file(str((place / "vocab.json").path), str(file.path))
+    except Exception as error:  # the library knows no other kind
+        raise file.wrong(f"holds no rules of a tokenizer ({_short(error)})") from error
 
 
 def _special(place: Folder) -> Config:
@@ -547,7 +576,10 @@ def _check_fit(place: Folder, name: str, configs: Mapping[str, Config]) -> None:
             )
         return value
 
-    number(part, "sample_size", None)
+    size = network.get("sample_size")
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise (place / part / "config.json").wrong(f"says sample_size {_short(size)}")
     latents = number("vae", "latent_channels", 4)
     into = number(part, "in_channels", 4 if part == "unet" else 16)
     out = number(part, "out_channels", into)
@@ -695,9 +727,53 @@ def check_latents(tiny: Config, vae: Config) -> None:
         )
 
 
+def check_tower(generator: GeneratorConfig) -> None:
+    """Checks the CLIP vision tower of a generator or its adapter, where it lies in a folder."""
+    adapter = generator.adapter
+    place = Folder(Path(generator.path if adapter is None else adapter.path), "assess.features")
+    if not is_folder(place.path):
+        return
+    part = "image_encoder" if adapter is None else tower_folder(adapter)
+    with _readable(place):
+        if not (place / part).path.is_dir():
+            raise place.wrong(
+                f"has no CLIP vision tower ({part})",
+                "give a generator that has one, or choose other assess.features",
+            )
+        variant = variant_there(place / part, generator.variant if adapter is None else None)
+        config = check_component(place / part, TOWER, variant)
+        if adapter is None:
+            processor = place / "feature_extractor"
+            check_processor(processor, check_component(processor, PROCESSOR), config)
+
+
+def check_inception(path: Path | str) -> Path:
+    """Finds the weights of InceptionV3, in a folder or as the file itself.
+
+    Raises:
+        InputError: They are not there, or under another name.
+    """
+    file = Path(path) / INCEPTION_FILE if Path(path).is_dir() else Path(path)
+    if file.name != INCEPTION_FILE or not file.is_file():
+        raise InputError(
+            f"there are no InceptionV3 weights at {file}: set assess.inception_weights to a local"
+            f" copy of {INCEPTION_FILE} (the TorchScript file that clean-fid and StyleGAN's"
+            " metrics use), or choose other features"
+        )
+    return file
+
+
 def is_hub_id(path: str) -> bool:
     """Whether a path has the form `owner/name` of a model on the hub."""
     return bool(re.fullmatch(r"\w[\w.\-]*/\w[\w.\-]*", path, re.ASCII)) and ".." not in path
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder that can be reached."""
+    try:
+        return Path(path).is_dir()
+    except OSError:  # of a name that is too long, or of a folder above that may not be entered
+        return False
 
 
 def check_place(path: str, key: str) -> bool:
@@ -706,7 +782,7 @@ def check_place(path: str, key: str) -> bool:
     Raises:
         InputError: It is neither.
     """
-    if Path(path).is_dir():
+    if is_folder(path):
         return True
     if not is_hub_id(path):
         raise InputError(
@@ -723,7 +799,10 @@ def read(place: Folder, name: str) -> dict[str, Any]:
     """
     file = place / name
     try:
-        if file.path.stat().st_size > SMALL:
+        status = file.path.stat()
+        if not S_ISREG(status.st_mode):  # a pipe would never end
+            raise file.wrong("is no file")
+        if status.st_size > SMALL:
             raise file.wrong("is far too large for a configuration")
         value = json.loads(file.path.read_text(encoding="utf-8"))
     except OSError as error:

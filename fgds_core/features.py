@@ -16,10 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.checkpoints import (
+    INCEPTION_FILE,
     PROCESSOR,
     TOWER,
     Folder,
     check_component,
+    check_inception,
     check_processor,
     variant_there,
 )
@@ -27,8 +29,6 @@ from fgds_core.config.generator import GeneratorConfig, tower_folder
 from fgds_core.errors import InputError
 from fgds_core.images import to_uint8
 from fgds_core.pretrained import fetch, load_network, load_other, weights_of
-
-INCEPTION_FILE = "inception-2015-12-05.pt"
 
 Embed = Callable[[Tensor], Tensor]
 """Images in [-1, 1], [B, 3, H, W] -> features, [B, D]."""
@@ -130,7 +130,9 @@ def clip(sources: FeatureSources, device: str) -> Embed:
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
     key = "generator.path" if place.processor is not None else "generator.adapter"
-    files = weights_of("model", place.subfolder, place.variant)
+    files = weights_of("model", place.subfolder)
+    if place.variant is not None:
+        files += weights_of("model", place.subfolder, place.variant)
     if place.processor is not None:
         files.append(f"{place.processor}/*.json")
     root = Folder(fetch(place.path, place.revision, files, key), key)
@@ -179,13 +181,7 @@ def inception(sources: FeatureSources, device: str) -> Embed:
     where = f"set assess.inception_weights to a local copy of {INCEPTION_FILE}"
     if sources.inception_weights is None:
         raise InputError(f"features inception needs weights: {where}, or choose other features")
-    path = sources.inception_weights
-    path = path / INCEPTION_FILE if path.is_dir() else path
-    if path.name != INCEPTION_FILE or not path.is_file():
-        raise InputError(
-            f"there are no InceptionV3 weights at {path}: {where} (the TorchScript file that "
-            "clean-fid and StyleGAN's metrics use), or choose other features"
-        )
+    path = check_inception(sources.inception_weights)
     from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
 

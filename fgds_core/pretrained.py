@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from fgds_core.checkpoints import Folder, check_place
 from fgds_core.errors import InputError
 
-PATTERNS = ("{stem}.safetensors", "{stem}-*.safetensors", "{stem}.safetensors.index.json")
+PATTERNS = ("{stem}.safetensors", "{stem}-*-of-*.safetensors")
 
 
 def fetch(path: str, revision: str | None, files: Sequence[str], key: str) -> Path:
@@ -45,10 +46,9 @@ def not_on_hub(path: str, key: str, error: Exception) -> InputError:
 
 def weights_of(stem: str, folder: str = "", variant: str | None = None) -> list[str]:
     """Patterns of the files of a component on the hub: its configuration and its weights."""
-    stems = [stem] if variant is None else [f"{stem}.{variant}", stem]
+    stem = stem if variant is None else f"{stem}.{variant}"
     below = f"{folder}/" if folder else ""
-    files = [below + pattern.format(stem=one) for one in stems for pattern in PATTERNS]
-    return [f"{below}config.json", *files]
+    return [f"{below}*.json", *(f"{below}{pattern.format(stem=stem)}" for pattern in PATTERNS)]
 
 
 def load_network(
@@ -119,6 +119,27 @@ def load_other(load: Callable[..., Any], place: Folder) -> Any:  # noqa: ANN401
             return load(str(place.path), local_files_only=True)
         except Exception as error:
             raise place.wrong(f"cannot be loaded ({brief(error)})") from error
+
+
+def class_of(library: str, name: str) -> Any:  # noqa: ANN401
+    """A class that `checkpoints` knows, by its library and name in `model_index.json`.
+
+    Raises:
+        InputError: Today's library does not have it.
+    """
+    if library == "stable_diffusion":
+        from diffusers.pipelines.stable_diffusion import stable_unclip_image_normalizer
+
+        return getattr(stable_unclip_image_normalizer, name)
+    if library == "transformers":  # names of earlier versions for the same things
+        name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    try:
+        return getattr(import_module(library), name)
+    except AttributeError:
+        raise InputError(
+            f"generator.path: model_index.json names {name}, which {library} does not have; take"
+            " a copy that was saved with a known class"
+        ) from None
 
 
 def brief(error: Exception) -> str:

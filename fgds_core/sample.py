@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fgds_core.checkpoints import Folder
 from fgds_core.config.agreement import EITHER, FLOW_SCHEDULERS
 from fgds_core.denoise import PREDICTION_TYPES, NoiseLevel
 from fgds_core.errors import InputError
 from fgds_core.guidance.look import GuidedState, Look
 from fgds_core.noise import randn, stream
+from fgds_core.pretrained import class_of, load_other
 
 Scheduler = Any
 """A solver of diffusers that works in one call of the network per step."""
@@ -122,13 +124,14 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Scheduler:
     if flow:
         shift = trained.get("shift", trained.get("flow_shift", 1.0))
         trained |= {"use_flow_sigmas": True, "flow_shift": shift, "shift": shift}
-    if name in FLOW_SCHEDULERS:
-        del trained["prediction_type"]  # it has no such argument
     # Latents are not bounded as pixels are; diffusers clips them unless told otherwise
     trained |= {"clip_sample": False, "thresholding": False}
     trained.setdefault("set_alpha_to_one", False)
+    solver = getattr(diffusers, name)
+    # With what the class of the generator's scheduler filled in, which another one fills in anew
+    known = {*inspect.signature(solver.__init__).parameters, "_use_default_values"}
     try:
-        return getattr(diffusers, name).from_config(trained)
+        return solver.from_config({key: trained[key] for key in trained if key in known})
     except Exception as error:  # of a value that it does not know, or of a wrong type
         raise _unsolved(name, trained, f"{type(error).__name__}: {error}") from error
 
@@ -148,6 +151,11 @@ def check_solver(name: str, config: Mapping[str, Any], num_inference_steps: int)
         InputError: It fails, ends at values that are not finite, or leaves noise behind.
     """
     trained_steps = config.get("num_train_timesteps", 1000)
+    if type(trained_steps) is not int or trained_steps < 1:
+        raise InputError(
+            f"the generator's scheduler says num_train_timesteps {trained_steps!r}, not a whole"
+            " number above 0; correct its scheduler_config.json"
+        )
     scheduler = make_scheduler(name, config)
     if num_inference_steps > trained_steps:
         raise InputError(
@@ -163,6 +171,16 @@ def check_solver(name: str, config: Mapping[str, Any], num_inference_steps: int)
         raise _unsolved(
             name, config, f"{type(error).__name__}: {error}", num_inference_steps
         ) from error
+    told = scheduler.timesteps
+    counted = config.get("timestep_type") != "continuous"
+    if counted and (float(told.min()) < 0 or float(told.max()) > trained_steps):
+        raise _unsolved(
+            name,
+            config,
+            f"the network would be told steps from {float(told.min()):g} to {float(told.max()):g},"
+            f" but was trained with 0 to {trained_steps} (steps_offset, num_train_timesteps)",
+            num_inference_steps,
+        )
     left = float((z0 - KNOWN).square().mean().sqrt())
     if not math.isfinite(left):
         raise _unsolved(name, config, "values are not finite", num_inference_steps)
@@ -201,6 +219,19 @@ def schedule_of(scheduler: Scheduler) -> dict[str, Any]:
         "_class_name": type(scheduler).__name__,
         "prediction_type": prediction_type_of(scheduler),
     }
+
+
+def read_schedule(place: Folder, name: str) -> dict[str, Any]:
+    """Reads the schedule that a generator was trained with, without the generator.
+
+    Args:
+        place: Folder of its scheduler.
+        name: Class of it in diffusers.
+
+    Raises:
+        InputError: There is no such class, or its configuration cannot be read.
+    """
+    return schedule_of(load_other(class_of("diffusers", name).from_pretrained, place))
 
 
 def prediction_type_of(scheduler: Scheduler) -> str:
@@ -253,7 +284,8 @@ def noise_levels(scheduler: Scheduler) -> list[NoiseLevel]:
     """Lists the levels a solver will visit, in its own scale, after `set_timesteps`.
 
     Raises:
-        InputError: If one is pure noise, of which a network that predicts noise tells nothing.
+        InputError: If one is not finite, or pure noise, of which a network that predicts noise
+            tells nothing.
     """
     timesteps = scheduler.timesteps
     prediction_type = prediction_type_of(scheduler)
@@ -269,10 +301,17 @@ def noise_levels(scheduler: Scheduler) -> list[NoiseLevel]:
     else:
         a = scheduler.alphas_cumprod[timesteps.long()].double()
         alphas, sigmas = a.sqrt(), (1 - a).sqrt()
-    if not sigmas.isfinite().all() or (prediction_type == "epsilon" and not alphas.all()):
+    name = f"synthesize.scheduler {type(scheduler).__name__}"
+    if not (sigmas.isfinite().all() and alphas.isfinite().all()):
         raise InputError(
-            f"{type(scheduler).__name__} begins at pure noise with this generator (zero terminal"
-            " signal); choose EulerDiscreteScheduler"
+            f"{name} finds noise levels that are not finite in the generator's schedule (its"
+            " scheduler_config.json); choose another solver, or other"
+            " synthesize.num_inference_steps"
+        )
+    if prediction_type == "epsilon" and not alphas.all():
+        raise InputError(
+            f"{name} begins at pure noise with this generator (zero terminal signal); choose"
+            " EulerDiscreteScheduler"
         )
     return [
         NoiseLevel(float(alpha), float(sigma), timestep, step)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import psutil
 
 from fgds_core.errors import InputError
+from flows.inputs import CHECKED, check_inputs
 from flows.params import read_params
 from flows.server import prefect_server
 from flows.tables import TABLE_LATER, show_results
@@ -34,7 +35,6 @@ def main() -> int:
     ).parse_args()
     try:
         params = read_params()
-        store = params["store"]
         with peak_memory() as peak, prefect_server(wait=False):
             from tasks.dvc import is_up_to_date, reproduce  # imported while the server starts
             from tasks.watch import watch
@@ -44,7 +44,9 @@ def main() -> int:
                 print("Everything is up to date: nothing to do.\n")
                 show_results()
                 return 0
-            check_store(store)
+            check_store(params["store"])
+            check_inputs(params)
+            os.environ[CHECKED] = "1"  # for the stages, which DVC starts
             os.environ[TABLE_LATER] = "1"
             status = reproduce()
     except InputError as error:

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
 from flows.durations import with_time
+from flows.inputs import check_inputs
 from flows.keys import describe_keys
 from flows.naming import named, tags_of
 from flows.params import PARAMS, SECTIONS, dump_params, read_params
@@ -93,8 +94,9 @@ def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> N
     for question in questions:
         options.add_argument(f"--{question.name}", action="store_true", help=question.help)
     args = options.parse_args()
-    params = _read(args, sections)
-    if asked := [question for question in questions if vars(args)[question.name]]:
+    asked = [question for question in questions if vars(args)[question.name]]
+    params = _read(args, sections, None if asked else flow.name)
+    if asked:
         sys.exit(exit_status(lambda: asked[-1].answer(**params)))
     print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
     # Heavy, and the server may be starting meanwhile.
@@ -121,7 +123,7 @@ def run_pipeline(flow: Flow[..., Any], description: str) -> NoReturn:
     args = parser(
         "python -m flows.synth_pipeline", with_time(description), tuple(SECTIONS)
     ).parse_args()
-    _read(args, tuple(SECTIONS))
+    _read(args, tuple(SECTIONS), flow.fn.__name__)
     _leave(guarded(lambda: flow(params=str(args.params))))
 
 
@@ -304,10 +306,20 @@ def parser(prog: str, description: str, sections: tuple[str, ...]) -> argparse.A
     return parser
 
 
-def _read(args: argparse.Namespace, sections: tuple[str, ...]) -> Mapping[str, Any]:
-    """The sections a flow wants; exits after a mistake in any section, and after a dry run."""
+def _read(
+    args: argparse.Namespace, sections: tuple[str, ...], stage: str | None
+) -> Mapping[str, Any]:
+    """The sections a flow wants; exits after a mistake in any section, and after a dry run.
+
+    Args:
+        args: From the command line.
+        sections: The flow's.
+        stage: What is to run, and whose inputs are checked therefore; None checks none.
+    """
     try:
         everything = read_params(args.params)
+        if stage is not None:
+            check_inputs(everything, stage, dry=args.dry_run)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

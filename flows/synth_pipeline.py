@@ -18,6 +18,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from fgds_core.errors import InputError
+from flows.inputs import check_inputs
 from flows.naming import named, pipeline_run_name, tags_of
 from flows.params import PARAMS, read_params
 from flows.stage import check_wanted, run_pipeline, sections_of
@@ -58,6 +59,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
             `{"synthesize.feedback_scale": 0.05}`; checked as strictly as the file.
     """
     everything = read_params(Path(params), overrides or {})
+    check_inputs(everything)
     check_store(everything["store"])
     check_places()
     labels = tags_of(everything)

@@ -29,6 +29,7 @@ from fgds_core.generators import Generator, load_generator
 from fgds_core.guidance.rules import RULES
 from fgds_core.images import ImageSet
 from fgds_core.imbalance import quotas
+from fgds_core.sample import check_solver
 from fgds_core.shards import PartRecord, remove_index, sidecar_path, write_index
 from fgds_core.splits import class_digests, read_meta, read_prepared
 from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
@@ -364,6 +365,7 @@ def _load_studio(
             compile=compute.compile,
             gradient_checkpointing=compute.gradient_checkpointing,
         )
+        check_solver(config.scheduler, loaded.scheduler_config, config.num_inference_steps)
         feedback = load_feedback(config, Path(BASELINE), baseline, device)
     return Studio(loaded, feedback, judge, real)
 

@@ -4,9 +4,7 @@
 """
 
 import inspect
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -29,7 +27,15 @@ from fgds_core.errors import InputError
 from fgds_core.generators import ip_adapter, stable_diffusion_3, stable_unclip, text_to_image
 from fgds_core.generators.generator import Component, Family, Generator, Pipeline
 from fgds_core.generators.text_to_image import is_xl
-from fgds_core.pretrained import brief, fetch, load_network, load_other, quiet, weights_of
+from fgds_core.pretrained import (
+    brief,
+    class_of,
+    fetch,
+    load_network,
+    load_other,
+    quiet,
+    weights_of,
+)
 
 KINDS: dict[str, Family] = {
     "stable-unclip": stable_unclip.FAMILY,
@@ -109,7 +115,7 @@ def _load_pipeline(config: GeneratorConfig, dtype: torch.dtype) -> Pipeline:
         if not is_there(index, part):
             loaded[part] = None
             continue
-        load = _class_of(component.library, str(index[part][1])).from_pretrained
+        load = class_of(component.library, str(index[part][1])).from_pretrained
         if component.weights is None:
             loaded[part] = load_other(load, place / part)
         else:
@@ -136,31 +142,21 @@ def _folder(config: GeneratorConfig) -> Path:
     name, index = check_index(
         config, read(Folder(index_file, "generator.path"), "model_index.json")
     )
-    layout = LAYOUTS[name]
+    parts = {**LAYOUTS[name].components, **LAYOUTS[name].optional}
+    parts = {part: component for part, component in parts.items() if is_there(index, part)}
+    stems = {part: of.weights for part, of in parts.items() if of.weights is not None}
     files = ["model_index.json"]
-    for part, component in {**layout.components, **layout.optional}.items():
-        if is_there(index, part) and component.weights is not None:
-            files += weights_of(component.weights, part, config.variant)
-        elif is_there(index, part):
-            files += [f"{part}/*.json", f"{part}/merges.txt", f"{part}/spiece.model"]
-    return fetch(config.path, config.revision, files, "generator.path")
-
-
-def _class_of(library: str, name: str) -> Any:  # noqa: ANN401
-    """A class that `checkpoints` knows, by its library and name in `model_index.json`."""
-    if library == "stable_diffusion":
-        from diffusers.pipelines.stable_diffusion import stable_unclip_image_normalizer
-
-        return getattr(stable_unclip_image_normalizer, name)
-    if library == "transformers":  # names of earlier versions for the same things
-        name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
-    try:
-        return getattr(import_module(library), name)
-    except AttributeError:
-        raise InputError(
-            f"generator.path: model_index.json names {name}, which {library} does not have; take"
-            " a copy that was saved with a known class"
-        ) from None
+    for part in parts:
+        files += [f"{part}/*.json", f"{part}/merges.txt", f"{part}/spiece.model"]
+    files += [
+        file for part, stem in stems.items() for file in weights_of(stem, part, config.variant)
+    ]
+    folder = Folder(fetch(config.path, config.revision, files, "generator.path"), "generator.path")
+    if config.variant is not None:  # where a component has none, its plain weights are taken
+        plain = [part for part in stems if variant_there(folder / part, config.variant) is None]
+        files += [file for part in plain for file in weights_of(stems[part], part)]
+        fetch(config.path, config.revision, files, "generator.path")
+    return folder.path
 
 
 def _load_adapter(pipeline: Pipeline, adapter: AdapterConfig) -> None:
