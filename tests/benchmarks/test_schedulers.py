@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from guide import guide
 from micro import ROOT
 
 from benchmarks import schedulers
 from benchmarks.schedulers import FORMS, SOLVERS
 from fgds_core.denoise import ClassifierFree
 from fgds_core.errors import InputError
-from fgds_core.guidance import RULES, Account, Guidance
+from fgds_core.guidance.look import plain
 from fgds_core.noise import randn, stream
 from fgds_core.sample import check_solver, make_scheduler, sample
 
@@ -35,21 +36,20 @@ def draw(solver: str, schedule: dict[str, object], guided: bool) -> torch.Tensor
         {"shift": torch.zeros(2)},
         1.5,
     )
-    guidance = Guidance(
-        decode=lambda z0: z0,
-        objective=lambda x, which: x.flatten(1).mean(dim=1),
-        rule=RULES["relative"],
+    steered = guide(
+        denoiser,
+        lambda z0: z0,
+        lambda x, which: x.flatten(1).mean(dim=1),
         scale=0.02,
-        steps=frozenset(range(0, STEPS, 2)),
-        account=Account.empty(2),
+        steps=range(0, STEPS, 2),
+        num_images=2,
     )
     return sample(
-        denoiser,
+        steered if guided else plain(denoiser),
         make_scheduler(solver, schedule),
         randn((4, 2, 2), [stream(seed, "latents") for seed in range(2)]),
         STEPS,
-        guidance=guidance if guided else None,
-        generators=[stream(seed, "solver") for seed in range(2)],
+        rngs=[stream(seed, "solver") for seed in range(2)],
     )
 
 
