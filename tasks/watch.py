@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
 from fgds_core.files import check_root, shown
-from tasks.layout import BASELINE, FINAL, PREPARED, REPORTS, SYNTHETIC
+from tasks.layout import OUTPUTS, REPORTS
 
 WATCHED = Path("data/watched")
 
@@ -61,7 +61,7 @@ def watch_links(stage: str, *folders: str | None) -> None:
 def _check_apart(root: str) -> None:
     """Refuses a root that holds what the stages make, or lies in it."""
     raw = Path(os.path.abspath(root))
-    for place in map(Path, (PREPARED, SYNTHETIC, BASELINE, FINAL, REPORTS, WATCHED)):
+    for place in map(Path, (*OUTPUTS, REPORTS, WATCHED)):
         if place.absolute().is_relative_to(raw) or raw.is_relative_to(place.absolute()):
             raise InputError(
                 f"data.root: {shown(root)} holds {place}, which the stages make, or lies in it; "
