@@ -56,8 +56,8 @@ def test_the_main_job_runs_all_stages_and_shows_what_came_out(
 ) -> None:
     for stage in STAGES:
         assert f"Running stage '{stage}'" in job
-    assert job.count("test accuracy") == 1  # not by the stage report as well
-    table = job[job.index("test accuracy") :].splitlines()
+    assert job.count("test accuracy, %") == 1  # not by the stage report as well
+    table = job[job.index("test accuracy, %") :].splitlines()
     assert table[0].split()[3:7] == ["imbalanced", "control", "final", "gain"]
     assert max(map(len, table[:5])) <= 80
     assert [line.split()[0] for line in table[1:5]] == ["overall", "many", "medium", "few"]
