@@ -112,7 +112,7 @@ class Case:
 
     def move_to(self, folder: Path) -> None:
         """Goes on in another place."""
-        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         self.folder = folder
 
     def start(

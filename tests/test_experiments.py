@@ -25,7 +25,7 @@ AFTER_SYNTHESIZE = ["synthesize", "assess", "retrain", "report"]
 def clone(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished clone and a server for its experiments."""
     folder = tmp_path_factory.mktemp("experiments") / "clone"
-    shutil.copytree(finished, folder)
+    shutil.copytree(finished, folder, symlinks=True)
     run(["git", "config", "user.name", "test"], folder)
     run(["git", "config", "user.email", "test@example.org"], folder)
     with one_server(tmp_path_factory.mktemp("prefect")):
@@ -69,7 +69,7 @@ def test_parallel_experiments_leave_each_other_and_the_workspace_alone(
     images = set()
     for name, scale in SCALES.items():
         copy = tmp_path / name
-        shutil.copytree(clone, copy)
+        shutil.copytree(clone, copy, symlinks=True)
         dvc(copy, "exp", "apply", name)
         assert json.loads(dvc(copy, "status", "--json")) == {}
         synthetic = copy / "data" / "synthetic"
@@ -148,7 +148,7 @@ def test_a_colleague_pulls_and_computes_nothing(
     finished: Path, remote: list[list[str]], tmp_path: Path
 ) -> None:
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    shutil.copytree(finished, mine)
+    shutil.copytree(finished, mine, symlinks=True)
     for command in remote:
         dvc(mine, "remote", *command)
     assert "pushed" in dvc(mine, "push")

@@ -20,7 +20,7 @@ PAGE = "reports/index.html"
 def clone(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this repository, its code as it is now, with tiny data, after the main job."""
     folder = tmp_path_factory.mktemp("clone") / "clone"
-    shutil.copytree(finished, folder)
+    shutil.copytree(finished, folder, symlinks=True)
     return folder
 
 

@@ -66,7 +66,7 @@ def prepared(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the clone in which the stage ran undisturbed."""
     folder = tmp_path_factory.mktemp("undisturbed") / "clone"
-    shutil.copytree(prepared, folder)
+    shutil.copytree(prepared, folder, symlinks=True)
     module(folder, "flows.synthesize")
     return folder
 
@@ -84,7 +84,7 @@ def case(
     whole = contents(undisturbed / "data" / "synthetic")
     case = Case(name, tmp_path / "clone", tmp_path / "logs", whole)
     after = request.node.get_closest_marker("case").kwargs.get("finished", False)
-    shutil.copytree(undisturbed if after else prepared, case.folder)
+    shutil.copytree(undisturbed if after else prepared, case.folder, symlinks=True)
     case.parts_planned = 0 if after else sum(path.endswith(".parquet") for path in whole)
     yield case
     case.close()
