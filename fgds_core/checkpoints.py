@@ -393,8 +393,8 @@ def _shards(place: Folder, name: str) -> Iterator[Folder]:
     shards = index.get("weight_map")
     if not isinstance(shards, dict) or not shards or not isinstance(index.get("metadata"), dict):
         raise file.wrong("has no weight_map or metadata")
-    for shard in dict.fromkeys(shards.values()):
-        if not isinstance(shard, str) or not re.fullmatch(r"[\w.\-]+\.safetensors", shard):
+    for shard in sorted(set(map(str, shards.values()))):
+        if not re.fullmatch(r"[\w.\-]+\.safetensors", shard):
             raise file.wrong(f"names {_short(shard)}, which is no safetensors file beside it")
         if not (place / shard).path.is_file():
             raise place.wrong(f"lacks {shard}, which {name} names")
@@ -452,7 +452,7 @@ def check_tokenizer(place: Folder, config: Config, encoder: Config, encoder_file
         encoder_file: Where that is, for messages.
     """
     file = place / TOKENIZER.config
-    encoder = encoder.get("text_config") or encoder
+    encoder = _inner(encoder, "text_config")
     positions = encoder.get("max_position_embeddings", 77)
     length = config.get("model_max_length")
     if type(length) is not int or type(positions) is not int or not 3 <= length <= positions:
@@ -537,11 +537,11 @@ def _special(place: Folder) -> Config:
 def check_processor(place: Folder, config: Config, tower: Config) -> None:
     """Checks that an image processor makes what its CLIP tower takes."""
     file = place / PROCESSOR.config
-    tower = tower.get("vision_config") or tower
+    tower = _inner(tower, "vision_config")
     side = tower.get("image_size", 224)
     crop = config.get("crop_size", 224)
-    sides = {crop.get("height"), crop.get("width")} if isinstance(crop, dict) else {crop}
-    if sides != {side}:
+    sides = [crop.get("height"), crop.get("width")] if isinstance(crop, dict) else [crop]
+    if type(side) is not int or any(cut != side for cut in sides):
         raise file.wrong(
             f"crops to {_short(crop)}, but the image_encoder takes {_short(side)} pixels a side",
             f"set crop_size to {_short(side)}, or {REMEDY}",
@@ -670,7 +670,7 @@ def _check_adapter(adapter: AdapterConfig, unet: Config | None, place: Folder) -
             " correct image_encoder"
         )
     config = check_component(tower, TOWER)
-    config = config.get("vision_config") or config
+    config = _inner(config, "vision_config")
     shapes = tensors(file)
     projection = shapes.get("image_proj.proj.weight")
     if (
@@ -690,7 +690,7 @@ def _check_adapter(adapter: AdapterConfig, unet: Config | None, place: Folder) -
             " with"
         )
     width = None if unet is None else unet.get("cross_attention_dim")
-    if type(width) is int and projection[0] % width:
+    if type(width) is int and width > 0 and projection[0] % width:
         raise InputError(
             f"generator.adapter: {file.path} gives tokens of other than {width} numbers, which the"
             " generator's unet takes; give the IP-Adapter that fits the generator"
@@ -837,6 +837,12 @@ def _readable(place: Folder) -> Iterator[None]:
             f"{place.key}: {error.filename or place.path} cannot be read ({error.strerror});"
             " correct its permissions"
         ) from error
+
+
+def _inner(config: Config, key: str) -> Config:
+    """One model's part of a configuration that may be of two."""
+    inner = config.get(key)
+    return inner if isinstance(inner, dict) else config
 
 
 def _is_number(value: object) -> bool:

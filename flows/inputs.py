@@ -142,10 +142,11 @@ def check_noise_level(noise_level: int, configs: Mapping[str, Mapping[str, Any]]
         InputError: Names `synthesize.noise_level`.
     """
     noising = configs.get("image_noising_scheduler")
-    if noising is not None and noise_level >= noising.get("num_train_timesteps", 1000):
+    levels = 1000 if noising is None else noising.get("num_train_timesteps", 1000)
+    if type(levels) is not int or noise_level >= levels:
         raise InputError(
             f"synthesize.noise_level is {noise_level}, but the generator was trained with"
-            f" {noising['num_train_timesteps']} levels of noise on image embeddings, from 0 on;"
+            f" {levels} levels of noise on image embeddings, from 0 on;"
             " lower it"
         )
 

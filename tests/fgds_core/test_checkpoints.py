@@ -461,3 +461,30 @@ def test_an_id_of_the_hub_has_its_form(path: str, known: bool) -> None:
 @pytest.mark.parametrize("name", ["stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3"])
 def test_every_kind_passes(tiny_generators: dict[str, dict], name: str) -> None:
     check_generator(generator_config(**tiny_generators[name]))
+
+
+STRANGE = (None, "x", -1, 0, 1e308, [], {}, [[]], {"a": []}, True, 2**70, "1" * 5000)
+
+
+def test_no_value_of_any_key_is_more_than_a_message(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "tensors", lambda file: {})  # what takes the time
+    monkeypatch.setattr(checkpoints, "_check_rules", lambda place: None)
+    files = sorted(folder.rglob("*.json"))
+    assert len(files) >= 10
+    refused = []
+    for number, file in enumerate(files):
+        text = file.read_text()
+        whole = json.loads(text)
+        for offset, key in enumerate(whole):
+            for value in STRANGE[(number + offset) % 3 :: 3]:  # each key with a third of them
+                file.write_text(json.dumps({**whole, key: value}))
+                try:
+                    check_generator(generator_config(folder, image_size=16))
+                except InputError as error:
+                    refused.append(len(str(error)))
+        file.write_text(text)
+    check_generator(generator_config(folder, image_size=16))
+    assert len(refused) > 50
+    assert max(refused) < 1000
