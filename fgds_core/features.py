@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fgds_core.checkpoints import (
+from fgds_core.config.generator import GeneratorConfig, tower_folder
+from fgds_core.errors import InputError
+from fgds_core.images import to_uint8
+from fgds_core.model_folders import (
     INCEPTION_FILE,
     PROCESSOR,
     TOWER,
@@ -25,9 +28,6 @@ from fgds_core.checkpoints import (
     check_processor,
     variant_there,
 )
-from fgds_core.config.generator import GeneratorConfig, tower_folder
-from fgds_core.errors import InputError
-from fgds_core.images import to_uint8
 from fgds_core.pretrained import fetch, load_network, load_other, weights_of
 
 Embed = Callable[[Tensor], Tensor]

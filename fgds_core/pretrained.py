@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from fgds_core.checkpoints import Folder, check_place
 from fgds_core.errors import InputError
+from fgds_core.model_folders import Folder, check_place
 
 PATTERNS = ("{stem}.safetensors", "{stem}-*-of-*.safetensors")
 
@@ -58,7 +58,7 @@ def load_network(
 
     Args:
         load: `from_pretrained` of its class.
-        place: Its folder, from `checkpoints`, which has checked it.
+        place: Its folder, from `model_folders`, which has checked it.
         dtype: What its weights become.
         variant: Variant of the weights' files.
 
@@ -122,7 +122,7 @@ def load_other(load: Callable[..., Any], place: Folder) -> Any:  # noqa: ANN401
 
 
 def class_of(library: str, name: str) -> Any:  # noqa: ANN401
-    """A class that `checkpoints` knows, by its library and name in `model_index.json`.
+    """A class that `model_folders` knows, by its library and name in `model_index.json`.
 
     Raises:
         InputError: Today's library does not have it.

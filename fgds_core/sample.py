@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgds_core.checkpoints import Folder
 from fgds_core.config.agreement import EITHER, FLOW_SCHEDULERS
 from fgds_core.denoise import PREDICTION_TYPES, NoiseLevel
 from fgds_core.errors import InputError
 from fgds_core.guidance.look import GuidedState, Look
+from fgds_core.model_folders import Folder
 from fgds_core.noise import randn, stream
 from fgds_core.pretrained import class_of, load_other
 

@@ -13,7 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fgds_core.checkpoints import (
+from fgds_core.config.assess import AssessConfig
+from fgds_core.config.generator import GeneratorConfig
+from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.errors import InputError
+from fgds_core.model_folders import (
     CONFIG,
     Folder,
     check_adapter,
@@ -27,10 +31,6 @@ from fgds_core.checkpoints import (
     is_folder,
     read,
 )
-from fgds_core.config.assess import AssessConfig
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.synthesize import SynthesizeConfig
-from fgds_core.errors import InputError
 from tasks.layout import PREPARED
 
 WHOLE = ("synth_pipeline", "prepare")

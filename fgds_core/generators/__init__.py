@@ -8,7 +8,12 @@ from pathlib import Path
 
 import torch
 
-from fgds_core.checkpoints import (
+from fgds_core.config.generator import AdapterConfig, GeneratorConfig, tower_folder
+from fgds_core.errors import InputError
+from fgds_core.generators import ip_adapter, stable_diffusion_3, stable_unclip, text_to_image
+from fgds_core.generators.generator import Component, Family, Generator, Pipeline
+from fgds_core.generators.text_to_image import is_xl
+from fgds_core.model_folders import (
     LAYOUTS,
     UNUSED,
     Folder,
@@ -22,11 +27,6 @@ from fgds_core.checkpoints import (
     read,
     variant_there,
 )
-from fgds_core.config.generator import AdapterConfig, GeneratorConfig, tower_folder
-from fgds_core.errors import InputError
-from fgds_core.generators import ip_adapter, stable_diffusion_3, stable_unclip, text_to_image
-from fgds_core.generators.generator import Component, Family, Generator, Pipeline
-from fgds_core.generators.text_to_image import is_xl
 from fgds_core.pretrained import (
     brief,
     class_of,

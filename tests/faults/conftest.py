@@ -55,7 +55,7 @@ def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def prepared(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with all that the stage synthesize reads; it draws 80 images in 20 parts."""
     clone = tmp_path_factory.mktemp("prepared") / "clone"
-    shutil.copytree(finished, clone)
+    shutil.copytree(finished, clone, symlinks=True)
     shutil.rmtree(clone / "data" / "synthetic")
     changes = {"target_per_class": 40, "images_per_part": 4, "num_inference_steps": 12}
     set_params(clone, {"synthesize": changes, "compute": {"workers": WORKERS}})

@@ -11,7 +11,7 @@ import torch
 from micro import generator_config
 from safetensors.torch import load_file, save_file
 
-from fgds_core import checkpoints
+from fgds_core import model_folders
 from fgds_core.errors import InputError
 from fgds_core.features import FeatureSources, Tower, load_extractor, tower_of
 from fgds_core.generators import load_generator
@@ -87,7 +87,7 @@ def test_large_weights_are_looked_through_when_they_are_loaded(
     path = folder / "image_encoder" / "model.safetensors"
     name = sorted(load_file(path))[0]
     change(path, **{name: torch.full_like(load_file(path)[name], torch.nan)})
-    monkeypatch.setattr(checkpoints, "_check_finite", lambda file: None)
+    monkeypatch.setattr(model_folders, "_check_finite", lambda file: None)
     with pytest.raises(InputError, match="image_encoder holds weights that are not finite"):
         load_generator(generator_config(folder))
     with pytest.raises(InputError, match="image_encoder holds weights that are not finite"):

@@ -61,5 +61,5 @@ def _ready(
 @pytest.fixture
 def ready(_ready: Path, workspace: Path, run_stage: Callable[..., int]) -> Callable[..., int]:
     """`run_stage` in a workspace where the stages before synthesize are done."""
-    shutil.copytree(_ready, workspace, dirs_exist_ok=True)
+    shutil.copytree(_ready, workspace, symlinks=True, dirs_exist_ok=True)
     return run_stage

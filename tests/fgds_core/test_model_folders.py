@@ -13,8 +13,9 @@ import torch
 from micro import generator_config
 from safetensors.torch import load_file, save_file
 
-from fgds_core import checkpoints
-from fgds_core.checkpoints import (
+from fgds_core import model_folders
+from fgds_core.errors import InputError
+from fgds_core.model_folders import (
     check_adapter,
     check_generator,
     check_inception,
@@ -24,7 +25,6 @@ from fgds_core.checkpoints import (
     check_tower,
     is_hub_id,
 )
-from fgds_core.errors import InputError
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -354,9 +354,9 @@ def test_a_variant_is_taken_where_it_is_and_refused_where_nothing_has_it(folder:
 
 def test_large_weights_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(folder, float("nan"))
-    monkeypatch.setattr(checkpoints, "SMALL", 100_000)
+    monkeypatch.setattr(model_folders, "SMALL", 100_000)
     limit = (folder / UNET).stat().st_size
-    monkeypatch.setattr(checkpoints, "SMALL", limit - 1)
+    monkeypatch.setattr(model_folders, "SMALL", limit - 1)
     check_generator(generator_config(folder))  # loading will refuse it
 
 
@@ -427,7 +427,7 @@ def test_a_tower_is_checked_for_its_features(
 def test_inception_is_found_in_its_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"assess\.inception_weights"):
         check_inception(tmp_path)
-    file = tmp_path / checkpoints.INCEPTION_FILE
+    file = tmp_path / model_folders.INCEPTION_FILE
     file.write_bytes(b"")
     assert check_inception(tmp_path) == check_inception(file) == file
 
@@ -469,8 +469,8 @@ STRANGE = (None, "x", -1, 0, 1e308, [], {}, [[]], {"a": []}, True, 2**70, "1" * 
 def test_no_value_of_any_key_is_more_than_a_message(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "tensors", lambda file: {})  # what takes the time
-    monkeypatch.setattr(checkpoints, "_check_rules", lambda place: None)
+    monkeypatch.setattr(model_folders, "tensors", lambda file: {})  # what takes the time
+    monkeypatch.setattr(model_folders, "_check_rules", lambda place: None)
     files = sorted(folder.rglob("*.json"))
     assert len(files) >= 10
     refused = []
