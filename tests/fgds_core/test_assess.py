@@ -447,12 +447,8 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
 
 def test_a_classifier_of_other_classes_is_refused(workspace, classifier):
     other = replace_names(classifier, ("ant", "bee", "cow"))
-    save_classifier(
-        workspace / "baseline",
-        other,
-        real_counts=[1, 1, 1],
-        bins=dict.fromkeys(other.class_names, "few"),
-    )
+    bins = dict.fromkeys(other.class_names, "few")
+    save_classifier(workspace / "baseline", other, real_counts=[1, 1, 1], bins=bins)
     with pytest.raises(InputError, match="train_baseline"):
         run_stage(workspace, workspace / "reports")
 
