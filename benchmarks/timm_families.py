@@ -190,6 +190,7 @@ def table() -> str:
     versions = json.loads(RESULTS.read_text())["versions"]
     results = read_results()
     works = sum(result["works"] for result in results.values())
+    missing = families().keys() - results.keys()
     lines = [INTRODUCTION.format(**versions, works=works, number=len(results))]
     for family, result in results.items():
         if result["works"]:
@@ -203,6 +204,8 @@ def table() -> str:
             said = result.get("message") or result["error"]
             cells = ["", "", "", f"refused: {said.replace('|', '/')}"]
         lines.append(f"| {family} | `{result['model']}` | {' | '.join(cells)} |")
+    if missing:
+        lines += ["", f"Not measured yet: {', '.join(sorted(missing))}."]
     return "\n".join(lines) + "\n"
 
 

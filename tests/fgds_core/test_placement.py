@@ -1,0 +1,256 @@
+"""Every stage puts its tensors where it computes: on a second device it gives the same."""
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from far import far_device
+from micro import CLASS_NAMES, MICRO, ROOT, generator_config, synthesize_config
+from safetensors.torch import load_file
+from training import TRAIN, VAL, recipe, shaded
+
+from fgds_core import shards
+from fgds_core.assess import assess
+from fgds_core.baseline import train_baseline
+from fgds_core.checkpoint import Checkpoint
+from fgds_core.classify import load_classifier
+from fgds_core.config.assess import AssessConfig
+from fgds_core.config.retrain import RetrainConfig
+from fgds_core.config.train_baseline import TrainBaselineConfig
+from fgds_core.feedback import load_feedback
+from fgds_core.generators import load_generator
+from fgds_core.images import image_table, write_images
+from fgds_core.imbalance import shot_bins
+from fgds_core.retrain import retrain
+from fgds_core.splits import Meta, read_prepared, write_meta
+from fgds_core.synthesize import Part, write_part
+from fgds_core.train import train_classifier
+
+COUNTS = {"train": (12, 8, 5), "val": (4, 4, 4), "test": (3, 3, 3)}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    records = {}
+    for seed, (split, counts) in enumerate(COUNTS.items()):
+        images = shaded(counts, seed, CLASS_NAMES)
+        table = image_table(images.images, images.labels.tolist(), CLASS_NAMES)
+        records[split] = write_images(folder / f"{split}.parquet", table)
+    meta = Meta(
+        class_names=CLASS_NAMES,
+        image_size=16,
+        counts=COUNTS,
+        bins=dict(zip(CLASS_NAMES, shot_bins(COUNTS["train"]), strict=True)),
+        groups=None,
+        duplicates=dict.fromkeys(COUNTS, 0),
+        content_sha256={split: record.sha256 for split, record in records.items()},
+    )
+    write_meta(folder, meta)
+    return folder
+
+
+def parameters(section: str) -> dict[str, object]:
+    from flows.params import read_params
+
+    return read_params(ROOT / "params.yaml")[section].model_dump() | MICRO[section]
+
+
+def draw_part(out: Path, prepared: Path, baseline: Path, device: str, settings, **changes):
+    """Draws two images of the last class under feedback, labelled by the baseline."""
+    classifier = load_classifier(baseline, device)
+    return write_part(
+        Part(2, CLASS_NAMES[2], 0, 0, 2),
+        load_generator(settings, device),
+        load_feedback(synthesize_config(**changes), baseline, classifier, device),
+        classifier,
+        read_prepared(prepared, "train"),
+        ("a {class}",),
+        synthesize_config(**changes),
+        0,
+        "made so",
+        out,
+        batch_size=2,
+    )
+
+
+def run_stages(root: Path, prepared: Path, unclip: Path, device: str) -> Path:
+    """All stages that compute."""
+    baseline, reports, synthetic = root / "models/baseline", root / "reports", root / "synthetic"
+    training = TrainBaselineConfig.model_validate(
+        parameters("train_baseline") | {"model_kwargs": {"channels": [8, 8, 16, 16]}}
+    )
+    train_baseline(prepared, training, 0, baseline, reports, device=device)
+    record = draw_part(
+        synthetic,
+        prepared,
+        baseline,
+        device,
+        generator_config(unclip),
+        feedback="hardness",
+        feedback_target="real",
+        feedback_calibrated=True,
+        feedback_augment=True,
+    )
+    shards.write_index(
+        synthetic,
+        [record],
+        class_names=CLASS_NAMES,
+        wanted=(0, 0, 2),
+        fingerprint="made so",
+        made_by={},
+    )
+    for features in ("clip", "classifier"):
+        measures = AssessConfig.model_validate(
+            parameters("assess") | {"features": features, "min_images": 2, "nearest_k": 1}
+        )
+        assess(
+            prepared,
+            synthetic,
+            baseline,
+            generator_config(unclip),
+            measures,
+            0,
+            root / features,
+            device=device,
+        )
+    retrain(
+        prepared,
+        synthetic,
+        baseline,
+        RetrainConfig(real_share=0.5),
+        0,
+        root / "models/final",
+        reports,
+        device=device,
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def near(prepared, tiny_unclip, tmp_path_factory) -> Path:
+    return run_stages(tmp_path_factory.mktemp("near"), prepared, tiny_unclip, "cpu")
+
+
+@pytest.fixture(scope="module")
+def far(prepared, tiny_unclip, tmp_path_factory) -> Path:
+    with far_device() as device:
+        return run_stages(tmp_path_factory.mktemp("far"), prepared, tiny_unclip, device)
+
+
+def test_all_stages_give_the_same_on_another_device(near, far):
+    files = {path.relative_to(near) for path in near.rglob("*") if path.is_file()}
+    assert {path.relative_to(far) for path in far.rglob("*") if path.is_file()} == files
+    for name in sorted(files):
+        if name.suffix == ".safetensors":
+            torch.testing.assert_close(load_file(far / name), load_file(near / name))
+        elif name.suffix == ".parquet":
+            same_tables(far / name, near / name)
+        elif name.parts[0] != "synthetic":  # there are digests
+            (words, numbers), (words_near, numbers_near) = (
+                apart((root / name).read_text()) for root in (far, near)
+            )
+            assert words == words_near, name
+            assert numbers == pytest.approx(numbers_near, rel=1e-3, abs=1e-3), name
+
+
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def apart(text: str) -> tuple[str, list[float]]:
+    """A text without its numbers, and those."""
+    return NUMBER.sub("#", text), [float(number) for number in NUMBER.findall(text)]
+
+
+def same_tables(path: Path, other: Path) -> None:
+    first, second = pq.read_table(path).to_pydict(), pq.read_table(other).to_pydict()
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        for value, known in zip(values, second[name], strict=True):
+            close = pytest.approx(known, rel=1e-4) if isinstance(known, float) else known
+            assert value == close, name
+
+
+KINDS = [
+    "stable-unclip",
+    "stable-diffusion",
+    "stable-diffusion-xl",
+    "stable-diffusion, ip-adapter",
+    "stable-diffusion-xl, ip-adapter",
+    "stable-diffusion-3",
+]
+WAYS = {
+    "score": {"feedback_rule": "score"},
+    "half": {"feedback_decoder": "half"},
+    "no jacobian": {"feedback_jacobian": False},
+    "ancestral": {"eta": 0.5},
+    "noised": {"noise_level": 100},
+    "DPM-Solver": {"scheduler": "DPMSolverMultistepScheduler"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_generator_draws_the_same_on_another_device(
+    kind, tiny_generators, prepared, near, tmp_path
+):
+    settings = generator_config(**tiny_generators[kind])
+    changes: dict[str, object] = {"feedback": "loss"}
+    if "image" not in kind and kind.startswith("stable-diffusion"):
+        changes["conditioning"] = "dual" if "adapter" in kind else "text"
+    if kind == "stable-diffusion-3":
+        changes["scheduler"] = "FlowMatchEulerDiscreteScheduler"
+    same_part(tmp_path, prepared, near, settings, changes)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_guide_draws_the_same_on_another_device(
+    way, tiny_unclip, prepared, near, tmp_path
+):
+    same_part(tmp_path, prepared, near, generator_config(tiny_unclip), WAYS[way])
+
+
+def same_part(tmp_path, prepared, near, settings, changes):
+    baseline = near / "models/baseline"
+    here = draw_part(tmp_path / "near", prepared, baseline, "cpu", settings, **changes)
+    with far_device() as device:
+        draw_part(tmp_path / "far", prepared, baseline, device, settings, **changes)
+    same_tables(tmp_path / "far" / here.path, tmp_path / "near" / here.path)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_training_goes_on_on_another_device(tmp_path):
+    how = {"config": recipe(ema_decay=0.5), "seed": 1, "sampling": "instance"}
+    here = train_classifier(TRAIN, VAL, **how)
+    clock = iter(range(100))
+    checkpoint = Checkpoint(tmp_path / "state", "a", 1, lambda: float(next(clock)))
+
+    def stop(number):
+        raise Stop
+
+    with far_device() as device:
+        with pytest.raises(Stop):
+            train_classifier(TRAIN, VAL, device=device, advance=stop, checkpoint=checkpoint, **how)
+        there = train_classifier(TRAIN, VAL, device=device, checkpoint=checkpoint, **how).cpu()
+        for a, b in zip(here.state_dict().values(), there.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_the_far_device_refuses_what_a_gpu_refuses():
+    with far_device() as device:
+        x = torch.rand(3, device=device)
+        assert x.device.type == device
+        for mistake in (
+            lambda: x + torch.rand(3),
+            lambda: torch.rand(3)[x.long()],
+            lambda: torch.cat([x, torch.rand(3)]),
+            x.numpy,
+        ):
+            with pytest.raises(RuntimeError):
+                mistake()
+        assert torch.equal((x + torch.tensor(1.0)).cpu(), x.cpu() + 1)
+        assert x[torch.tensor([0, 1])].device.type == device
