@@ -354,11 +354,14 @@ def check_fit(
     Raises:
         InputError: If the names differ, or their order.
     """
-    for role, model in (("baseline", classifier), ("synthesize.judge", judge)):
+    for role, model, remedy in (
+        ("the baseline", classifier, "run the stage train_baseline again"),
+        ("synthesize.judge", judge, "name a judge of these classes in this order, or null"),
+    ):
         if model is not None and model.class_names != tuple(class_names):
             raise InputError(
                 f"{role} knows the classes {list(model.class_names)}, the data has"
-                f" {list(class_names)}; train it on the same prepared data"
+                f" {list(class_names)}; {remedy}"
             )
 
 
