@@ -190,7 +190,8 @@ def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, An
 
 def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str, Any]:
     """One row: draws with a setting, retrains, and evaluates on validation images."""
-    from fgds_core.classify import load_classifier, predict, read_classifier_config
+    from fgds_core.classifier_config import read_classifier_config
+    from fgds_core.classify import load_classifier, predict
     from fgds_core.feedback import FEEDBACKS, ClassGaussians, Seen
     from fgds_core.metrics import evaluate
     from fgds_core.splits import read_meta, read_prepared

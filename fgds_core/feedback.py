@@ -16,7 +16,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from torch import Tensor, nn
 
 from fgds_core.augment import augment
-from fgds_core.classify import CONFIG, read_classifier_config, read_tensors
+from fgds_core.classifier_config import CONFIG, read_classifier_config
+from fgds_core.classify import read_tensors
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.files import replacing

@@ -15,13 +15,8 @@ from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRando
 
 from fgds_core.augment import augment
 from fgds_core.checkpoint import Checkpoint
-from fgds_core.classify import (
-    CONFIG,
-    Classifier,
-    create_classifier,
-    predict,
-    read_classifier_config,
-)
+from fgds_core.classifier_config import CONFIG, read_classifier_config
+from fgds_core.classify import Classifier, create_classifier, predict
 from fgds_core.config.train_baseline import Sampling, TrainBaselineConfig, TrainConfig
 from fgds_core.errors import InputError
 from fgds_core.images import ImageSet

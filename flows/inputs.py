@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fgds_core.classifier_config import read_classifier_config
 from fgds_core.config.assess import AssessConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
 from fgds_core.model_folders import (
-    CONFIG,
     Folder,
     check_adapter,
     check_generator,
@@ -185,12 +185,12 @@ def check_judge(folder: Path, names: Sequence[str] | None) -> None:
     place = Folder(folder, "synthesize.judge", remedy)
     if not is_folder(folder):
         raise place.wrong("does not exist")
-    config = read(place, CONFIG)
-    known = config.get("class_names")
-    if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
-        raise (place / CONFIG).wrong("says no class_names, so it is no classifier")
+    try:
+        config = read_classifier_config(folder, remedy)
+    except InputError as error:
+        raise InputError(f"synthesize.judge: {error}") from error
     check_weights(place, "model")
-    known, names = _composed(known), None if names is None else _composed(names)
+    known, names = _composed(config.class_names), None if names is None else _composed(names)
     if names is not None and known != names:
         differing = [name for name in known if name not in names] or known
         raise place.wrong(

@@ -10,12 +10,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_data_config
 
+from fgds_core.classifier_config import read_classifier_config
 from fgds_core.classify import (
     _may_be_channels_last,
     create_classifier,
     load_classifier,
     predict,
-    read_classifier_config,
     save_classifier,
 )
 from fgds_core.errors import InputError

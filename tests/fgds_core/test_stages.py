@@ -9,7 +9,8 @@ import torch
 
 from fgds_core import shards
 from fgds_core.baseline import train_baseline
-from fgds_core.classify import load_classifier, read_classifier_config
+from fgds_core.classifier_config import read_classifier_config
+from fgds_core.classify import load_classifier
 from fgds_core.config.retrain import RetrainConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.control import train_control

@@ -229,11 +229,25 @@ def test_class_names_are_those_of_tables_or_unknown(place: Path) -> None:
 
 def test_accents_of_a_judge_are_compared_as_letters(place: Path, tiny_classifier: Path) -> None:
     judge = Path(shutil.copytree(tiny_classifier, place / "judge"))
-    config = json.loads((judge / "config.json").read_text())
-    (judge / "config.json").write_text(json.dumps({**config, "class_names": ["caf\u00e9"]}))
-    inputs.check_judge(judge, ["cafe\u0301"])
+    text = (judge / "config.json").read_text()
+    (judge / "config.json").write_text(text.replace('"cat"', '"caf\u00e9"'))
+    inputs.check_judge(judge, ["cafe\u0301", "dog", "owl"])
     with pytest.raises(InputError, match="null"):
-        inputs.check_judge(judge, ["cafe"])
+        inputs.check_judge(judge, ["cafe", "dog", "owl"])
+
+
+@pytest.mark.parametrize("damage", ['"input_size": "32"', '"mean": [0.5]', '"model": 5'])
+def test_a_judge_of_which_an_entry_makes_no_sense_is_refused_at_once(
+    place: Path, tiny_classifier: Path, damage: str
+) -> None:
+    judge = Path(shutil.copytree(tiny_classifier, place / "judge"))
+    config = json.loads((judge / "config.json").read_text())
+    config |= json.loads(f"{{{damage}}}")
+    (judge / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        InputError, match=r"synthesize\.judge: .*config\.json makes no sense.*null"
+    ):
+        inputs.check_judge(judge, ["cat", "dog", "owl"])
 
 
 def test_checking_is_no_code_of_a_stage() -> None:
