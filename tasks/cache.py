@@ -226,14 +226,22 @@ def restore(outputs: Outputs) -> bool:
         for file, source in zip(outputs.files, sources.values(), strict=True)
     ):
         return False
-    clear(*outputs.owned)
-    for path, source in sources.items():
-        assert source is not None
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        shutil.copyfile(source, part)
-        os.replace(part, target)
+    places = {path: Path(path) for path in outputs.owned}
+    fresh = {path: place.with_name(place.name + ".part") for path, place in places.items()}
+    try:
+        clear(*map(str, fresh.values()))
+        for path, source in sources.items():
+            assert source is not None
+            owned = next(p for p in outputs.owned if Path(path).is_relative_to(p))
+            target = fresh[owned] / Path(path).relative_to(owned)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        clear(*outputs.owned)  # only now, for the disk may have been full
+        for path, place in places.items():
+            if fresh[path].exists():
+                fresh[path].rename(place)
+    finally:
+        clear(*map(str, fresh.values()))
     log.info("restored %s from DVC's cache", ", ".join(outputs.owned))
     return True
 
