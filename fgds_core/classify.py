@@ -396,10 +396,11 @@ def _data_contract(network: nn.Module, model: str, input_size: int | None) -> Da
 
 def _load_pretrained(network: nn.Module, model: str, pretrained: str) -> None:
     """Loads pre-trained weights; only the classification layer may be absent or misshapen."""
-    if pretrained.endswith(".safetensors") or Path(pretrained).exists():
-        state = _read_weights(Path(pretrained))
-    else:
-        state = _read_weights(_from_hub(pretrained, ()))
+    is_here = pretrained.endswith(".safetensors") or Path(pretrained).exists()
+    state = read_tensors(
+        Path(pretrained) if is_here else _from_hub(pretrained, ()),
+        f"name a safetensors file of {model} as train_baseline.pretrained, or none",
+    )
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     prefixes = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
     shapes = {name: t.shape for name, t in network.state_dict().items()}

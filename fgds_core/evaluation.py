@@ -110,9 +110,11 @@ def prediction_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, 
 def confusion_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, Any]]:
     """`actual, predicted, share, num_images` of each pair that occurs, and of the diagonal.
 
-    `share` is the fraction of the actual class's images; on the diagonal it is the recall.
+    `share` is the fraction of the actual class's images; on the diagonal it is the recall. In
+    names, `&lt;` stands for the character that opens a tag: `dvc plots` writes them into the
+    script of its page as they are, and its template puts the character back there.
     """
-    names = images.class_names
+    names = [name.replace("<", "&lt;") for name in images.class_names]
     labels = images.labels.tolist()
     pairs = Counter(zip(labels, evaluation.predictions.tolist(), strict=True))
     totals = Counter(labels)

@@ -53,7 +53,7 @@ PROCESSOR = Component(
     ("CLIPImageProcessor", "CLIPFeatureExtractor", "CLIPImageProcessorFast"),
     "preprocessor_config.json",
 )
-SCHEDULER = Component("diffusers", (), "scheduler_config.json")  # any one, see `_check_scheduler`
+SCHEDULER = Component("diffusers", (), "scheduler_config.json")  # of any class, see `_check_class`
 TOKENIZER = Component(
     "transformers", ("CLIPTokenizer", "CLIPTokenizerFast"), "tokenizer_config.json"
 )
@@ -160,6 +160,9 @@ HARMLESS: tuple[object, ...] = (None, "eager", "sdpa", [], {}, False)
 SMALL = 1 << 26
 """Bytes of weights that are looked through for values that are not finite before loading."""
 
+MAX_TRAINING_STEPS = 100_000
+"""Of a generator's schedule; published ones have 1,000."""
+
 REMEDY = "take a whole copy of the published model"
 
 
@@ -233,6 +236,9 @@ def _check_generator(config: GeneratorConfig, place: Folder) -> tuple[str, dict[
             check_tokenizer(
                 place / part, configs[part], configs[encoder], f"{encoder}/config.json"
             )
+    for part in ("scheduler", "image_noising_scheduler"):
+        if part in configs:
+            _check_scheduler(place / part / SCHEDULER.config, configs[part])
     _check_fit(place, name, configs)
     if config.image_size is not None:
         _check_image_size(config.image_size, place, configs)
@@ -561,6 +567,30 @@ def check_processor(place: Folder, config: Config, tower: Config) -> None:
             or not all(_is_number(v) and (least is None or v > least) for v in values)
         ):
             raise file.wrong(f"says {name} {_short(values)}, not three numbers")
+
+
+def _check_scheduler(file: Folder, config: Config) -> None:
+    """Refuses a schedule of noise that takes all memory to write down, or is none.
+
+    Args:
+        file: The configuration's, for messages.
+        config: The scheduler's configuration.
+    """
+    steps = config.get("num_train_timesteps", 1000)
+    if type(steps) is not int or not 1 <= steps <= MAX_TRAINING_STEPS:
+        raise file.wrong(
+            f"says num_train_timesteps {_short(steps)}, not a whole number from 1 to"
+            f" {MAX_TRAINING_STEPS}"
+        )
+    given = config.get("trained_betas")
+    betas = {"beta_start": config.get("beta_start", 0), "beta_end": config.get("beta_end", 0)}
+    if given is not None:
+        if not isinstance(given, list) or len(given) != steps:
+            raise file.wrong(f"says trained_betas {_short(given)}, not a list of {steps} numbers")
+        betas = {f"trained_betas[{i}]": beta for i, beta in enumerate(given)}
+    for key, beta in betas.items():
+        if not _is_number(beta) or not 0 <= beta <= 1:
+            raise file.wrong(f"says {key} {_short(beta)}, not a number from 0 to 1")
 
 
 def _check_fit(place: Folder, name: str, configs: Mapping[str, Config]) -> None:

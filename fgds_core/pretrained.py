@@ -144,7 +144,7 @@ def class_of(library: str, name: str) -> Any:  # noqa: ANN401
 
 def brief(error: Exception) -> str:
     """The kind of an error and the beginning of what it says."""
-    return f"{type(error).__name__}: {str(error).strip()[:300]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Checks what a run is given - data, generator, judge - before its first stage does any work.
 
-Reads configurations and the headers of weights, loads no network, and takes about a second. What a
-stage computes from is checked there again; here nothing is computed, so that a mistake in what the
-last stages need is known before the first one has been paid for.
+Reads configurations and the headers of weights, loads no network but the judge's, and takes
+seconds. What a stage computes from is checked there again; here nothing is computed, so that a
+mistake in what the last stages need is known before the first one has been paid for.
 """
 
 import json
@@ -54,7 +54,8 @@ def check_inputs(
     Args:
         params: Section -> its model, all of them.
         stage: The one that is to run.
-        dry: Leaves out the trial of the solver, which needs seconds to import what it needs.
+        dry: Leaves out the trials of the solver and the judge, which need seconds to import what
+            they need.
 
     Raises:
         InputError: Names the key, what is wrong, and what to do.
@@ -68,7 +69,7 @@ def check_inputs(
         check_drawing(params["generator"], params["synthesize"], dry=dry)
         names = class_names(params["data"]) if first else prepared_names()
         if params["synthesize"].judge is not None:
-            check_judge(Path(params["synthesize"].judge), names)
+            check_judge(Path(params["synthesize"].judge), names, dry=dry)
     check_features(params["assess"], params["generator"])
 
 
@@ -168,12 +169,13 @@ def check_schedule(folder: Path, scheduler: str, synthesize: SynthesizeConfig) -
     check_solver(synthesize.scheduler, schedule, synthesize.num_inference_steps)
 
 
-def check_judge(folder: Path, names: Sequence[str] | None) -> None:
+def check_judge(folder: Path, names: Sequence[str] | None, *, dry: bool = False) -> None:
     """Refuses a judge that is no classifier of the data's classes.
 
     Args:
         folder: Where it is.
         names: The data's classes; None where they are not known yet.
+        dry: Does not try to load it.
 
     Raises:
         InputError: Names `synthesize.judge`.
@@ -197,6 +199,14 @@ def check_judge(folder: Path, names: Sequence[str] | None) -> None:
             f"knows {len(known)} classes, such as {', '.join(map(repr, differing[:3]))}, the data"
             f" has {len(names)}: {', '.join(map(repr, names[:5]))}{' ...' * (len(names) > 5)}"
         )
+    if dry:
+        return
+    from fgds_core.classify import load_classifier
+
+    try:  # a classifier is small, and only its network tells whether the weights are its own
+        load_classifier(folder)
+    except InputError as error:
+        raise InputError(f"synthesize.judge: {error}; or set it to null (no judge)") from error
 
 
 def _composed(names: Sequence[str]) -> list[str]:

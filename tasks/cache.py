@@ -217,25 +217,41 @@ def is_intact(outputs: Outputs) -> bool:
 
 
 def restore(outputs: Outputs) -> bool:
-    """Brings the recorded bytes back from DVC's cache; changes nothing unless it has them all."""
+    """Brings the recorded bytes back, from where they lie or from DVC's cache.
+
+    Changes nothing unless it finds them all.
+    """
+    sources = {file.path: _found(file) for file in outputs.files}
+    if None in sources.values():
+        return False
+    places = {path: Path(path) for path in outputs.owned}
+    fresh = {path: place.with_name(place.name + ".part") for path, place in places.items()}
+    try:
+        clear(*map(str, fresh.values()))
+        for path, source in sources.items():
+            assert source is not None
+            owned = next(p for p in outputs.owned if Path(path).is_relative_to(p))
+            target = fresh[owned] / Path(path).relative_to(owned)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        clear(*outputs.owned)  # only now, for the disk may have been full
+        for path, place in places.items():
+            if fresh[path].exists():
+                fresh[path].rename(place)
+    finally:
+        clear(*map(str, fresh.values()))
+    log.info("restored %s with DVC's cache", ", ".join(outputs.owned))
+    return True
+
+
+def _found(file: OutputFile) -> Path | None:
+    """Where these bytes are: at their place, as DVC caches not all, or in DVC's cache."""
     from tasks.dvc import cached_file
 
-    sources = {file.path: cached_file(file.md5) for file in outputs.files}
-    if not all(
-        source is not None and hash_file(source, "sha256") == file.sha256
-        for file, source in zip(outputs.files, sources.values(), strict=True)
-    ):
-        return False
-    clear(*outputs.owned)
-    for path, source in sources.items():
-        assert source is not None
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        shutil.copyfile(source, part)
-        os.replace(part, target)
-    log.info("restored %s from DVC's cache", ", ".join(outputs.owned))
-    return True
+    for source in (Path(file.path), cached_file(file.md5)):
+        if source is not None and source.is_file() and hash_file(source, "sha256") == file.sha256:
+            return source
+    return None
 
 
 def run(task: Task[..., Out], **inputs: object) -> Out:

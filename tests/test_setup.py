@@ -60,6 +60,7 @@ def make(wheels: Path, tmp_path: Path) -> Callable[[str], Make]:
         folder = tmp_path / name
         folder.mkdir(parents=True)
         shutil.copyfile(ROOT / "Makefile", folder / "Makefile")
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
         lock(folder, wheels, LOCKED)
         # The job says which Python it got; of Prefect it needs a command alone.
         (folder / "flows").mkdir()

@@ -64,6 +64,10 @@ def processor(folder: Path, **changes: object) -> None:
     edit(folder / "feature_extractor" / "preprocessor_config.json", **changes)
 
 
+def scheduler(folder: Path, of: str = "scheduler", **changes: object) -> None:
+    edit(folder / of / "scheduler_config.json", **changes)
+
+
 def rename(folder: Path, name: str, other: str) -> None:
     (folder / name).rename((folder / name).with_name(other))
 
@@ -198,6 +202,31 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda f: part(f, "image_normalizer", embedding_dim=24),
         "image_normalizer takes embeddings of 24",
     ),
+    # schedules of noise
+    **{
+        f"{value} training steps": (
+            lambda f, value=value: scheduler(f, num_train_timesteps=value),
+            "scheduler/scheduler_config.json says num_train_timesteps",
+        )
+        for value in (10**9, 10**30, 0, -1, 1e3, "1000", None, True, [1000])
+    },
+    "training steps of noise on embeddings": (
+        lambda f: scheduler(f, "image_noising_scheduler", num_train_timesteps=10**12),
+        "image_noising_scheduler/scheduler_config.json says num_train_timesteps 10",
+    ),
+    **{
+        f"a beta of {value}": (
+            lambda f, value=value: scheduler(f, beta_end=value),
+            "says beta_end",
+        )
+        for value in (5, -0.1, float("nan"), float("inf"), "0.02", [0.02], None)
+    },
+    "betas in words": (lambda f: scheduler(f, trained_betas="abc"), "says trained_betas abc"),
+    "too few betas": (lambda f: scheduler(f, trained_betas=[0.1]), r"says trained_betas \[0.1\]"),
+    "betas in lists": (
+        lambda f: scheduler(f, num_train_timesteps=1, trained_betas=[[0.1]]),
+        r"says trained_betas\[0\]",
+    ),
     # preprocessing
     "another crop": (lambda f: processor(f, crop_size={"height": 8, "width": 8}), "crops to"),
     "a crop in a number": (lambda f: processor(f, crop_size=224), "crops to 224"),
@@ -310,6 +339,8 @@ def test_a_damaged_generator_is_one_message_that_names_file_or_key(
 
 SOUND: dict[str, Damage] = {
     "as it is": lambda f: None,
+    "betas of its own": lambda f: scheduler(f, num_train_timesteps=3, trained_betas=[0, 0.5, 1]),
+    "no betas": lambda f: drop(f / "scheduler" / "scheduler_config.json", "beta_start"),
     "shards": lambda f: shard(f, kept=True),
     "linked folders": lambda f: (
         rename(f, "vae", "vae-elsewhere"),

@@ -3,9 +3,11 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from micro import ROOT
 
 from fgds_core import shards
 from fgds_core.baseline import train_baseline
@@ -15,7 +17,7 @@ from fgds_core.config.retrain import RetrainConfig
 from fgds_core.config.train_baseline import TrainBaselineConfig
 from fgds_core.control import train_control
 from fgds_core.errors import InputError
-from fgds_core.evaluation import shown_by_dvc
+from fgds_core.evaluation import confusion_rows, shown_by_dvc
 from fgds_core.feedback import ClassGaussians
 from fgds_core.images import image_table, write_images
 from fgds_core.imbalance import shot_bins
@@ -178,6 +180,21 @@ def test_recall_stands_beside_each_class_and_on_the_diagonal_of_the_confusion(ba
         assert shares[row["class"]] == pytest.approx(float(row["recall"]))
         assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert not (baseline / "reports/baseline/per_group.csv").exists()
+
+
+def test_a_name_in_the_confusion_cannot_end_the_script_of_a_page():
+    """`dvc plots` writes the names into a script as they are; its template has them back."""
+    labels = torch.tensor([0, 0, 1])
+    images = SimpleNamespace(class_names=("</script><b>x", "a & b"), labels=labels)
+    rows = confusion_rows(SimpleNamespace(predictions=torch.tensor([0, 1, 1])), images)
+    assert [(row["actual"], row["predicted"]) for row in rows] == [
+        ("&lt;/script>&lt;b>x", "&lt;/script>&lt;b>x"),
+        ("&lt;/script>&lt;b>x", "a & b"),
+        ("a & b", "a & b"),
+    ]
+    template = (ROOT / ".dvc/plots/confusion_by_actual.json").read_text()
+    for column in ("actual", "predicted"):
+        assert f"replace(datum.{column}, /&lt;/g, '<')" in template
 
 
 def test_the_control_is_the_final_classifier_without_synthetic_images(

@@ -119,8 +119,7 @@ def test_noise_beyond_what_the_generator_knows_is_refused(place: Path) -> None:
     [
         {"beta_schedule": "mine"},
         {"prediction_type": "flux"},
-        {"trained_betas": "abc"},
-        {"num_train_timesteps": None},
+        {"timestep_spacing": "mine"},
         {"rescale_betas_zero_snr": True, "prediction_type": "epsilon"},
     ],
 )
@@ -229,25 +228,41 @@ def test_class_names_are_those_of_tables_or_unknown(place: Path) -> None:
 
 def test_accents_of_a_judge_are_compared_as_letters(place: Path, tiny_classifier: Path) -> None:
     judge = Path(shutil.copytree(tiny_classifier, place / "judge"))
-    text = (judge / "config.json").read_text()
-    (judge / "config.json").write_text(text.replace('"cat"', '"caf\u00e9"'))
-    inputs.check_judge(judge, ["cafe\u0301", "dog", "owl"])
+    config = json.loads((judge / "config.json").read_text())
+    config |= {"class_names": ["caf\u00e9", "a", "b"], "bins": {}}
+    (judge / "config.json").write_text(json.dumps(config))
+    inputs.check_judge(judge, ["cafe\u0301", "a", "b"])
     with pytest.raises(InputError, match="null"):
-        inputs.check_judge(judge, ["cafe", "dog", "owl"])
+        inputs.check_judge(judge, ["cafe", "a", "b"])
 
 
-@pytest.mark.parametrize("damage", ['"input_size": "32"', '"mean": [0.5]', '"model": 5'])
-def test_a_judge_of_which_an_entry_makes_no_sense_is_refused_at_once(
-    place: Path, tiny_classifier: Path, damage: str
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": 5},
+        {"model": "no_such_network"},
+        {"input_size": "32"},
+        {"input_size": -1},
+        {"mean": [0.5, 0.5]},
+        {"std": [0, 1, 1]},
+        {"model_kwargs": []},
+        {"model_kwargs": {"pretrained_cfg_overlay": {"url": "https://example.org/x.bin"}}},
+        {"model_kwargs": {}},  # which its weights do not fit
+        {"real_counts": [1]},
+        {"temperature": 0},
+    ],
+)
+def test_a_judge_that_cannot_judge_is_found_before_training(
+    place: Path, tiny_classifier: Path, changes: dict[str, Any]
 ) -> None:
     judge = Path(shutil.copytree(tiny_classifier, place / "judge"))
-    config = json.loads((judge / "config.json").read_text())
-    config |= json.loads(f"{{{damage}}}")
-    (judge / "config.json").write_text(json.dumps(config))
-    with pytest.raises(
-        InputError, match=r"synthesize\.judge: .*config\.json makes no sense.*null"
-    ):
-        inputs.check_judge(judge, ["cat", "dog", "owl"])
+    given = params(place, synthesize={"judge": "judge"})
+    check_inputs(given, "prepare")
+    path = judge / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(InputError, match=r"synthesize\.judge: .*judge/.*null") as caught:
+        check_inputs(given, "prepare")
+    assert "\n" not in str(caught.value)
 
 
 def test_checking_is_no_code_of_a_stage() -> None:

@@ -1,5 +1,6 @@
 """A remembered answer holds only where its bytes are."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_configurations_a_then_b_then_a_again_end_with_a(prefect_folder: Path) -
     assert made == ["a", "b", "a"]
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "surplus"])
+@pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_what_is_damaged_is_made_again(prefect_folder: Path, damage: str) -> None:
     outputs = write_text("a")
     file = Path("out/file.txt")
@@ -71,12 +72,19 @@ def test_what_is_damaged_is_made_again(prefect_folder: Path, damage: str) -> Non
             file.write_text("A")
         case "missing":
             file.unlink()
-        case "surplus":
-            Path("out/other.txt").write_text("")
     assert not is_intact(outputs)
     assert write_text("a") == outputs
     assert is_intact(outputs)
     assert made == ["a", "a"]
+
+
+def test_what_lies_there_beside_is_removed_and_nothing_made_again(prefect_folder: Path) -> None:
+    outputs = write_text("a")
+    Path("out/other.txt").write_text("")
+    assert not is_intact(outputs)
+    assert write_text("a") == outputs
+    assert is_intact(outputs)
+    assert made == ["a"]
 
 
 def test_what_dvc_has_is_restored_rather_than_made_again(prefect_folder: Path) -> None:
@@ -91,6 +99,31 @@ def test_what_dvc_has_is_restored_rather_than_made_again(prefect_folder: Path) -
     assert write_text("a") == outputs
     assert Path("out/file.txt").read_text() == "a"
     assert made == ["a", "b"]
+
+
+def test_what_cannot_be_restored_whole_leaves_what_is_there(
+    prefect_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text("a")
+    md5 = hashlib.md5(b"a").hexdigest()
+    kept = Path(".dvc/cache/files/md5", md5[:2], md5[2:])
+    kept.parent.mkdir(parents=True)
+    kept.write_text("a")
+    write_text("b")
+
+    def full(source: Path, target: Path) -> None:
+        target.write_text("")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", full)
+        with pytest.raises(OSError, match="No space"):
+            write_text("a")
+    assert [file.read_text() for file in Path("out").iterdir()] == ["b"]
+    assert not list(Path().glob("*.part"))
+    write_text("a")
+    assert made == ["a", "b"]
+    assert Path("out/file.txt").read_text() == "a"
 
 
 def test_a_damaged_cache_of_dvc_is_not_trusted(prefect_folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from dask.distributed import LocalCluster
+from distributed import LocalCluster
 from fanned import made, write_one
 from micro import ROOT
 from prefect import flow
