@@ -49,11 +49,21 @@ class Checkpoint:
         return None
 
     def write(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Writes the state if it is time to."""
+        """Writes the state if it is time to.
+
+        Raises:
+            InputError: The disk is full or may not be written.
+        """
         if self.clock() - self._written < self.every_s:
             return
-        with replacing(self.path) as part:
-            torch.save({"key": self._full_key(), "state": state()}, part)
+        with replacing(self.path) as part, part.open("wb") as file:
+            try:
+                torch.save({"key": self._full_key(), "state": state()}, file)
+            except RuntimeError as error:
+                # torch goes on to end its archive when the disk has failed, and fails again
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
         self._written = self.clock()
 
     def remove(self) -> None:

@@ -352,9 +352,10 @@ def _sampled(
     )
     reason = None
     if min(len(real), len(synthetic)) < least:
+        key = f"assess.min_images{'_fid' * is_biased}"
         reason = (
-            f"needs {least} real and {least} synthetic images, there are {len(real)} and"
-            f" {len(synthetic)}"
+            f"needs {least} real and {least} synthetic images ({key}), there are {len(real)} and"
+            f" {len(synthetic)} of the same classes"
         )
     elif effective is not None and effective < (wanted := least if is_biased else MIN_EFFECTIVE):
         reason = (

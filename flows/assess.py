@@ -64,8 +64,11 @@ def results(measures: Path) -> list[str]:
     )
     lines = [f"{', '.join(said)}; {sizes}"]
     lines += [f"warning: {warning}" for warning in found["warnings"]]
-    reasons = {found[name].get("reason") for name in names} - {None, *found["warnings"]}
-    return lines + [f"- {reason}" for reason in sorted(reasons)]
+    reasons: dict[str, list[str]] = {}
+    for name, label in names.items():
+        if (reason := found[name].get("reason")) is not None and reason not in found["warnings"]:
+            reasons.setdefault(reason, []).append(label)
+    return lines + [f"no {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
 
 
 if __name__ == "__main__":

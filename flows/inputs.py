@@ -18,6 +18,7 @@ from fgds_core.config.assess import AssessConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
+from fgds_core.files import is_system
 from fgds_core.model_folders import (
     Folder,
     check_adapter,
@@ -38,9 +39,6 @@ WHOLE = ("synth_pipeline", "prepare")
 
 READING = (*WHOLE, "train_baseline", "train_control", "synthesize", "assess")
 """Stages before or in which generator, judge or data are read."""
-
-SYSTEM = (".", "__", "@", "$", "lost+found")
-"""How names of folders begin that systems make and that are no classes."""
 
 CHECKED = "FGDS_INPUTS_CHECKED"
 """Variable of the environment that says that the job has checked what its stages are given."""
@@ -253,7 +251,7 @@ def class_names(data: Any) -> list[str] | None:  # noqa: ANN401
         names = [child.name for child in folder.iterdir() if child.is_dir()]
     except OSError:
         return None
-    return sorted(name for name in names if not name.startswith(SYSTEM)) or None
+    return sorted(name for name in names if not (is_system(name) or name[0] == ".")) or None
 
 
 def _names_in_parquet(path: Path, column: str) -> list[str] | None:

@@ -161,7 +161,8 @@ def test_a_small_validation_split_of_other_proportions_still_measures(train, cla
     assert found["kid"]["num_real"] == 26 + 6
     assert 6 < found["kid"]["effective_real"] < 32
     assert found["fid"]["reason"] == (
-        "needs 50 real and 50 synthetic images, there are 32 and 197"
+        "needs 50 real and 50 synthetic images (assess.min_images_fid), there are 32 and 197 of"
+        " the same classes"
     )
     assert found["precision"]["value"] > 0.8
 

@@ -10,6 +10,7 @@ import torch
 from training import TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.checkpoint import Checkpoint
+from fgds_core.errors import InputError
 from fgds_core.train import train_classifier
 
 SYNTHETIC = shaded([0, 10, 20], seed=3)
@@ -130,3 +131,16 @@ def test_a_kill_loses_what_came_after_the_last_state_and_no_more(tmp_path):
         TRAIN, VAL, seed=1, advance=steps.append, checkpoint=every_step(tmp_path / "state"), **how
     )
     assert steps == [3, 1, 1]
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_a_full_disk_is_one_message_and_leaves_the_earlier_state(
+    tmp_path: Path, size: int
+) -> None:
+    checkpoint = every_step(tmp_path / "file")
+    checkpoint.write(lambda: {"step": 1})
+    (tmp_path / "file.part").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"cannot write .* make room"):
+        checkpoint.write(lambda: {"step": torch.zeros(size)})
+    assert not (tmp_path / "file.part").is_symlink()
+    assert checkpoint.read() == {"step": 1}

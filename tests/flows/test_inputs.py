@@ -206,14 +206,16 @@ def folders(root: Path, *names: str) -> None:
 
 
 def test_class_names_are_those_of_folders(tmp_path: Path) -> None:
-    folders(tmp_path / "train", "owl", "cat", ".hidden", "__MACOSX", "@eaDir", "lost+found")
+    left_out = (".hidden", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
+    folders(tmp_path / "train", "owl", "cat", "$ and @", "@home", "__x", *left_out)
     (tmp_path / "train" / "notes.txt").write_text("")
     split = SplitFolders(by="folders", train="train", validation="v", test="t")
     data = FolderData(kind="folder", root=str(tmp_path), split=split, groups=False)
-    assert class_names(data) == ["cat", "owl"]
+    known = ["$ and @", "@home", "__x", "cat", "owl"]
+    assert class_names(data) == known
     drawn = SplitFractions(by="fractions", validation=0.1, test=0.1, seed=0)
     whole = data.model_copy(update={"split": drawn, "root": str(tmp_path / "train")})
-    assert class_names(whole) == ["cat", "owl"]
+    assert class_names(whole) == known
     assert class_names(whole.model_copy(update={"root": str(tmp_path / "none")})) is None
 
 

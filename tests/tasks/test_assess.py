@@ -49,7 +49,7 @@ def test_the_result_is_a_line_with_every_reason_once(tmp_path: Path) -> None:
     path.write_text(json.dumps({**found, "warnings": []}))
     assert results(path) == [
         "FID -, KID 3.14, density 3.14, coverage -; 1,158 synthetic against 92 validation images",
-        "- needs 500",
+        "no FID, coverage: needs 500",
     ]
     path.write_text(json.dumps({**found, "warnings": ["needs 500"]}))
     assert results(path)[1:] == ["warning: needs 500"]
