@@ -57,10 +57,11 @@ def hash_file(path: Path, name: str) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, name).hexdigest()
-    except PermissionError as error:
-        raise InputError(
-            f"{shown(path)} cannot be read ({error.strerror}); correct its permissions"
-        ) from error
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        remedy = "correct its permissions or move it away"
+        raise InputError(f"{shown(path)} cannot be read ({error.strerror}); {remedy}") from error
 
 
 def sha256_tree(path: Path) -> str:
@@ -90,7 +91,19 @@ SYSTEM_NAMES = frozenset(
         "lost+found",
         "thumbs.db",
         "ehthumbs.db",
+        "ehthumbs_vista.db",
         "desktop.ini",
+        "icon\r",
+        "network trash folder",
+        "temporary items",
+        "recycler",
+        "found.000",
+        "~snapshot",
+        "@__thumb",
+        "@tmp",
+        "@sharebin",
+        "@synoresource",
+        "@synoeastream",
     }
 )
 """What operating systems and network drives leave beside a user's files, in small letters."""
@@ -166,6 +179,11 @@ def entries(folder: Path, left_out: "list[Path] | None" = None) -> tuple[list[Pa
         if stat.S_ISDIR(mode):
             folders.append(path)
         elif stat.S_ISREG(mode):
+            if path.is_symlink() and path.resolve().parts[1:2] in (("proc",), ("sys",)):
+                raise InputError(
+                    f"{shown(path)} is a link to {shown(path.readlink())}, which is the system's "
+                    "and no file; remove the link"
+                )
             files.append(path)
         else:
             raise InputError(
@@ -199,10 +217,10 @@ def check_root(root: str) -> None:
             which DVC cannot watch.
     """
     path = Path(root)
-    if not path.is_dir():
-        wrong = "is not a folder" if path.exists() else "does not exist"
+    if not os.path.isdir(path):  # False for what is too long for a path, too
+        wrong = "is not a folder" if os.path.exists(path) else "does not exist"
         raise InputError(
-            f"data.root: the folder {shown(root)} {wrong}; name the folder that holds the raw "
+            f"data.root: the folder {brief(root)} {wrong}; name the folder that holds the raw "
             "images"
         )
     if path.resolve() in (here := Path.cwd().resolve(), *here.parents):
@@ -217,6 +235,17 @@ def shown(path: Path | str) -> str:
     """A path for a message: one line, with what cannot be printed as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def brief(text: str) -> str:
+    """What a message repeats of a text from elsewhere: as `shown`, at most 80 characters."""
+    text = shown(text[:80])
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ten of the names for a message, each brief."""
+    return ", ".join(map(brief, names[:10])) + ", ..." * (len(names) > 10) if names else "none"
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = 2) -> None:

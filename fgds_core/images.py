@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from fgds_core.errors import InputError
@@ -161,12 +162,32 @@ def _decoded(data: bytes, max_pixels: int) -> Image.Image:
                 f"too large: {width} x {height} pixels are more than {max_pixels}; shrink it, or "
                 "raise prepare.max_image_pixels"
             )
+        if _is_preview(picture, data):
+            raise InputError(
+                "a small preview of a camera's raw picture; convert it, to JPEG for instance"
+            )
         # Decoding skips the checksums of PNG's pixels; `verify` reads them, but decodes nothing.
         picture.verify()
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         picture.load()
     return picture
 
+
+def _is_preview(picture: Image.Image, data: bytes) -> bool:
+    """Whether the first page of a TIFF is what cameras put before their raw pixels."""
+    if not isinstance(picture, TiffImageFile):
+        return False
+    tags = picture.tag_v2
+    reduced = tags.get(_SUBFILE_TYPE)
+    return (
+        data[8:10] == b"CR"
+        or _DNG_VERSION in tags
+        or (isinstance(reduced, int) and reduced & 1 == 1)
+    )
+
+
+_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
+"""TIFF's tags: whether a page is a smaller copy of another, and the mark of a digital negative."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -293,7 +314,9 @@ def class_names_of(schema: pa.Schema, column: str = "label") -> tuple[str, ...] 
         return None
     try:
         names = json.loads(text)["info"]["features"][column]["names"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
         return None
     return tuple(str(name) for name in names)
 

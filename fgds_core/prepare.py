@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 from fgds_core.config.data import DataConfig
 from fgds_core.config.prepare import PrepareConfig
 from fgds_core.errors import InputError
-from fgds_core.files import shown
+from fgds_core.files import listed, shown
 from fgds_core.images import (
     ROW_GROUP_ROWS,
     decode_picture,
@@ -267,7 +267,7 @@ def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
     """Stops on whatever the images have shown to be wrong; warns of classes not evaluated."""
     if findings.corrupt:
         raise InputError(
-            f"{len(findings.corrupt)} images cannot be used; repair or remove them:"
+            f"{len(findings.corrupt)} images cannot be used; repair, convert or remove them:"
             + _listed(findings.corrupt, SHOWN_CORRUPT)
         )
     missing = {
@@ -276,14 +276,15 @@ def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
     }
     if missing["train"]:
         raise InputError(
-            f"classes without training images: {', '.join(missing['train'])}; add images or "
+            f"classes without training images: {listed(missing['train'])}; add images or "
             "remove the classes"
         )
     for split in ("val", "test"):
         if not findings.counts[split]:
-            raise InputError(f"the {split} split holds no images; add some for every class")
+            name = {"val": "validation"}.get(split, split)
+            raise InputError(f"the {name} split holds no images; add some for every class")
         if missing[split]:
-            log.warning("no %s images of the classes %s", split, ", ".join(missing[split]))
+            log.warning("no %s images of the classes %s", split, listed(missing[split]))
     if findings.overlaps:
         raise InputError(
             f"{len(findings.overlaps)} images occur in two splits, so that results would be too "

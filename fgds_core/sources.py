@@ -4,11 +4,13 @@ An adapter reads names and layout at once and stops on what cannot be right; the
 are read lazily and undecoded.
 """
 
+import errno
 import math
 import random
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
-from fgds_core.files import check_name, check_root, entries, files_below, shown
+from fgds_core.files import brief, check_name, check_root, entries, files_below, listed, shown
 from fgds_core.images import FORMATS, class_names_of, is_picture
 from fgds_core.splits import SPLITS
 
@@ -30,6 +32,11 @@ SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 name, its content decides."""
 
 MAX_IMAGE_BYTES = 2**31 - 1
+
+MAX_NAME = 255
+"""Characters of a class's or group's name, as of a folder's."""
+
+_SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
 
 _BATCH_ROWS = 256
 _BATCH_BYTES = 2**28
@@ -78,19 +85,33 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
 
     Args:
         data: Where they are.
-        max_image_bytes: Larger image files are not read; their rows say so.
+        max_image_bytes: Larger image files are refused unread; of larger ones in Parquet files,
+            the rows say so.
 
     Raises:
-        InputError: A path, column, class or image file is missing, or splits do not fit together.
+        InputError: A path, column, class or image file is missing or too large, splits do not fit
+            together, or there is only one class.
     """
     try:
         check_root(data.root)
-        return SOURCES[data.kind](data, max_image_bytes)
-    except PermissionError as error:
+        source = SOURCES[data.kind](data, max_image_bytes)
+    except OSError as error:
+        remedy = {
+            errno.EACCES: "correct its permissions",
+            errno.EPERM: "correct its permissions",
+            errno.ENAMETOOLONG: "correct the path in the section data",
+        }.get(error.errno or 0)
+        if remedy is None:
+            raise
         raise InputError(
-            f"{shown(error.filename or data.root)} cannot be read ({error.strerror}); correct its "
-            "permissions"
+            f"{brief(error.filename or data.root)} cannot be read ({error.strerror}); {remedy}"
         ) from error
+    if len(source.class_names) < 2:
+        raise InputError(
+            f"data: there is only one class, {brief(source.class_names[0])}, and nothing to tell "
+            f"apart; name and add images of another class below {shown(data.root)}"
+        )
+    return source
 
 
 def _below(root: Path, name: str, parameter: str) -> Path:
@@ -128,7 +149,12 @@ def _class_name(name: str, where: str) -> str:
         InputError: It is empty or holds control characters such as line breaks.
     """
     if not name.strip() or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
-        raise InputError(f"{where}: {shown(repr(name))} is no name; use visible characters")
+        raise InputError(f"{where}: {brief(repr(name))} is no name; use visible characters")
+    if len(name) > MAX_NAME:
+        raise InputError(
+            f"{where}: {brief(name)} is no name, it has {len(name):,} characters; use at most "
+            f"{MAX_NAME}"
+        )
     return _nfc(name)
 
 
@@ -190,6 +216,7 @@ def open_parquet(data: ParquetData, max_image_bytes: int = MAX_IMAGE_BYTES) -> S
             ("test", "test", data.test),
         )
     }
+    _check_apart(files)
     left_out.note_links(path for paths in files.values() for path in paths)
     schemas = {path: _parquet_schema(path) for paths in files.values() for path in paths}
     for path, schema in schemas.items():
@@ -263,7 +290,13 @@ def _parquet_files(root: Path, name: str, parameter: str, left_out: _LeftOut) ->
             raise InputError(f"{parameter}: {shown(path)} is a pipe, socket or device, no file")
         return [path]
     elif _GLOB & set(name):
-        matching = sorted(root.glob(path.relative_to(root).as_posix()))
+        try:
+            matching = sorted(root.glob(path.relative_to(root).as_posix()))
+        except ValueError as error:
+            raise InputError(
+                f"{parameter}: {name} is no pattern ({error}); write one such as "
+                "data/train-*.parquet"
+            ) from error
         found = [p for p in matching if p.is_file() and not p.name.startswith(".")]
         for file in found:
             check_name(file)
@@ -343,7 +376,7 @@ def _check_columns(data: ParquetData, path: Path, schema: pa.Schema) -> None:
     if missing:
         raise InputError(
             f"{shown(path)} has no column {', '.join(missing)}; it has "
-            f"{', '.join(schema.names) or 'none'}: set data.image_column and data.label_column to "
+            f"{listed(schema.names)}: set data.image_column and data.label_column to "
             "the names in the file"
         )
     for name in (*wanted, data.group_column or data.label_column):
@@ -354,27 +387,22 @@ def _check_columns(data: ParquetData, path: Path, schema: pa.Schema) -> None:
     image, label = (_plain(schema.field(name).type) for name in wanted)
     if not _is_image_type(image):
         raise InputError(
-            f"{shown(path)}: column {data.image_column} is {_brief(image)}, but must hold the "
+            f"{shown(path)}: column {data.image_column} is {brief(str(image))}, but must hold the "
             "bytes of image files (binary, or a struct with a field bytes of binary): encode "
             "pixels as PNG; where it holds paths, " + EMBED
         )
     if not _is_label_type(label):
         raise InputError(
-            f"{shown(path)}: column {data.label_column} is {_brief(label)}, but must hold one "
+            f"{shown(path)}: column {data.label_column} is {brief(str(label))}, but must hold one "
             "class in each row: a whole number or a name"
         )
     if data.group_column in schema.names:
         group = _plain(schema.field(data.group_column).type)
         if pa.types.is_nested(group) or _is_bytes(group):
             raise InputError(
-                f"{shown(path)}: column {data.group_column} is {_brief(group)}, but must hold one "
-                "name in each row; set data.group_column to null to read no groups"
+                f"{shown(path)}: column {data.group_column} is {brief(str(group))}, but must "
+                "hold one name in each row; set data.group_column to null to read no groups"
             )
-
-
-def _brief(kind: pa.DataType) -> str:
-    text = str(kind)
-    return text if len(text) < 80 else text[:77] + "..."
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -442,7 +470,7 @@ def _parquet_class_names(
 
 
 def _few(names: Sequence[str]) -> str:
-    return f"{list(names[:10])}{' ...' * (len(names) > 10)}"
+    return f"{[brief(name) for name in names[:10]]}{' ...' * (len(names) > 10)}"
 
 
 def _checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:
@@ -454,8 +482,8 @@ def _checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:
     )
     if twice:
         raise InputError(
-            f"{where} names the class {twice[0]} more than once; give each class a name of its "
-            "own, for instance in data.class_names"
+            f"{where} names the class {brief(twice[0])} more than once; give each class "
+            "a name of its own, for instance in data.class_names"
         )
     if not checked:
         raise InputError(f"{where} names no classes; list them in data.class_names")
@@ -463,17 +491,18 @@ def _checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def _names_in_labels(data: ParquetData, paths: list[Path]) -> tuple[str, ...]:
-    labels: set[Any] = set()
+    names: set[str] = set()
     for path in paths:
+        labels: set[Any] = set()
         for (column,) in _batches(path, [data.label_column]):
             labels |= set(column)
-    if not all(isinstance(label, str) for label in labels - {None}):
-        raise InputError(
-            f"{shown(paths[0])}: column {data.label_column} holds no class names and the file "
-            "does not name its classes; list the names in data.class_names in the order of the "
-            "labels"
-        )
-    names = {_class_name(label, shown(paths[0])) for label in labels if label is not None}
+        if not all(isinstance(label, str) for label in labels - {None}):
+            raise InputError(
+                f"{shown(path)}: column {data.label_column} holds no class names and the file "
+                "does not name its classes; list the names in data.class_names in the order of "
+                "the labels"
+            )
+        names |= {_class_name(label, shown(path)) for label in labels if label is not None}
     if not names:
         raise InputError(f"{shown(paths[0])}: column {data.label_column} holds no labels")
     return tuple(sorted(names))
@@ -489,8 +518,8 @@ def _label_number(label: object, numbers: dict[str, int], where: str) -> int:
     if isinstance(label, int) and 0 <= label < len(numbers):
         return int(label)
     raise InputError(
-        f"{where}: label {label!r} is none of the {len(numbers)} classes, "
-        f"0..{len(numbers) - 1} or {', '.join(list(numbers)[:10])}{' ...' * (len(numbers) > 10)}"
+        f"{where}: label {brief(repr(label))} is none of the {len(numbers)} classes, "
+        f"0..{len(numbers) - 1} or {listed(list(numbers))}"
     )
 
 
@@ -510,6 +539,12 @@ def open_folder(data: FolderData, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
     left_out = _LeftOut(root)
     if isinstance(data.split, SplitFractions):
         found = _class_files(root, data.groups, left_out)
+        if _SPLIT_NAMES.issuperset(map(str.casefold, found)):
+            raise InputError(
+                f"data.split: {shown(root)} holds the folders {', '.join(sorted(found))}, which "
+                "are splits rather than classes; read them with {by: folders, train: ..., "
+                "validation: ..., test: ...}"
+            )
         splits = _drawn_splits(found, data.split)
     else:
         named = {
@@ -518,6 +553,13 @@ def open_folder(data: FolderData, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
             "test": data.split.test,
         }
         folders = [_below(root, name, f"data.split.{key}") for key, name in named.items()]
+        for key, folder in zip(named, folders, strict=True):
+            if not folder.is_dir():
+                there = [path.name for path in entries(root, [])[0]]
+                raise InputError(
+                    f"data.split.{key}: the folder {shown(folder)} does not exist; the folders "
+                    f"below {shown(root)} are: {listed(there)}"
+                )
         left_out.note_links(folders)
         if not all(folder.parent == root for folder in folders):
             beside = []
@@ -530,6 +572,10 @@ def open_folder(data: FolderData, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
         }
         for split, folder in zip(SPLITS, folders, strict=True):
             _compare_classes(folders[0], set(splits["train"]), folder, splits[split])
+        _check_apart(dict(zip(SPLITS, ([folder] for folder in folders), strict=True)))
+    _check_sizes(
+        (path for split in splits.values() for path in chain(*split.values())), max_image_bytes
+    )
     class_names = tuple(sorted(splits["train"]))
 
     def rows(split: str) -> Iterator[SourceImage]:
@@ -565,13 +611,31 @@ def _read(path: Path, most: int) -> tuple[bytes, str | None]:
     return content, None
 
 
+def _check_sizes(paths: Iterable[Path], most: int) -> None:
+    """Refuses files that are too large before any is read, be it for its digest."""
+    large = [(path, size) for path in paths if (size := path.stat().st_size) > most]
+    if large:
+        path, size = large[0]
+        more = f"; {len(large) - 1} more files are too large" if len(large) > 1 else ""
+        raise InputError(f"{shown(path)}: {_too_many_bytes(size, most)}{more}")
+
+
+def _check_apart(splits: Mapping[str, Sequence[Path]]) -> None:
+    """Refuses a file or folder that is named for two splits."""
+    first: dict[Path, str] = {}
+    for split, paths in splits.items():
+        name = "validation" if split == "val" else split
+        for path in paths:
+            other = first.setdefault(path.resolve(), name)
+            if other != name:
+                raise InputError(
+                    f"data: {shown(path)} is read for {other} and for {name}; name what holds "
+                    "each split's own images"
+                )
+
+
 def _class_files(folder: Path, groups: bool, left_out: _LeftOut) -> dict[str, list[Path]]:
     """Image files by class, sorted; refuses a layout that is not the stated one."""
-    if not folder.is_dir():
-        raise InputError(
-            f"the folder {shown(folder)} does not exist; data.split names the folders below "
-            "data.root"
-        )
     classes, files = entries(folder, left_out.hidden)
     left_out.other += files
     left_out.note_links(classes)

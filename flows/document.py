@@ -79,7 +79,8 @@ def read_document(path: Path, remedy: str) -> object:
         _check_events(text)
         return yaml.load(text)
     except DuplicateKeyError as error:
-        raise InputError(f"{path}{_place(error.problem_mark)}: duplicate key") from None
+        place = _place(error.problem_mark)
+        raise InputError(f"{path}{place}: duplicate key; remove one of the two") from None
     except ReaderError as error:
         character = text[error.position : error.position + 1]
         raise InputError(
@@ -90,7 +91,10 @@ def read_document(path: Path, remedy: str) -> object:
         raise InputError(f"{path}{_place(error.problem_mark)}: {error.problem}") from None
     except MarkedYAMLError as error:
         place = _place(error.problem_mark or error.context_mark)
-        raise InputError(f"{path}{place}: not YAML: {_unquoted(error.problem)}") from None
+        raise InputError(
+            f"{path}{place}: not YAML: {_unquoted(error.problem)}; correct the indentation or the"
+            " colons, and put text with signs such as { [ : # in quotes"
+        ) from None
 
 
 def refused(value: object, location: Location = ()) -> Iterator[tuple[Location, str]]:

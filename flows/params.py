@@ -228,14 +228,17 @@ def _describe(mistake: ErrorDetails, section: str, annotation: object) -> str:
         return _unknown(location[-1], path[:-1], siblings)
     dotted = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        context = mistake["ctx"]
-        key = context["discriminator"].strip("'")
-        tags = context.get("expected_tags", "the kinds in the documentation")
-        found = mistake["input"].get(key)
-        return f"{dotted}.{key}: got {shown(found)}: must be one of {tags}"
+        key = mistake["ctx"]["discriminator"].strip("'")
+        members = models_of(annotation if field is None else field.annotation)
+        tags = ", ".join(get_args(model.model_fields[key].annotation)[0] for model in members)
+        given = mistake["input"]
+        found = f"got {shown(given[key])}: must be" if key in given else "missing; it is"
+        return f"{dotted}.{key}: {found} one of {tags}"
     if mistake["type"] == "missing":
         return f"{dotted}: missing{_allowed(field) or '; it has no default'}"
     message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] in ("model_type", "dict_type"):
+        message = "Must hold keys, indented below it"
     line = f"{dotted}: {message[:MAX_MESSAGE]}"
     if not isinstance(mistake["input"], dict) and section != HIDDEN:
         found = shown(mistake["input"])

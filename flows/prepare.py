@@ -27,7 +27,8 @@ def prepare(data: DataConfig, prepare: PrepareConfig, compute: ComputeConfig) ->
     from tasks.watch import watch
 
     watch(data.root)
-    source = open_source(data)  # what is wrong with names and layout is said before bytes are read
+    # What is wrong with names, layout and sizes is said before bytes are read.
+    source = open_source(data, prepare.max_image_bytes)
     outputs = run(
         prepare_data,
         data=data,

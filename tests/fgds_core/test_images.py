@@ -1,4 +1,5 @@
 import io
+import json
 import struct
 import zlib
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from micro import random_images
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from fgds_core import shards
 from fgds_core.errors import InputError
@@ -18,6 +19,7 @@ from fgds_core.files import FileRecord, sha256_file
 from fgds_core.images import (
     FORMATS,
     ROW_GROUP_ROWS,
+    class_names_of,
     decode_images,
     decode_picture,
     encode_png,
@@ -287,3 +289,23 @@ def test_the_documented_formats_are_opened_and_known(kind, tmp_path):
     (tmp_path / "file").write_bytes(_encoded(kind))
     assert is_picture(tmp_path / "file")
     assert decode_picture(_encoded(kind)).size == (8, 8)
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {254: 5}, {50706: b"\1\4\0\0"}])
+def test_previews_in_raw_pictures_of_cameras_are_no_pictures(tags):
+    kept = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        kept[tag] = value
+    with pytest.raises(InputError, match="preview of a camera's raw picture; convert it"):
+        decode_picture(picture_bytes("TIFF", tiffinfo=kept))
+
+
+@pytest.mark.parametrize(
+    "names", [None, "ab", {"0": "a"}, [["a"], ["b"]], [None, "b"], 5, "[" * 20000]
+)
+def test_names_of_classes_in_metadata_are_a_list_of_names_or_none(names):
+    text = json.dumps({"info": {"features": {"label": {"names": names}}}})
+    if names == "[" * 20000:
+        text = names
+    schema = pa.schema([("label", pa.int64())], metadata={b"huggingface": text.encode()})
+    assert class_names_of(schema) is None

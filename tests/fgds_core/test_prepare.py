@@ -106,9 +106,11 @@ def test_groups_are_carried_through(tmp_path):
             folder = tmp_path / "raw" / split / "cat" / group
             folder.mkdir(parents=True)
             (folder / "a.png").write_bytes(encoded(picture(10 * seed + i)))
+        (tmp_path / "raw" / split / "dog" / "snow").mkdir(parents=True)
+        (tmp_path / "raw" / split / "dog/snow/a.png").write_bytes(encoded(picture(10 * seed + 5)))
     meta = prepare(folder_data(tmp_path / "raw", groups=True), config(), tmp_path / "out")
     assert meta.groups == ("grass", "snow")
-    assert read_prepared(tmp_path / "out", "test").groups == ("grass", "snow")
+    assert read_prepared(tmp_path / "out", "test").groups == ("grass", "snow", "snow")
 
 
 def test_all_corrupt_images_are_named_at_once(raw, tmp_path):

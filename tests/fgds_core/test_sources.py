@@ -79,9 +79,10 @@ def test_folders_give_classes_in_order_of_their_names(tmp_path):
 def test_group_folders_become_groups(tmp_path):
     for split in ("train", "val", "test"):
         write_folders(tmp_path / split / "cat", {"snow": 1, "grass": 1})
+        write_folders(tmp_path / split / "dog", {"snow": 1})
     source = open_source(folder_data(tmp_path, groups=True))
-    assert source.class_names == ("cat",)
-    assert [row.group for row in source.rows("train")] == ["grass", "snow"]
+    assert source.class_names == ("cat", "dog")
+    assert [row.group for row in source.rows("train")] == ["grass", "snow", "snow"]
 
 
 def test_files_that_are_no_images_are_left_out_and_told(tmp_path):
@@ -115,7 +116,10 @@ def empty_class(root):
         (lambda root: write_folders(root / "test", {"cow": 1}), "missing: none, unknown: cow"),
         (empty_class, r"class dog: .*train/dog holds no images"),
         (lambda root: write_folders(root / "train/cat", {"snow": 1}), "set data.groups to true"),
-        (lambda root: (root / "val").rename(root / "valid"), r"/val does not exist; data\.split"),
+        (
+            lambda root: (root / "val").rename(root / "valid"),
+            r"data\.split\.validation: .*/val does not exist; .* are: test, train, valid$",
+        ),
     ],
 )
 def test_folders_that_do_not_fit_are_named(tmp_path, damage, message):
@@ -180,13 +184,13 @@ def test_drawn_splits_keep_training_images_whatever_the_fractions(count, validat
 
 
 def test_drawn_splits_depend_on_their_seed_and_not_on_other_classes(tmp_path):
-    write_folders(tmp_path, {"cat": 20})
+    write_folders(tmp_path, {"cat": 20, "cow": 3})
     first = drawn(tmp_path)
     assert first == drawn(tmp_path)
     assert first != drawn(tmp_path, FRACTIONS | {"seed": 1})
     write_folders(tmp_path, {"ant": 5})
     again = drawn(tmp_path)
-    assert first == {s: [p for p in again[s] if p.startswith("cat")] for s in SPLITS}
+    assert first == {s: [p for p in again[s] if p.startswith("c")] for s in SPLITS}
 
 
 # Parquet
@@ -561,10 +565,11 @@ def test_split_folders_and_labels_are_found_in_the_other_unicode_form(tmp_path):
     (tmp_path / "train").rename(tmp_path / "entrai\u0302nement")
     split = SPLIT_FOLDERS | {"train": "entra\u00eenement"}
     assert open_source(folder_data(tmp_path, split)).num_images["train"] == 3
-    write_tables(tmp_path, {"image": EMBEDDED, "label": ["cafe\u0301", "caf\u00e9"]})
+    labels = ["cafe\u0301", "caf\u00e9", "bar"]
+    write_tables(tmp_path, {"image": images_column(3), "label": labels})
     source = open_source(parquet_data(tmp_path))
-    assert source.class_names == ("caf\u00e9",)
-    assert [row.label for row in source.rows("test")] == [0, 0]
+    assert source.class_names == ("bar", "caf\u00e9")
+    assert [row.label for row in source.rows("test")] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -709,8 +714,63 @@ def test_large_files_are_refused_unread(tmp_path):
     write_split_folders(tmp_path)
     with (tmp_path / "train/cat/0.png").open("wb") as file:
         file.truncate(30 * 10**9)  # takes no space
-    row = next(open_source(folder_data(tmp_path), max_image_bytes=1000).rows("train"))
-    assert row.problem.startswith("too large: 30000000000 bytes are more than 1000")
+    with pytest.raises(InputError, match=r"cat/0\.png: too large: 30000000000 bytes are more"):
+        open_source(folder_data(tmp_path), max_image_bytes=1000)
+
+
+def test_one_class_is_refused(tmp_path):
+    for split in ("train", "val", "test"):
+        write_folders(tmp_path / split, {"cat": 1})
+    with pytest.raises(InputError, match="only one class, cat"):
+        open_source(folder_data(tmp_path))
+
+
+def test_split_folders_are_no_classes(tmp_path):
+    write_split_folders(tmp_path)
+    for groups in (True, False):
+        with pytest.raises(InputError, match=r"data\."):
+            open_source(folder_data(tmp_path, FRACTIONS, groups=groups))
+    with pytest.raises(InputError, match=r"holds the folders test, train, val, which are splits"):
+        open_source(folder_data(tmp_path, FRACTIONS, groups=True))
+
+
+def test_nothing_is_read_for_two_splits(tmp_path):
+    write_split_folders(tmp_path)
+    with pytest.raises(InputError, match=r"val is read for validation and for test"):
+        open_source(folder_data(tmp_path, SPLIT_FOLDERS | {"test": "val"}))
+    write_tables(tmp_path, {"image": EMBEDDED, "label": ["a", "b"]})
+    for train in ("*.parquet", "./test.parquet", "."):
+        with pytest.raises(InputError, match=r"parquet is read for train and for"):
+            open_source(parquet_data(tmp_path, train=train))
+
+
+@pytest.mark.parametrize("train", ["x" * 5000, "x" * 300 + "/y", "a**/b", "x" * 300 + "*"])
+def test_paths_that_can_be_none_are_named(tmp_path, train):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": ["a", "b"]})
+    with pytest.raises(InputError, match=r"data"):
+        open_source(parquet_data(tmp_path, train=train))
+    with pytest.raises(InputError, match=r"data\.root: the folder .* does not exist"):
+        check_root(train)
+
+
+def test_no_name_from_a_file_floods_a_message(tmp_path):
+    write_tables(tmp_path, {"image": EMBEDDED, "label": ["y" * 10**5, "b"]})
+    for settings in ({}, {"class_names": ["a", "b"]}, {"label_column": "group"}):
+        with pytest.raises(InputError) as caught:
+            list(open_source(parquet_data(tmp_path, **settings)).rows("train"))
+        assert len(str(caught.value)) < 400
+    columns = {f"\x1b{i}": [i] for i in range(100)}
+    write_tables(tmp_path, columns)
+    with pytest.raises(InputError, match=r"it has \\x1b0, \\x1b1, .*, \.\.\.: set") as caught:
+        open_source(parquet_data(tmp_path))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_link_to_what_the_system_makes_is_refused(tmp_path):
+    write_split_folders(tmp_path)
+    (tmp_path / "train/cat/x.png").symlink_to("/proc/self/mem")
+    with pytest.raises(InputError, match="is a link to /proc/self/mem, which is the system's"):
+        open_source(folder_data(tmp_path))
 
 
 def test_images_too_deep_are_refused(tmp_path):

@@ -211,6 +211,7 @@ DOCUMENTS = {
     "long": (b"a: b\n" * MAX_BYTES, "is larger than"),
     "long list": (f"[{'x,' * 4000}]".encode(), "must hold at most"),
     "long text": (lines_of(("center", "x" * 20_000)), r"line \d+, column 9: a value must have"),
+    "brace": (b"seed: [a {class}]\n", "line 1, column 10: not YAML: .* in quotes"),
     "open quote": (b'seed: "0\n', "line 2, column 1: not YAML"),
     "percent": (b"%HUSH 1\n%YAML 9.9\n---\nseed: 0\n", "params"),
 }
