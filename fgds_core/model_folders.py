@@ -160,6 +160,17 @@ HARMLESS: tuple[object, ...] = (None, "eager", "sdpa", [], {}, False)
 SMALL = 1 << 26
 """Bytes of weights that are looked through for values that are not finite before loading."""
 
+LAYERS = (
+    "layers_per_block",
+    "num_decoder_layers",
+    "num_hidden_layers",
+    "num_layers",
+    "transformer_layers_per_block",
+)
+"""Keys of configurations that say how many layers a library makes, before it looks for weights."""
+
+MAX_LAYERS = 1000
+
 MAX_TRAINING_STEPS = 100_000
 """Of a generator's schedule; published ones have 1,000."""
 
@@ -338,8 +349,20 @@ def check_component(
             "name another, or set the key to null",
         )
     if component.weights is not None:
+        for key, value in _entries(config):
+            if key in LAYERS and any(n > MAX_LAYERS for n in _whole_numbers(value)):
+                raise file.wrong(f"says {key} {_short(value)}; at most {MAX_LAYERS} are made")
         check_weights(place, component.weights, variant)
     return config
+
+
+def _whole_numbers(value: object) -> Iterator[int]:
+    """The whole numbers in a value that may be a list of such values."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _whole_numbers(inner)
+    elif type(value) is int:
+        yield value
 
 
 def variant_there(place: Folder, variant: str | None) -> str | None:

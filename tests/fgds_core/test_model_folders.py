@@ -159,6 +159,14 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda f: (f / "text_encoder" / "adapter_config.json").write_text("{}"),
         "adapter_config.json",
     ),
+    "endless layers": (
+        lambda f: part(f, "unet", layers_per_block=[1, 10**7]),
+        "unet/config.json says layers_per_block",
+    ),
+    "endless layers of text": (
+        lambda f: part(f, "text_encoder", text_config={"num_hidden_layers": 10**7}),
+        "says num_hidden_layers 10000000; at most 1000",
+    ),
     "latents of another vae": (lambda f: part(f, "vae", latent_channels=16), "its vae 16"),
     "more channels in": (lambda f: part(f, "unet", in_channels=9), "9 latent channels in"),
     "variance channels": (lambda f: part(f, "unet", out_channels=8), "8 out"),
