@@ -207,14 +207,15 @@ def folders(root: Path, *names: str) -> None:
 
 
 def test_class_names_are_those_of_folders(tmp_path: Path) -> None:
-    folders(tmp_path / "train", "owl", "cat", ".hidden", "__MACOSX", "@eaDir", "lost+found")
+    systems = (".hidden", "__MACOSX", "@eaDir", "#recycle")
+    folders(tmp_path / "train", "owl", "cat", *systems, "@e\u0301")
     (tmp_path / "train" / "notes.txt").write_text("")
     split = SplitFolders(by="folders", train="train", validation="v", test="t")
     data = FolderData(kind="folder", root=str(tmp_path), split=split, groups=False)
-    assert class_names(data) == ["cat", "owl"]
+    assert class_names(data) == ["@\u00e9", "cat", "owl"]
     drawn = SplitFractions(by="fractions", validation=0.1, test=0.1, seed=0)
     whole = data.model_copy(update={"split": drawn, "root": str(tmp_path / "train")})
-    assert class_names(whole) == ["cat", "owl"]
+    assert class_names(whole) == ["@\u00e9", "cat", "owl"]
     assert class_names(whole.model_copy(update={"root": str(tmp_path / "none")})) is None
 
 
