@@ -3,8 +3,7 @@
     python -m flows.train_control
 
 The classifier that the final one is compared with: it differs from that in its images alone.
-Writes `models/control/`, `reports/control.json` and `reports/control/`. About a minute for the
-embedded default on 2 CPU cores.
+Writes `models/control/`, `reports/control.json` and `reports/control/`.
 """
 
 from prefect import flow
