@@ -13,16 +13,16 @@ MINUTES = 2.6
 """The whole of `make repro` on the embedded default with 2 CPU cores, as README says it."""
 
 
-def with_time(description: str, stage: str | None = None, timing: Path = TIMING) -> str:
+def with_time(description: str | None, stage: str | None = None, timing: Path = TIMING) -> str:
     """What `--help` says of a stage, or of all, with how long it takes.
 
     Args:
-        description: What is made.
+        description: What is made; None without docstrings.
         stage: The name of the stage; None is all of them.
         timing: What the last runs took.
     """
     whole = f"All stages take {MINUTES} minutes for the embedded default on 2 CPU cores."
-    return " ".join([f"{description.rstrip()}\n\n{whole}", *_here(stage, timing)])
+    return " ".join([f"{(description or '').rstrip()}\n\n{whole}", *_here(stage, timing)])
 
 
 def _here(stage: str | None, timing: Path) -> list[str]:

@@ -18,7 +18,7 @@ from fgds_core.config.assess import AssessConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
-from fgds_core.files import is_system
+from fgds_core.files import brief, entries
 from fgds_core.model_folders import (
     Folder,
     check_adapter,
@@ -80,8 +80,8 @@ def check_root(root: str) -> None:
     if not is_folder(root):
         kind = "is a file" if os.path.isfile(root) else "does not exist"
         raise InputError(
-            f"data.root: the folder {root} {kind}; set data.root to the folder that holds your"
-            " images (docs/own-data.md)"
+            f"data.root: the folder {brief(root)} {kind}; set data.root to the folder that holds"
+            " your images (docs/own-data.md)"
         )
 
 
@@ -248,10 +248,10 @@ def class_names(data: Any) -> list[str] | None:  # noqa: ANN401
         return data.class_names or _names_in_parquet(root / data.train, data.label_column)
     folder = root / data.split.train if data.split.by == "folders" else root
     try:
-        names = [child.name for child in folder.iterdir() if child.is_dir()]
-    except OSError:
+        folders, _ = entries(folder, left_out=[])
+    except (OSError, InputError):
         return None
-    return sorted(name for name in names if not (is_system(name) or name[0] == ".")) or None
+    return sorted(unicodedata.normalize("NFC", path.name) for path in folders) or None
 
 
 def _names_in_parquet(path: Path, column: str) -> list[str] | None:
@@ -264,4 +264,4 @@ def _names_in_parquet(path: Path, column: str) -> list[str] | None:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
     except (OSError, pa.ArrowException, LookupError, ValueError, TypeError):
         return None
-    return [str(name) for name in names]
+    return [unicodedata.normalize("NFC", str(name)) for name in names]

@@ -1,5 +1,6 @@
 """What `--help` says of the parameters: type, choices, range, default and value of every key."""
 
+import argparse
 import json
 import shutil
 import textwrap
@@ -34,6 +35,17 @@ class Key:
     kind: str
     description: str
     default: object = UNSET
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Fills the paragraphs of a description to the terminal; indented lines stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        blocks = text.strip("\n").split("\n\n")
+        return "\n\n".join(
+            block if block.startswith(" ") else textwrap.fill(block, width, break_on_hyphens=False)
+            for block in blocks
+        )
 
 
 def keys(section: str) -> list[Key]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
+from flows.keys import HelpFormatter
 from flows.params import PARAMS, read_params
 from flows.stage import exit_status
 from flows.tables import MAX_ROWS, table
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.plan",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"

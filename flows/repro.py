@@ -19,6 +19,7 @@ import psutil
 
 from fgds_core.errors import InputError
 from flows.inputs import CHECKED, check_inputs
+from flows.keys import HelpFormatter
 from flows.params import read_params
 from flows.server import prefect_server
 from flows.tables import TABLE_LATER, show_results
@@ -31,7 +32,7 @@ def main() -> int:
     argparse.ArgumentParser(
         prog="python -m flows.repro",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     ).parse_args()
     try:
         params = read_params()

@@ -25,6 +25,13 @@ PR_SET_PDEATHSIG = 1
 QUIET_S = 20.0
 """How long a start may take before a waiting process says so."""
 
+STARTING = "FGDS_SERVER_STARTS"
+"""Variable by which a job tells its processes that it has only just started their server."""
+
+NAMED_TIMEOUT_S = 20.0
+NAMED_QUIET_S = 2.0
+"""The same for a server that somebody else runs, who may have named one that is gone."""
+
 
 @contextmanager
 def prefect_server(*, wait: bool = True) -> Iterator[str]:
@@ -70,9 +77,11 @@ def prefect_server(*, wait: bool = True) -> Iterator[str]:
                     f"{error}; its files are in {_home()}, which PREFECT_HOME names"
                 ) from None
         os.environ["PREFECT_API_URL"] = url
+        os.environ[STARTING] = "1"
         yield url
     finally:
         os.environ.pop("PREFECT_API_URL", None)
+        os.environ.pop(STARTING, None)
         server.terminate()
         try:
             server.wait(timeout=30)
@@ -167,8 +176,11 @@ def _home() -> str:
     return str(get_current_settings().home)
 
 
-def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
+def await_server(timeout_s: float | None = None) -> None:
     """Waits for the server that Prefect's settings name; returns at once where they name none.
+
+    Args:
+        timeout_s: How long; None is shorter for a server that was running before this job.
 
     Raises:
         InputError: No server answers there.
@@ -180,9 +192,13 @@ def await_server(timeout_s: float = START_TIMEOUT_S) -> None:
         return
     check_address(url)
     check_proxies()
+    starts = STARTING in os.environ
+    if timeout_s is None:
+        timeout_s = START_TIMEOUT_S if starts else NAMED_TIMEOUT_S
     try:
         try:
-            _wait_until_healthy(url, timeout_s=min(timeout_s, QUIET_S))
+            quiet_s = QUIET_S if starts else NAMED_QUIET_S
+            _wait_until_healthy(url, timeout_s=min(timeout_s, quiet_s))
         except RuntimeError:
             print(f"waiting for the Prefect server at {_shown(url)} ...", file=sys.stderr)
             _wait_until_healthy(url, timeout_s=timeout_s)

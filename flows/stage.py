@@ -24,7 +24,7 @@ from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
 from flows.durations import with_time
 from flows.inputs import check_inputs
-from flows.keys import describe_keys
+from flows.keys import HelpFormatter, describe_keys
 from flows.naming import named, tags_of
 from flows.params import PARAMS, SECTIONS, dump_params, read_params
 from flows.server import answers, use_server
@@ -79,14 +79,15 @@ class Question:
     answer: Callable[..., object]
 
 
-def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> NoReturn:
+def run_stage(flow: Flow[..., Any], description: str | None, *questions: Question) -> NoReturn:
     """Runs one stage as `python -m flows.<stage>` and exits.
 
     The exit status is 0, 2 after a mistake in the input, 1 after any other failure.
 
     Args:
         flow: Its parameters have the names of the sections it reads.
-        description: What `--help` says first: what is made; how long it takes is added.
+        description: What `--help` says first: what is made; how long it takes is added. None
+            where Python was told to leave docstrings out.
         questions: What the command answers beside; the last of those asked.
     """
     sections = sections_of(flow)
@@ -113,7 +114,7 @@ def run_stage(flow: Flow[..., Any], description: str, *questions: Question) -> N
     _leave(status)
 
 
-def run_pipeline(flow: Flow[..., Any], description: str) -> NoReturn:
+def run_pipeline(flow: Flow[..., Any], description: str | None) -> NoReturn:
     """Runs the flow of all stages as `python -m flows.synth_pipeline` and exits like a stage.
 
     Args:
@@ -294,7 +295,7 @@ def parser(prog: str, description: str, sections: tuple[str, ...]) -> argparse.A
     parser = _Parser(
         prog=prog,
         description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.sections = sections
     parser.add_argument(

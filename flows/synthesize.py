@@ -1,6 +1,6 @@
 """The stage synthesize: fills up every class with synthetic images under classifier feedback.
 
-    python -m flows.synthesize            # python -m flows.plan says before what it costs
+    python -m flows.synthesize            # flows.plan says before what it costs
     python -m flows.synthesize --status   # how far it is
 
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `_index.json`. The unit of work is a part

@@ -18,7 +18,7 @@ def test_help_tells_the_recorded_run_and_the_last_one_here(tmp_path: Path) -> No
     assert "Here" not in with_time("Draws.\n", "synthesize", timing)
     timing.write_text(json.dumps({"stages": {"synthesize": {"total_s": 41.6}}, "total_s": 150.2}))
     assert with_time("", "synthesize", timing).endswith("Here the last run took 42 s.")
-    assert with_time("", None, timing).endswith("Here the last run took 150 s.")
+    assert with_time(None, None, timing).endswith("Here the last run took 150 s.")
     assert "Here" not in with_time("", "assess", timing)
     timing.write_text("[]")
     assert "Here" not in with_time("", None, timing)

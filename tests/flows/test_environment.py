@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from fgds_core.errors import InputError
 from flows import environment
 from flows.environment import LOOPBACK, prepare, spare_loopback
-from flows.server import answers, await_server, check_proxies, prefect_server
+from flows.server import STARTING, answers, await_server, check_proxies, prefect_server
 from flows.stage import _terminate, exit_status, stopped
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
@@ -117,6 +117,28 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     ):
         await_server(timeout_s=0.1)
     assert "HUSH" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("starting", "waited"), [(True, [20, 120]), (False, [2, 20])])
+def test_only_a_server_that_starts_is_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, starting: bool, waited: list[float]
+) -> None:
+    timeouts: list[float] = []
+
+    def wait(url: str, *, timeout_s: float) -> None:
+        timeouts.append(timeout_s)
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr("flows.server._wait_until_healthy", wait)
+    monkeypatch.delenv(STARTING, raising=False)
+    if starting:
+        monkeypatch.setenv(STARTING, "1")
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(InputError, match="no Prefect server answers"),
+    ):
+        await_server()
+    assert timeouts == waited
 
 
 def test_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """Parameters are hostile input: refused soon, in one message that gives nothing away."""
 
+import argparse
 import copy
 import json
 import math
 import os
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
 from flows.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
-from flows.keys import describe_keys, keys
+from flows.keys import HelpFormatter, describe_keys, keys
 from flows.params import SECTIONS, read_params
 
 TEXT = (ROOT / "params.yaml").read_text()
@@ -371,5 +373,11 @@ def test_help_tells_every_key_once_and_fits_the_terminal(monkeypatch: pytest.Mon
     assert "synthesize.guidance_scale: number, 1 to 1,000 (now 1.5)\n" in text
     assert 'data.group_column: text | null; default "group" (now "group")' in text
     assert "store.max_attempts: whole number, 1 to 100\n" in text  # values of the store: never
+    for module in ("prepare", "synthesize", "repro"):
+        helped = argparse.ArgumentParser(
+            description=import_module(f"flows.{module}").__doc__, formatter_class=HelpFormatter
+        ).format_help()
+        assert max(map(len, helped.splitlines())) <= 80
+        assert f"\n    python -m flows.{module}" in helped
     monkeypatch.setenv("COLUMNS", "1")
     assert describe_keys(("seed",), {}).startswith("parameters")

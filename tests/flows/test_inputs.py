@@ -206,12 +206,12 @@ def folders(root: Path, *names: str) -> None:
 
 
 def test_class_names_are_those_of_folders(tmp_path: Path) -> None:
-    left_out = (".hidden", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
-    folders(tmp_path / "train", "owl", "cat", "$ and @", "@home", "__x", *left_out)
+    left_out = (".hidden", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "#recycle")
+    folders(tmp_path / "train", "owl", "cat", "$ and @", "@home", "__x", "@e\u0301", *left_out)
     (tmp_path / "train" / "notes.txt").write_text("")
     split = SplitFolders(by="folders", train="train", validation="v", test="t")
     data = FolderData(kind="folder", root=str(tmp_path), split=split, groups=False)
-    known = ["$ and @", "@home", "__x", "cat", "owl"]
+    known = ["$ and @", "@home", "@\u00e9", "__x", "cat", "owl"]
     assert class_names(data) == known
     drawn = SplitFractions(by="fractions", validation=0.1, test=0.1, seed=0)
     whole = data.model_copy(update={"split": drawn, "root": str(tmp_path / "train")})
