@@ -220,8 +220,8 @@ def check_root(root: str) -> None:
     if not os.path.isdir(path):  # False for what is too long for a path, too
         wrong = "is not a folder" if os.path.exists(path) else "does not exist"
         raise InputError(
-            f"data.root: the folder {brief(root)} {wrong}; name the folder that holds the raw "
-            "images"
+            f"data.root: the folder {brief(root, PATH_MOST)} {wrong}; name the folder that holds "
+            "the raw images"
         )
     if path.resolve() in (here := Path.cwd().resolve(), *here.parents):
         raise InputError(
@@ -237,10 +237,14 @@ def shown(path: Path | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def brief(text: str) -> str:
-    """What a message repeats of a text from elsewhere: as `shown`, at most 80 characters."""
-    text = shown(text[:80])
-    return text if len(text) < 80 else text[:77] + "..."
+def brief(text: str, most: int = 80) -> str:
+    """What a message repeats of a text from elsewhere: as `shown`, at most so many characters."""
+    text = shown(text[:most])
+    return text if len(text) < most else text[: most - 3] + "..."
+
+
+PATH_MOST = 500
+"""Characters that a message repeats of a path: enough to find it, and no flood."""
 
 
 def listed(names: Sequence[str]) -> str:

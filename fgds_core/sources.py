@@ -19,7 +19,16 @@ import pyarrow.parquet as pq
 
 from fgds_core.config.data import DataConfig, FolderData, ParquetData, SplitFractions
 from fgds_core.errors import InputError
-from fgds_core.files import brief, check_name, check_root, entries, files_below, listed, shown
+from fgds_core.files import (
+    PATH_MOST,
+    brief,
+    check_name,
+    check_root,
+    entries,
+    files_below,
+    listed,
+    shown,
+)
 from fgds_core.images import FORMATS, class_names_of, is_picture
 from fgds_core.splits import SPLITS
 
@@ -104,7 +113,8 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
         if remedy is None:
             raise
         raise InputError(
-            f"{brief(error.filename or data.root)} cannot be read ({error.strerror}); {remedy}"
+            f"{brief(error.filename or data.root, PATH_MOST)} cannot be read ({error.strerror}); "
+            f"{remedy}"
         ) from error
     if len(source.class_names) < 2:
         raise InputError(

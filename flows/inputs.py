@@ -18,7 +18,7 @@ from fgds_core.config.assess import AssessConfig
 from fgds_core.config.generator import GeneratorConfig
 from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
-from fgds_core.files import brief, entries
+from fgds_core.files import PATH_MOST, brief, entries
 from fgds_core.model_folders import (
     Folder,
     check_adapter,
@@ -80,8 +80,8 @@ def check_root(root: str) -> None:
     if not is_folder(root):
         kind = "is a file" if os.path.isfile(root) else "does not exist"
         raise InputError(
-            f"data.root: the folder {brief(root)} {kind}; set data.root to the folder that holds"
-            " your images (docs/own-data.md)"
+            f"data.root: the folder {brief(root, PATH_MOST)} {kind}; set data.root to the folder"
+            " that holds your images (docs/own-data.md)"
         )
 
 

@@ -1,5 +1,7 @@
 """DVC notices what the stage prepare reads, whatever stands in `data.root`."""
 
+import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ STAGES = """\
 # A comment stays.
 stages:
   prepare:
-    cmd: {python} prepare.py
+    cmd: {command}
     deps:
       - data/watched
     params: [data]
@@ -46,7 +48,8 @@ def dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Runs DVC in a small repository with the stage prepare alone; its argument is the status."""
     monkeypatch.chdir(tmp_path)
     root = str(Path(__file__).parents[2])
-    Path("dvc.yaml").write_text(STAGES.format(python=sys.executable))
+    command = json.dumps(f"{shlex.quote(sys.executable)} prepare.py")  # wherever it lies
+    Path("dvc.yaml").write_text(STAGES.format(command=command))
     Path("prepare.py").write_text(PREPARE.format(root=root))
     Path("pics/shirt").mkdir(parents=True)
     Path("pics/shirt/1").touch()
@@ -93,7 +96,9 @@ def test_links_below_a_generator_or_judge_are_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("dvc.yaml").write_text(STAGES.format(python="python").replace("prepare:", "synthesize:"))
+    Path("dvc.yaml").write_text(
+        STAGES.format(command="python prepare.py").replace("prepare:", "synthesize:")
+    )
     text = Path("dvc.yaml").read_text()
     Path("generator/unet").mkdir(parents=True)
     watch_links("synthesize", "generator", None, "owner/name")
@@ -110,7 +115,7 @@ def test_the_link_leads_to_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("pics/a").mkdir(parents=True)
     watch("pics")
     assert not WATCHED.is_symlink()  # no DVC here
-    Path("dvc.yaml").write_text(STAGES.format(python="python"))
+    Path("dvc.yaml").write_text(STAGES.format(command="python prepare.py"))
     text = Path("dvc.yaml").read_text()
     for root in ("pics", "pics/a", str(tmp_path / "pics"), "./pics/../pics"):
         watch(root)
