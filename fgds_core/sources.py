@@ -7,10 +7,11 @@ are read lazily and undecoded.
 import errno
 import math
 import random
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,10 @@ def _class_name(name: str, where: str) -> str:
     return _nfc(name)
 
 
+_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<total>\d+)\.parquet")
+"""A file of a set that is stored in several, as the hub names them."""
+
+
 @dataclass
 class _LeftOut:
     """What lies among the raw data and is not read, and links that lead out of the root."""
@@ -177,12 +182,29 @@ class _LeftOut:
     other: list[Path] = field(default_factory=list)
     empty: list[Path] = field(default_factory=list)
     outside: list[Path] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
 
     def note_links(self, paths: Iterable[Path]) -> None:
         """Notes the links that lead out of the root: they are read and watched."""
         for path in paths:
             if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
                 self.outside.append(path)
+
+    def note_shards(self, files: Iterable[Path]) -> None:
+        """Notes parts of a set of files, named as on the hub, that no split has."""
+        numbers: dict[tuple[Path, str, str], set[int]] = {}
+        for path in files:
+            if found := _SHARD.fullmatch(path.name):
+                place = (path.parent, found["name"], found["total"])
+                numbers.setdefault(place, set()).add(int(found["number"]))
+        for (folder, name, total), present in numbers.items():
+            if (missing := int(total) - len(present)) > 0:
+                first = next(number for number in count() if number not in present)
+                lacking = folder / f"{name}-{first:0{len(total)}d}-of-{total}.parquet"
+                self.shards.append(
+                    f"not read: {missing:,} of the {int(total):,} files {shown(name)}-*-of-{total}"
+                    f".parquet ({self._first([lacking])}{', ...' * (missing > 1)})"
+                )
 
     def __str__(self) -> str:
         said = [
@@ -201,7 +223,7 @@ class _LeftOut:
             if self.outside
             else ""
         )
-        return "; ".join(text for text in (left, followed) if text)
+        return "; ".join(text for text in (left, *self.shards, followed) if text)
 
     def _first(self, paths: list[Path]) -> str:
         names = [shown(path.relative_to(self.root)) for path in paths[:3]]
@@ -228,6 +250,7 @@ def open_parquet(data: ParquetData, max_image_bytes: int = MAX_IMAGE_BYTES) -> S
     }
     _check_apart(files)
     left_out.note_links(path for paths in files.values() for path in paths)
+    left_out.note_shards(path for paths in files.values() for path in paths)
     schemas = {path: _parquet_schema(path) for paths in files.values() for path in paths}
     for path, schema in schemas.items():
         _check_columns(data, path, schema)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
-from fgds_core.files import check_root, shown
+from fgds_core.files import check_root, files_below, shown
 from tasks.layout import OUTPUTS, REPORTS
 
 WATCHED = Path("data/watched")
@@ -28,10 +28,12 @@ def watch(root: str) -> None:
         root: The folder of the raw images.
 
     Raises:
-        InputError: The root is none, or something else is in the link's place.
+        InputError: The root is none or holds what is no file, or something else is in the link's
+            place.
     """
     check_root(root)
     _check_apart(root)
+    files_below(Path(root))  # DVC would wait at a pipe for ever
     if not DVC_YAML.is_file():  # a flow without DVC
         return
     target = root if os.path.isabs(root) else os.path.relpath(root, WATCHED.parent)

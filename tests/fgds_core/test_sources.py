@@ -428,6 +428,12 @@ def test_splits_may_share_a_folder_and_be_named_by_patterns(tmp_path):
         parquet_data(tmp_path, train="data/train-*.parquet", test="data/test-?????-of-*.parquet")
     )
     assert source.num_images == {"train": 4, "val": 2, "test": 2}
+    assert "not read" not in source.left_out
+    half = open_source(parquet_data(tmp_path, train="data/train-00000-of-00002.parquet"))
+    assert (
+        "not read: 1 of the 2 files train-*-of-00002.parquet (data/train-00001-of-00002.parquet)"
+        in half.left_out
+    )
     with pytest.raises(InputError, match=r"data\.train: no file .* fits the pattern data/x-\*"):
         open_source(parquet_data(tmp_path, train="data/x-*"))
 

@@ -1,6 +1,7 @@
 """DVC notices what the stage prepare reads, whatever stands in `data.root`."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -128,4 +129,14 @@ def test_the_link_leads_to_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     WATCHED.unlink()
     WATCHED.mkdir()
     with pytest.raises(InputError, match="data/watched must be a link"):
+        watch("pics")
+
+
+def test_a_pipe_is_refused_before_dvc_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pics/shirt").mkdir(parents=True)
+    os.mkfifo("pics/shirt/1.png")
+    with pytest.raises(InputError, match=r"pics/shirt/1\.png is neither .* but a pipe"):
         watch("pics")
