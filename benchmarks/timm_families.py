@@ -201,8 +201,9 @@ def table() -> str:
                 "works",
             ]
         else:
-            said = result.get("message") or result["error"]
-            cells = ["", "", "", f"refused: {said.replace('|', '/')}"]
+            said = result.get("message")
+            what = f"refused: {said}" if said else f"not settled: {result['error']}"
+            cells = ["", "", "", what.replace("|", "/")]
         lines.append(f"| {family} | `{result['model']}` | {' | '.join(cells)} |")
     if missing:
         lines += ["", f"Not measured yet: {', '.join(sorted(missing))}."]
