@@ -157,8 +157,12 @@ def measured_apart(model: str) -> dict[str, Any]:
     if text:
         return dict(json.loads(text))
     number = os.WTERMSIG(status)
-    late = number in (signal.SIGXCPU, signal.SIGKILL)
-    what = f"took more than {CPU_S} s" if late else f"died of {signal.Signals(number).name}"
+    late = number in (signal.SIGXCPU, signal.SIGKILL)  # the latter of the system, short of memory
+    what = (
+        f"took more than {CPU_S} s or the memory there is"
+        if late
+        else f"died of {signal.Signals(number).name}"
+    )
     return {"works": False, "error": what}
 
 
