@@ -61,7 +61,7 @@ from assets import corpus
 from assets.corpus import CONTEXTS, Corpus, draw_contexts, render
 from assets.fashion_lt import CLASS_NAMES, DEBIAN_FOLDER, shot_bin
 from assets.fashion_lt import FOLDER as FASHION_LT
-from fgds_core.classify import create_classifier, load_classifier, predict, save_classifier
+from fgds_core.classify.network import create_classifier, load_classifier, predict, save_classifier
 
 logger = logging.getLogger("tiny_unclip")
 

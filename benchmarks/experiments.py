@@ -20,8 +20,8 @@ from typing import Any
 import dvc.api
 import yaml
 
-from fgds_core.metrics import interval
-from flows.server import prefect_server
+from fgds_core.classify.metrics import interval
+from flows.cli.server import prefect_server
 
 log = logging.getLogger(__name__)
 

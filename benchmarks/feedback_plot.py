@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.feedback_study import RESULTS
-from fgds_core.feedback import FEEDBACKS
+from fgds_core.feedback.load import FEEDBACKS
 
 PICTURE = Path("docs/images/feedback_study.png")
 GUIDANCE_SCALE = 1.5

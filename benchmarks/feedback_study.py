@@ -135,7 +135,7 @@ def identity(params: Mapping[str, Any], seed: int, *sections: str) -> str:
 
 def train_guide(params: Mapping[str, Any], seed: int) -> Path:
     """Trains the classifier that guides, or takes the one of an earlier call."""
-    from fgds_core.baseline import fit_baseline
+    from fgds_core.stages.train_baseline import fit_baseline
 
     folder = GUIDES / identity(params, seed, "train_baseline")
     if not (folder / "config.json").exists():
@@ -145,13 +145,13 @@ def train_guide(params: Mapping[str, Any], seed: int) -> Path:
 
 def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, Any]:
     """Draws a synthetic set; its images and its table."""
-    from fgds_core.classify import load_classifier
-    from fgds_core.feedback import load_feedback
-    from fgds_core.generators import load_generator
-    from fgds_core.imbalance import quotas
-    from fgds_core.shards import read_synthetic, write_index
-    from fgds_core.splits import read_meta, read_prepared
-    from fgds_core.synthesize import plan_parts, write_part
+    from fgds_core.classify.network import load_classifier
+    from fgds_core.data.imbalance import quotas
+    from fgds_core.data.splits import read_meta, read_prepared
+    from fgds_core.feedback.load import load_feedback
+    from fgds_core.generators.load import load_generator
+    from fgds_core.synthesis.draw import plan_parts, write_part
+    from fgds_core.synthesis.shards import read_synthetic, write_index
 
     config, meta = params["synthesize"], read_meta(PREPARED)
     generator = load_generator(params["generator"])
@@ -190,12 +190,12 @@ def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, An
 
 def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str, Any]:
     """One row: draws with a setting, retrains, and evaluates on validation images."""
-    from fgds_core.classifier_config import read_classifier_config
-    from fgds_core.classify import load_classifier, predict
-    from fgds_core.feedback import FEEDBACKS, ClassGaussians, Seen
-    from fgds_core.metrics import evaluate
-    from fgds_core.splits import read_meta, read_prepared
-    from fgds_core.train import train_classifier
+    from fgds_core.classify.card import read_classifier_config
+    from fgds_core.classify.metrics import evaluate
+    from fgds_core.classify.network import load_classifier, predict
+    from fgds_core.classify.train import train_classifier
+    from fgds_core.data.splits import read_meta, read_prepared
+    from fgds_core.feedback.load import FEEDBACKS, ClassGaussians, Seen
 
     guide = train_guide(params, seed)
     images, table = draw_set(params, seed, guide)
@@ -252,7 +252,7 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
 
 def _train_guide(task: tuple[Setting, int]) -> Path:
     """The guide of one row in a worker process."""
-    from flows.params import read_params
+    from flows.cli.params import read_params
 
     setting, seed = task
     return train_guide(changed(read_params(Path("params.yaml")), setting), seed)
@@ -260,7 +260,7 @@ def _train_guide(task: tuple[Setting, int]) -> Path:
 
 def _measure(task: tuple[Setting, int]) -> tuple[str, dict[str, Any]]:
     """One row in a worker process."""
-    from flows.params import read_params
+    from flows.cli.params import read_params
 
     setting, seed = task
     params = changed(read_params(Path("params.yaml")), setting)
@@ -272,7 +272,7 @@ def missing_rows(
     settings: list[Setting], seeds: list[int], done: Mapping[str, Any]
 ) -> Iterator[Any]:
     """The settings and seeds that have no row yet, seed by seed."""
-    from flows.params import read_params
+    from flows.cli.params import read_params
 
     params = read_params(Path("params.yaml"))
     sections = ("train_baseline", "generator", "synthesize", "retrain")

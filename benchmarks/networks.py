@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fgds_core.classify import Classifier, DataContract, create_classifier
-from fgds_core.generators import Generator
+from fgds_core.classify.network import Classifier, DataContract, create_classifier
+from fgds_core.generators.load import Generator
 from fgds_core.generators.stable_unclip import FAMILY
 
 

@@ -33,18 +33,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.experiments import RESULTS, write_json
 from benchmarks.networks import REAL, SMALL, Sizes, classifier, generator
-from fgds_core.classify import Classifier
-from fgds_core.denoise import ClassifierFree
-from fgds_core.feedback import FEEDBACKS, Feedback
-from fgds_core.generators import Generator
-from fgds_core.guidance.gradient import Decode, GradientAt, Objective, gradient_of, value_and_grad
-from fgds_core.guidance.look import Look, at, guided, plain
-from fgds_core.guidance.reuse import reused
-from fgds_core.guidance.rules import load_rule
-from fgds_core.noise import randn, stream
-from fgds_core.sample import make_scheduler, noise_levels, sample
-from fgds_core.schedule import guided_steps
-from fgds_core.synthesize import FEEDBACK_DECODERS
+from fgds_core.classify.network import Classifier
+from fgds_core.diffusion.denoise import ClassifierFree
+from fgds_core.diffusion.guidance.gradient import (
+    Decode,
+    GradientAt,
+    Objective,
+    gradient_of,
+    value_and_grad,
+)
+from fgds_core.diffusion.guidance.look import Look, at, guided, plain
+from fgds_core.diffusion.guidance.reuse import reused
+from fgds_core.diffusion.guidance.rules import load_rule
+from fgds_core.diffusion.noise import randn, stream
+from fgds_core.diffusion.sample import make_scheduler, noise_levels, sample
+from fgds_core.diffusion.schedule import guided_steps
+from fgds_core.feedback.load import FEEDBACKS, Feedback
+from fgds_core.generators.load import Generator
+from fgds_core.synthesis.draw import FEEDBACK_DECODERS
 
 log = logging.getLogger(__name__)
 

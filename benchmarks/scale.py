@@ -26,9 +26,9 @@ import psutil
 from prefect import Task
 
 from benchmarks.experiments import write_json
-from flows.params import read_params
-from flows.server import prefect_server
-from tasks.cache import Outputs
+from flows.cli.params import read_params
+from flows.cli.server import prefect_server
+from tasks.identity.cache import Outputs
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,10 @@ def make_workspace(folder: Path, num_classes: int) -> None:
     """Puts down what the stage reads before it draws: black images, and networks never loaded."""
     import torch
 
-    from fgds_core.images import encode_png, image_table, write_images
-    from fgds_core.imbalance import shot_bins
-    from fgds_core.splits import Meta, write_meta
+    from fgds_core.data.imbalance import shot_bins
+    from fgds_core.data.splits import Meta, write_meta
+    from fgds_core.images.pixels import encode_png
+    from fgds_core.images.table import image_table, write_images
 
     names = tuple(f"class {number:04d}" for number in range(num_classes))
     counts = real_counts(num_classes)

@@ -4,7 +4,7 @@
     python -m benchmarks.schedulers --write   # writes docs/schedulers.md
 
 Every configuration is loaded by its own class, as a generator's is, and tried with every solver at
-several numbers of steps; see `fgds_core.sample.check_solver`.
+several numbers of steps; see `fgds_core.diffusion.sample.check_solver`.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.diffusion.sample import check_solver, make_scheduler, schedule_of
 from fgds_core.errors import InputError
-from fgds_core.sample import check_solver, make_scheduler, schedule_of
+from fgds_core.synthesis.config import SynthesizeConfig
 
 DOCUMENT = Path("docs/schedulers.md")
 

@@ -10,13 +10,14 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-import fgds_core.synthesize
+import fgds_core.synthesis.draw
 import tasks.synthesize
-from fgds_core.images import encode_png, image_table
-from fgds_core.noise import image_seed
-from fgds_core.shards import PartRecord, synthetic_schema, write_synthetic_part
-from fgds_core.splits import read_meta
-from fgds_core.synthesize import Part
+from fgds_core.data.splits import read_meta
+from fgds_core.diffusion.noise import image_seed
+from fgds_core.images.pixels import encode_png
+from fgds_core.images.table import image_table
+from fgds_core.synthesis.draw import Part
+from fgds_core.synthesis.shards import PartRecord, synthetic_schema, write_synthetic_part
 from tasks.layout import PREPARED
 
 LATENCY_S = float(os.environ["STUB_LATENCY_S"])
@@ -31,7 +32,7 @@ def write_part(
     advance: Callable[[int], object] = lambda num_images: None,
     **options: object,
 ) -> PartRecord:
-    """Takes the place of `fgds_core.synthesize.write_part`; every image is black."""
+    """Takes the place of `fgds_core.synthesis.draw.write_part`; every image is black."""
     seed, fingerprint, out = loaded[-3:]
     time.sleep(LATENCY_S * part.num_images)
     return write_synthetic_part(
@@ -63,7 +64,9 @@ def class_names() -> tuple[str, ...]:
     return read_meta(Path(PREPARED)).class_names
 
 
-fgds_core.synthesize.write_part = write_part  # tasks arrive pickled with what they call, by name
+fgds_core.synthesis.draw.write_part = (
+    write_part  # tasks arrive pickled with what they call, by name
+)
 tasks.synthesize.load_studio = lambda *arguments: SimpleNamespace(
     generator=None, feedback=None, judge=None, real=None
 )

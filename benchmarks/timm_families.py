@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 
-from fgds_core.classify import create_classifier
-from fgds_core.config.train_baseline import TrainConfig
+from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.network import create_classifier
+from fgds_core.classify.trial import train_a_little, try_training
 from fgds_core.errors import InputError
-from fgds_core.trial import train_a_little, try_training
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "timm_families.json"

@@ -6,6 +6,6 @@ A flow imports its task when it runs, not before: torch and diffusers take many 
 and `--help` or a typing error in the parameters must not wait for them.
 """
 
-from flows.environment import prepare as _prepare
+from flows.cli.environment import prepare as _prepare
 
 _prepare()  # before any library that reads the environment is imported

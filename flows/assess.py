@@ -11,14 +11,14 @@ from pathlib import Path
 
 from prefect import flow
 
-from fgds_core.config.assess import AssessConfig
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.generator import GeneratorConfig
-from tasks.cache import Outputs, content_digests, run
-from tasks.generator import generator_digests
+from fgds_core.assess.config import AssessConfig
+from fgds_core.generators.config import GeneratorConfig
+from tasks.identity.cache import Outputs, content_digests, run
+from tasks.identity.generator import generator_digests
+from tasks.identity.links import watch_links
 from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC_INDEX
-from tasks.progress import say_result
-from tasks.watch import watch_links
+from tasks.watch.progress import say_result
+from tasks.workers.config import ComputeConfig
 
 
 @flow(name="assess")
@@ -72,6 +72,6 @@ def results(measures: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    from flows.stage import run_stage
+    from flows.cli.stage import run_stage
 
     run_stage(assess, __doc__)

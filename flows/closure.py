@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tasks.code import PACKAGES, closure
+from tasks.identity.code import PACKAGES, closure
 
 DVC_YAML = Path("dvc.yaml")
 

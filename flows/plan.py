@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
-from flows.keys import HelpFormatter
-from flows.params import PARAMS, read_params
-from flows.stage import exit_status
-from flows.tables import MAX_ROWS, table
+from flows.cli.keys import HelpFormatter
+from flows.cli.params import PARAMS, read_params
+from flows.cli.stage import exit_status
+from flows.cli.tables import MAX_ROWS, table
 from tasks.layout import BASELINE, SYNTHETIC
-from tasks.progress import clock
+from tasks.watch.progress import clock
 
 if TYPE_CHECKING:
     from tasks.plan import Cost, Probe, Share, Workload
@@ -71,7 +71,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         InputError: There are no prepared data; the run costs more than the limit, or cannot be
             measured although a limit is given.
     """
-    from fgds_core.shards import relabelled_parts
+    from fgds_core.synthesis.shards import relabelled_parts
     from tasks.plan import (
         check_device_hours,
         cost,

@@ -10,21 +10,20 @@ from pathlib import Path
 
 from prefect import flow
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.data import DataConfig
-from fgds_core.config.prepare import PrepareConfig
-from tasks.cache import Outputs, content_digests, run
+from fgds_core.data.config import DataConfig, PrepareConfig
+from tasks.identity.cache import Outputs, content_digests, run
 from tasks.layout import PREPARED
+from tasks.workers.config import ComputeConfig
 
 
 @flow(name="prepare")
 def prepare(data: DataConfig, prepare: PrepareConfig, compute: ComputeConfig) -> Outputs:
     """Prepares the real images."""
-    from fgds_core.prepare import summary
-    from fgds_core.sources import open_source
-    from fgds_core.splits import read_meta
+    from fgds_core.data.prepare import summary
+    from fgds_core.data.sources import open_source
+    from fgds_core.data.splits import read_meta
+    from tasks.identity.links import watch
     from tasks.prepare import prepare_data
-    from tasks.watch import watch
 
     watch(data.root)
     # What is wrong with names, layout and sizes is said before bytes are read.
@@ -43,6 +42,6 @@ def prepare(data: DataConfig, prepare: PrepareConfig, compute: ComputeConfig) ->
 
 
 if __name__ == "__main__":
-    from flows.stage import run_stage
+    from flows.cli.stage import run_stage
 
     run_stage(prepare, __doc__)

@@ -9,16 +9,14 @@ import os
 
 from prefect import flow
 
-from fgds_core.config.assess import AssessConfig
-from fgds_core.config.data import DataConfig
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.prepare import PrepareConfig
-from fgds_core.config.report import ReportConfig
-from fgds_core.config.retrain import RetrainConfig
-from fgds_core.config.synthesize import SynthesizeConfig
-from fgds_core.config.train_baseline import TrainBaselineConfig
-from flows.tables import TABLE_LATER, show_results
-from tasks.cache import Outputs, content_digests, run
+from fgds_core.assess.config import AssessConfig
+from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
+from fgds_core.data.config import DataConfig, PrepareConfig
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.report.config import ReportConfig
+from fgds_core.synthesis.config import SynthesizeConfig
+from flows.cli.tables import TABLE_LATER, show_results
+from tasks.identity.cache import Outputs, content_digests, run
 from tasks.layout import PREPARED, REPORTS
 
 MEASURED = (
@@ -73,6 +71,6 @@ def report(
 
 
 if __name__ == "__main__":
-    from flows.stage import run_stage
+    from flows.cli.stage import run_stage
 
     run_stage(report, __doc__)

@@ -18,13 +18,13 @@ from contextlib import contextmanager
 import psutil
 
 from fgds_core.errors import InputError
-from flows.inputs import CHECKED, check_inputs
-from flows.keys import HelpFormatter
-from flows.params import read_params
-from flows.server import prefect_server
-from flows.tables import TABLE_LATER, show_results
+from flows.cli.inputs import CHECKED, check_inputs
+from flows.cli.keys import HelpFormatter
+from flows.cli.params import read_params
+from flows.cli.server import prefect_server
+from flows.cli.tables import TABLE_LATER, show_results
 from tasks.store.bucket import check_store
-from tasks.timing import TIMING, process_s, record_job
+from tasks.watch.timing import TIMING, process_s, record_job
 
 
 def main() -> int:
@@ -37,8 +37,11 @@ def main() -> int:
     try:
         params = read_params()
         with peak_memory() as peak, prefect_server(wait=False):
-            from tasks.dvc import is_up_to_date, reproduce  # imported while the server starts
-            from tasks.watch import watch
+            from tasks.identity.dvc import (  # imported while the server starts
+                is_up_to_date,
+                reproduce,
+            )
+            from tasks.identity.links import watch
 
             watch(params["data"].root)
             if is_up_to_date():

@@ -7,11 +7,11 @@ Writes `models/final/`, `reports/final.json` and `reports/final/`.
 
 from prefect import flow
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.retrain import RetrainConfig
-from tasks.cache import Outputs, content_digests, run
+from fgds_core.classify.config import RetrainConfig
+from tasks.identity.cache import Outputs, content_digests, run
 from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC_INDEX
-from tasks.progress import accuracy_line, say_result
+from tasks.watch.progress import accuracy_line, say_result
+from tasks.workers.config import ComputeConfig
 
 
 @flow(name="retrain")
@@ -31,6 +31,6 @@ def retrain(seed: int, retrain: RetrainConfig, compute: ComputeConfig) -> Output
 
 
 if __name__ == "__main__":
-    from flows.stage import run_stage
+    from flows.cli.stage import run_stage
 
     run_stage(retrain, __doc__)

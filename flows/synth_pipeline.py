@@ -18,17 +18,17 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from fgds_core.errors import InputError
-from flows.inputs import check_inputs
-from flows.naming import named, pipeline_run_name, tags_of
-from flows.params import PARAMS, read_params
-from flows.stage import check_wanted, run_pipeline, sections_of
-from tasks import code
-from tasks.artifacts import attempt, show_results
-from tasks.cache import check_places
-from tasks.dvc import record
-from tasks.exclusive import exclusive
+from flows.cli.inputs import check_inputs
+from flows.cli.naming import named, pipeline_run_name, tags_of
+from flows.cli.params import PARAMS, read_params
+from flows.cli.stage import check_wanted, run_pipeline, sections_of
+from tasks.identity import code
+from tasks.identity.artifacts import attempt, show_results
+from tasks.identity.cache import check_places
+from tasks.identity.dvc import record
 from tasks.store.bucket import check_store
-from tasks.timing import record_stage, work_s
+from tasks.watch.timing import record_stage, work_s
+from tasks.workers.exclusive import exclusive
 
 STAGES = (
     "prepare",

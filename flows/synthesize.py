@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.store import StoreConfig
-from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError, UnfinishedError
-from tasks.cache import Outputs, run
-from tasks.fanout import make_runner, run_each, runs_here
-from tasks.journal import journal
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.synthesis.config import SynthesizeConfig
+from tasks.identity.cache import Outputs, run
+from tasks.identity.links import watch_links
 from tasks.layout import SYNTHETIC
-from tasks.progress import bar, say_result
-from tasks.watch import watch_links
+from tasks.store.config import StoreConfig
+from tasks.watch.journal import journal
+from tasks.watch.progress import bar, say_result
+from tasks.workers.config import ComputeConfig
+from tasks.workers.fanout import make_runner, run_each, runs_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fgds_core.synthesize import Part
+    from fgds_core.synthesis.draw import Part
     from tasks.synthesize import DrawnPart, Plan
 
 
@@ -45,8 +45,8 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
-    from fgds_core.shards import check_folder, relabel_parts, remove_foreign_parts
-    from tasks.cache import is_cached
+    from fgds_core.synthesis.shards import check_folder, relabel_parts, remove_foreign_parts
+    from tasks.identity.cache import is_cached
     from tasks.plan import check_cost
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
@@ -161,7 +161,7 @@ def _unfinished(failures: list[tuple[str, Exception]], num_parts: int) -> Except
 
 
 if __name__ == "__main__":
-    from flows.stage import run_stage
-    from flows.status import QUESTIONS
+    from flows.cli.stage import run_stage
+    from flows.cli.status import QUESTIONS
 
     run_stage(synthesize, __doc__, *QUESTIONS)

@@ -7,11 +7,11 @@ Writes `models/baseline/`, `reports/baseline.json` and `reports/baseline/`.
 
 from prefect import flow
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.train_baseline import TrainBaselineConfig
-from tasks.cache import Outputs, content_digests, run
+from fgds_core.classify.config import TrainBaselineConfig
+from tasks.identity.cache import Outputs, content_digests, run
 from tasks.layout import PREPARED, REPORTS
-from tasks.progress import accuracy_line, say_result
+from tasks.watch.progress import accuracy_line, say_result
+from tasks.workers.config import ComputeConfig
 
 
 @flow(name="train_baseline")
@@ -33,6 +33,6 @@ def train_baseline(
 
 
 if __name__ == "__main__":
-    from flows.stage import run_stage
+    from flows.cli.stage import run_stage
 
     run_stage(train_baseline, __doc__)

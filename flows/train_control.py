@@ -8,11 +8,11 @@ Writes `models/control/`, `reports/control.json` and `reports/control/`.
 
 from prefect import flow
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.train_baseline import TrainBaselineConfig
-from tasks.cache import Outputs, content_digests, run
+from fgds_core.classify.config import TrainBaselineConfig
+from tasks.identity.cache import Outputs, content_digests, run
 from tasks.layout import PREPARED, REPORTS
-from tasks.progress import accuracy_line, say_result
+from tasks.watch.progress import accuracy_line, say_result
+from tasks.workers.config import ComputeConfig
 
 
 @flow(name="train_control")
@@ -34,6 +34,6 @@ def train_control(
 
 
 if __name__ == "__main__":
-    from flows.stage import run_stage
+    from flows.cli.stage import run_stage
 
     run_stage(train_control, __doc__)

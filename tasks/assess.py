@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from fgds_core.assess import assess
-from fgds_core.config.assess import AssessConfig
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.shards import read_index
-from fgds_core.splits import read_meta
-from tasks.cache import Outputs, replaced, stage_task, written
-from tasks.devices import use_device
+from fgds_core.assess.config import AssessConfig
+from fgds_core.assess.measure import assess
+from fgds_core.data.splits import read_meta
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.synthesis.shards import read_index
+from tasks.identity.cache import Outputs, replaced, stage_task, written
 from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC
-from tasks.progress import bar, say
-from tasks.timing import work
+from tasks.watch.progress import bar, say
+from tasks.watch.timing import work
+from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import use_device
 
 OWNED = (f"{REPORTS}/synthetic.json", f"{REPORTS}/synthetic.metrics.json", f"{REPORTS}/assess")
 

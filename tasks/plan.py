@@ -12,19 +12,19 @@ from tempfile import TemporaryDirectory
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.store import StoreConfig
-from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.data.imbalance import shot_bins
+from fgds_core.data.splits import META_NAME, Meta, read_meta
 from fgds_core.errors import InputError, UnfinishedError
-from fgds_core.imbalance import shot_bins
-from fgds_core.splits import META_NAME, Meta, read_meta
-from fgds_core.synthesize import Part, finished_part, write_part
-from tasks.devices import num_workers
-from tasks.fanout import make_runner, run_each
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.draw import Part, finished_part, write_part
 from tasks.layout import PREPARED, SYNTHETIC
+from tasks.store.config import StoreConfig
 from tasks.store.parts import stored
 from tasks.synthesize import Sources, check_code, load_studio, plan_for
+from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import num_workers
+from tasks.workers.fanout import make_runner, run_each
 
 BINS = ("many", "medium", "few")
 

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.data import DataConfig
-from fgds_core.config.prepare import PrepareConfig
-from fgds_core.prepare import prepare
-from fgds_core.sources import open_source
-from tasks.cache import Outputs, stage_task, written
+from fgds_core.data.config import DataConfig, PrepareConfig
+from fgds_core.data.prepare import prepare
+from fgds_core.data.sources import open_source
+from tasks.identity.cache import Outputs, stage_task, written
 from tasks.layout import PREPARED
-from tasks.progress import bar
-from tasks.timing import work
+from tasks.watch.progress import bar
+from tasks.watch.timing import work
+from tasks.workers.config import ComputeConfig
 
 
 @stage_task(name="prepare")

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from fgds_core.config.report import ReportConfig
-from fgds_core.report import write_report
-from tasks.cache import Outputs, stage_task, written
+from fgds_core.report.config import ReportConfig
+from fgds_core.report.page import write_report
+from tasks.identity.cache import Outputs, stage_task, written
 from tasks.layout import PREPARED, REPORTS
-from tasks.timing import work
+from tasks.watch.timing import work
 
 OWNED = (f"{REPORTS}/index.html", f"{REPORTS}/summary.csv")
 

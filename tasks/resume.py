@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from fgds_core.checkpoint import Checkpoint
-from fgds_core.config.compute import ComputeConfig
-from tasks import code
+from fgds_core.classify.checkpoint import Checkpoint
+from tasks.identity import code
+from tasks.workers.config import ComputeConfig
 
 FOLDER = Path(".runs")
 """Beside the outputs: DVC removes those before a stage runs."""

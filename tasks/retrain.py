@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.retrain import RetrainConfig
-from fgds_core.retrain import retrain
-from fgds_core.train import read_training
-from tasks.cache import Outputs, replaced, stage_task, written
-from tasks.curves import curves
-from tasks.devices import use_device
+from fgds_core.classify.config import RetrainConfig
+from fgds_core.classify.train import read_training
+from fgds_core.stages.retrain import retrain
+from tasks.identity.cache import Outputs, replaced, stage_task, written
 from tasks.layout import BASELINE, FINAL, PREPARED, REPORTS, SYNTHETIC
-from tasks.progress import bar
 from tasks.resume import training_checkpoint
-from tasks.timing import work
+from tasks.watch.curves import curves
+from tasks.watch.progress import bar
+from tasks.watch.timing import work
+from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import use_device
 
 OWNED = (FINAL, f"{REPORTS}/final", f"{REPORTS}/final.json", f"{REPORTS}/final.metrics.json")
 

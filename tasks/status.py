@@ -9,17 +9,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.store import StoreConfig
-from fgds_core.config.synthesize import SynthesizeConfig
 from fgds_core.errors import InputError
-from fgds_core.shards import read_index, read_sidecar, sidecar_path
-from fgds_core.synthesize import Part
-from tasks.journal import Run, read_run
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.draw import Part
+from fgds_core.synthesis.shards import read_index, read_sidecar, sidecar_path
 from tasks.layout import SYNTHETIC
 from tasks.plan import is_drawn, prepared_meta
+from tasks.store.config import StoreConfig
 from tasks.store.parts import stored
 from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprints, plan
+from tasks.watch.journal import Run, read_run
 
 PARQUET_MAGIC = b"PAR1"
 """Ends every whole Parquet file."""

@@ -18,30 +18,30 @@ from typing import Any
 
 import torch
 
-from fgds_core.card import write_card
-from fgds_core.classify import Classifier, load_classifier
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.synthesize import SynthesizeConfig
+from fgds_core.classify.network import Classifier, load_classifier
+from fgds_core.data.imbalance import quotas
+from fgds_core.data.splits import class_digests, read_meta, read_prepared
+from fgds_core.diffusion.guidance.rules import RULES
+from fgds_core.diffusion.sample import check_solver
 from fgds_core.errors import InputError
-from fgds_core.feedback import Feedback, load_feedback
-from fgds_core.generators import Generator, load_generator
-from fgds_core.guidance.rules import RULES
-from fgds_core.images import ImageSet
-from fgds_core.imbalance import quotas
-from fgds_core.sample import check_solver
-from fgds_core.shards import PartRecord, remove_index, sidecar_path, write_index
-from fgds_core.splits import class_digests, read_meta, read_prepared
-from fgds_core.synthesize import Part, check_fit, finished_part, plan_parts, write_part
-from tasks import code
-from tasks.cache import Outputs, content_digests, stage_task, written
-from tasks.devices import claim_device, use_device
-from tasks.generator import generator_digests
+from fgds_core.feedback.load import Feedback, load_feedback
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.generators.load import Generator, load_generator
+from fgds_core.images.dataset import ImageSet
+from fgds_core.synthesis.card import write_card
+from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.draw import Part, check_fit, finished_part, plan_parts, write_part
+from fgds_core.synthesis.shards import PartRecord, remove_index, sidecar_path, write_index
+from tasks.identity import code
+from tasks.identity.cache import Outputs, content_digests, stage_task, written
+from tasks.identity.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
-from tasks.progress import advance, say
 from tasks.store.inputs import Shared, fetch
 from tasks.store.parts import fetch_part, send_part
-from tasks.timing import work
+from tasks.watch.progress import advance, say
+from tasks.watch.timing import work
+from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import claim_device, use_device
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def check_code(sources: Sources, config: SynthesizeConfig) -> None:
         )
 
 
-DRAWING = "fgds_core.synthesize"
+DRAWING = "fgds_core.synthesis.draw"
 """The module whose imports are the code that draws, whatever the parameters."""
 
 

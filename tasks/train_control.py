@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from fgds_core.config.compute import ComputeConfig
-from fgds_core.config.train_baseline import TrainBaselineConfig
-from fgds_core.control import train_control
-from tasks.cache import Outputs, replaced, stage_task, written
-from tasks.curves import curves
-from tasks.devices import use_device
+from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.stages.train_control import train_control
+from tasks.identity.cache import Outputs, replaced, stage_task, written
 from tasks.layout import CONTROL, PREPARED, REPORTS
-from tasks.progress import bar
 from tasks.resume import training_checkpoint
-from tasks.timing import work
+from tasks.watch.curves import curves
+from tasks.watch.progress import bar
+from tasks.watch.timing import work
+from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import use_device
 
 OWNED = (
     CONTROL,

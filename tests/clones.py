@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from micro import MICRO, ROOT, set_params, write_pictures
 
-from flows.server import prefect_server
+from flows.cli.server import prefect_server
 
 
 def make_clone(folder: Path, tiny_unclip: Path) -> Path:

@@ -118,8 +118,8 @@ def tiny_generators(
 @pytest.fixture(scope="session")
 def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a random classifier of three classes, with its statistics on random images."""
-    from fgds_core.classify import create_classifier, save_classifier
-    from fgds_core.feedback import criteria_on_real, fit_class_gaussians
+    from fgds_core.classify.network import create_classifier, save_classifier
+    from fgds_core.feedback.load import criteria_on_real, fit_class_gaussians
 
     names = ("cat", "dog", "owl")
     classifier = create_classifier(

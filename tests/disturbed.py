@@ -14,8 +14,8 @@ import psutil
 from micro import ROOT
 
 from fgds_core.errors import InputError
-from fgds_core.images import column_values, read_table
-from fgds_core.shards import read_index
+from fgds_core.images.table import column_values, read_table
+from fgds_core.synthesis.shards import read_index
 
 SYNTHESIZE = ("flows.synthesize",)
 TIMEOUT_S = 240.0

@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from tasks.cache import Outputs, stage_task, written
+from tasks.identity.cache import Outputs, stage_task, written
 
 
 @stage_task(name="write-one")

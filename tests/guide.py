@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fgds_core.denoise import ClassifierFree, NoiseLevel
-from fgds_core.guidance.gradient import Decode, Objective, gradient_of
-from fgds_core.guidance.limits import up_to
-from fgds_core.guidance.look import GuidedState, Look, at, guided, plain
-from fgds_core.guidance.reuse import reused
-from fgds_core.guidance.rules import load_rule
-from fgds_core.guidance.stats import GuidanceStats, recorded
+from fgds_core.diffusion.denoise import ClassifierFree, NoiseLevel
+from fgds_core.diffusion.guidance.gradient import Decode, Objective, gradient_of
+from fgds_core.diffusion.guidance.limits import up_to
+from fgds_core.diffusion.guidance.look import GuidedState, Look, at, guided, plain
+from fgds_core.diffusion.guidance.reuse import reused
+from fgds_core.diffusion.guidance.rules import load_rule
+from fgds_core.diffusion.guidance.stats import GuidanceStats, recorded
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from ruamel.yaml import YAML
 
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.synthesize import SynthesizeConfig
-from fgds_core.images import from_uint8, image_table, write_images
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.images.pixels import from_uint8
+from fgds_core.images.table import image_table, write_images
+from fgds_core.synthesis.config import SynthesizeConfig
 
 ROOT = Path(__file__).parent.parent
 CLASS_NAMES = ("cat", "dog", "owl")

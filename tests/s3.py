@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from fgds_core.config.store import StoreConfig
+from tasks.store.config import StoreConfig
 
 BUCKET = "shards"
 SECRET = "wJalrXUtnFEMI/not-a-real-secret"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from flows.cli.params import SECTIONS, read_params
+from flows.cli.stage import sections_of
 from flows.closure import is_code
-from flows.params import SECTIONS, read_params
-from flows.stage import sections_of
 from flows.synth_pipeline import STAGES, stage_flow
-from tasks.code import PLUMBING, closure
+from tasks.identity.code import PLUMBING, closure
 
 ROOT = Path(__file__).parent.parent
 LAYERS = {
@@ -21,7 +21,7 @@ LAYERS = {
     "flows": {"fgds_core", "tasks", "flows"},
 }
 ORCHESTRATION = {"prefect", "dvc", "dvclive"}
-DVC_ADAPTERS = {"tasks/dvc.py": {"dvc"}, "tasks/curves.py": {"dvclive"}}
+DVC_ADAPTERS = {"tasks/identity/dvc.py": {"dvc"}, "tasks/watch/curves.py": {"dvclive"}}
 
 
 def sources() -> list[str]:
@@ -91,9 +91,11 @@ def test_parameter_dependencies_are_the_sections_of_the_flow(name: str) -> None:
 
 def test_editing_the_report_redraws_nothing_and_editing_the_sampler_does() -> None:
     code = {name: set(closure(f"flows.{name}")) for name in STAGES}
-    assert [name for name in STAGES if "fgds_core/report.py" in code[name]] == ["report"]
-    assert "fgds_core/report.html.j2" in code["report"]
-    assert [name for name in STAGES if "fgds_core/sample.py" in code[name]] == ["synthesize"]
+    assert [name for name in STAGES if "fgds_core/report/page.py" in code[name]] == ["report"]
+    assert "fgds_core/report/page.html.j2" in code["report"]
+    assert [name for name in STAGES if "fgds_core/diffusion/sample.py" in code[name]] == [
+        "synthesize"
+    ]
 
 
 def test_plumbing_is_no_code_of_a_stage_and_holds_no_science() -> None:
@@ -131,7 +133,7 @@ def test_closure_follows_every_form_of_import(tmp_path: Path) -> None:
 
 
 def test_every_key_of_the_parameters_is_explained() -> None:
-    from flows.keys import keys
+    from flows.cli.keys import keys
 
     read_params(ROOT / "params.yaml")
     unexplained = [key.path for name in SECTIONS for key in keys(name) if not key.description]

@@ -7,9 +7,9 @@ import pytest
 from micro import ROOT
 from ruamel.yaml import YAML
 
-from fgds_core.config.generator import GeneratorConfig
-from fgds_core.config.synthesize import SynthesizeConfig
-from flows.params import SECTIONS, read_params
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.synthesis.config import SynthesizeConfig
+from flows.cli.params import SECTIONS, read_params
 
 
 def blocks() -> list[tuple[str, dict]]:

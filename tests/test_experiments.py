@@ -11,7 +11,7 @@ import pytest
 from clones import dvc, one_server, outputs, ran, run
 from micro import ROOT
 
-from fgds_core.shards import read_index, read_synthetic
+from fgds_core.synthesis.shards import read_index, read_synthetic
 
 GUIDE = ROOT / "docs" / "experiments.md"
 TUNING = "reports/|data/|models/|Created|State|Executor"

@@ -152,9 +152,9 @@ def test_after_the_job_the_flow_answers_from_the_cache_and_mends_what_is_damaged
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("fgds_core/report.py", {"report"}),
-        ("fgds_core/sample.py", {"synthesize"}),
-        ("tasks/progress.py", set()),
+        ("fgds_core/report/page.py", {"report"}),
+        ("fgds_core/diffusion/sample.py", {"synthesize"}),
+        ("tasks/watch/progress.py", set()),
     ],
 )
 def test_an_edit_repeats_the_stages_it_is_the_code_of(

@@ -2,8 +2,8 @@
 
 import torch
 
-from fgds_core.config.train_baseline import TrainConfig
-from fgds_core.images import ImageSet
+from fgds_core.classify.config import TrainConfig
+from fgds_core.images.dataset import ImageSet
 
 RECIPE = {
     "model": "test_resnet",

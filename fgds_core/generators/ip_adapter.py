@@ -8,9 +8,9 @@ Source: Ye et al. (2023), https://arxiv.org/abs/2308.06721
 import torch
 from torch import Tensor
 
-from fgds_core.denoise import Condition
+from fgds_core.diffusion.denoise import Condition
 from fgds_core.errors import InputError
-from fgds_core.generators.generator import Family, ImageCondition, Pipeline
+from fgds_core.generators.model import Family, ImageCondition, Pipeline
 from fgds_core.generators.stable_unclip import embed
 from fgds_core.generators.text_to_image import FAMILY as TEXT_TO_IMAGE
 

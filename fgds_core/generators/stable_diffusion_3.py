@@ -5,8 +5,8 @@ Source: Esser et al. (2024), https://arxiv.org/abs/2403.03206
 
 from torch import Tensor
 
-from fgds_core.denoise import Condition
-from fgds_core.generators.generator import Family, Pipeline
+from fgds_core.diffusion.denoise import Condition
+from fgds_core.generators.model import Family, Pipeline
 
 
 def encode_prompt(pipeline: Pipeline, prompt: str, image_size: int) -> Condition:

@@ -10,8 +10,8 @@ Source: Ramesh et al. (2022), https://arxiv.org/abs/2204.06125
 import torch
 from torch import Tensor
 
-from fgds_core.denoise import Condition
-from fgds_core.generators.generator import Family, ImageCondition, Pipeline
+from fgds_core.diffusion.denoise import Condition
+from fgds_core.generators.model import Family, ImageCondition, Pipeline
 from fgds_core.generators.text_to_image import encode_prompt, no_prompt
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgds_core.denoise import Condition
-from fgds_core.generators.generator import Family, Pipeline
+from fgds_core.diffusion.denoise import Condition
+from fgds_core.generators.model import Family, Pipeline
 
 ADDED = ("text_embeds", "time_ids", "image_embeds")
 """What the UNet takes as `added_cond_kwargs`."""

@@ -11,9 +11,9 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fgds_core.config.store import StoreConfig
 from fgds_core.errors import InputError
 from fgds_core.files import replacing, sha256_file
+from tasks.store.config import StoreConfig
 from tasks.store.faults import told
 
 MULTIPART_BYTES = 16 * 2**20

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock
 
-from fgds_core.config.store import StoreConfig
 from fgds_core.errors import InputError
 from fgds_core.files import relative_to
-from tasks.cache import combined, content_digests, written
+from tasks.identity.cache import combined, content_digests, written
 from tasks.layout import BASELINE, PREPARED
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
+from tasks.store.config import StoreConfig
 
 STAGE_OUTPUTS = (PREPARED, BASELINE)
 """Inputs that stages have made, which give way to those of the run; others are the user's own."""

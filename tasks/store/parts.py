@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fgds_core.config.store import StoreConfig
 from fgds_core.errors import InputError
-from fgds_core.shards import PartRecord, remove_index, write_sidecar
-from fgds_core.synthesize import Part, finished_part
+from fgds_core.synthesis.draw import Part, finished_part
+from fgds_core.synthesis.shards import PartRecord, remove_index, write_sidecar
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
+from tasks.store.config import StoreConfig
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import pil_to_tensor, resize
 from assets.fashion_lt import FOLDER as FASHION_LT
 from assets.tiny_decoder import FOLDER
 from assets.tiny_unclip import FOLDER as GENERATOR
-from fgds_core.generators import load_generator
+from fgds_core.generators.load import load_generator
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from assets.tiny_unclip import (
     soft_cross_entropy,
     tokenize,
 )
-from fgds_core.classify import load_classifier
+from fgds_core.classify.network import load_classifier
 
 MAX_BYTES = 12_000_000
 OWN_PARTS = ("text_encoder", "image_encoder", "vae", "unet")

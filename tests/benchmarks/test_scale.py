@@ -3,7 +3,7 @@
 import json
 
 from benchmarks.scale import IMAGES_PER_PART, RESULT, TARGET, real_counts
-from flows.params import read_params
+from flows.cli.params import read_params
 from tasks.synthesize import plan_for
 
 

@@ -7,11 +7,11 @@ from micro import ROOT
 
 from benchmarks import schedulers
 from benchmarks.schedulers import FORMS, SOLVERS
-from fgds_core.denoise import ClassifierFree
+from fgds_core.diffusion.denoise import ClassifierFree
+from fgds_core.diffusion.guidance.look import plain
+from fgds_core.diffusion.noise import randn, stream
+from fgds_core.diffusion.sample import check_solver, make_scheduler, sample
 from fgds_core.errors import InputError
-from fgds_core.guidance.look import plain
-from fgds_core.noise import randn, stream
-from fgds_core.sample import check_solver, make_scheduler, sample
 
 STEPS = 6
 

@@ -11,22 +11,21 @@ from micro import CLASS_NAMES, MICRO, ROOT, generator_config, synthesize_config
 from safetensors.torch import load_file
 from training import TRAIN, VAL, recipe, shaded
 
-from fgds_core import shards
-from fgds_core.assess import assess
-from fgds_core.baseline import train_baseline
-from fgds_core.checkpoint import Checkpoint
-from fgds_core.classify import load_classifier
-from fgds_core.config.assess import AssessConfig
-from fgds_core.config.retrain import RetrainConfig
-from fgds_core.config.train_baseline import TrainBaselineConfig
-from fgds_core.feedback import load_feedback
-from fgds_core.generators import load_generator
-from fgds_core.images import image_table, write_images
-from fgds_core.imbalance import shot_bins
-from fgds_core.retrain import retrain
-from fgds_core.splits import Meta, read_prepared, write_meta
-from fgds_core.synthesize import Part, write_part
-from fgds_core.train import train_classifier
+from fgds_core.assess.config import AssessConfig
+from fgds_core.assess.measure import assess
+from fgds_core.classify.checkpoint import Checkpoint
+from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
+from fgds_core.classify.network import load_classifier
+from fgds_core.classify.train import train_classifier
+from fgds_core.data.imbalance import shot_bins
+from fgds_core.data.splits import Meta, read_prepared, write_meta
+from fgds_core.feedback.load import load_feedback
+from fgds_core.generators.load import load_generator
+from fgds_core.images.table import image_table, write_images
+from fgds_core.stages.retrain import retrain
+from fgds_core.stages.train_baseline import train_baseline
+from fgds_core.synthesis import shards
+from fgds_core.synthesis.draw import Part, write_part
 
 COUNTS = {"train": (12, 8, 5), "val": (4, 4, 4), "test": (3, 3, 3)}
 
@@ -53,7 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def parameters(section: str) -> dict[str, object]:
-    from flows.params import read_params
+    from flows.cli.params import read_params
 
     return read_params(ROOT / "params.yaml")[section].model_dump() | MICRO[section]
 

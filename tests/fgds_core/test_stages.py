@@ -9,20 +9,19 @@ import pytest
 import torch
 from micro import ROOT
 
-from fgds_core import shards
-from fgds_core.baseline import train_baseline
-from fgds_core.classifier_config import read_classifier_config
-from fgds_core.classify import load_classifier
-from fgds_core.config.retrain import RetrainConfig
-from fgds_core.config.train_baseline import TrainBaselineConfig
-from fgds_core.control import train_control
+from fgds_core.classify.card import read_classifier_config
+from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
+from fgds_core.classify.evaluation import confusion_rows, shown_by_dvc
+from fgds_core.classify.network import load_classifier
+from fgds_core.data.imbalance import shot_bins
+from fgds_core.data.splits import Meta, write_meta
 from fgds_core.errors import InputError
-from fgds_core.evaluation import confusion_rows, shown_by_dvc
-from fgds_core.feedback import ClassGaussians
-from fgds_core.images import image_table, write_images
-from fgds_core.imbalance import shot_bins
-from fgds_core.retrain import retrain
-from fgds_core.splits import Meta, write_meta
+from fgds_core.feedback.load import ClassGaussians
+from fgds_core.images.table import image_table, write_images
+from fgds_core.stages.retrain import retrain
+from fgds_core.stages.train_baseline import train_baseline
+from fgds_core.stages.train_control import train_control
+from fgds_core.synthesis import shards
 
 CLASS_NAMES = ("dark", "grey", "light")
 COUNTS = {"train": (30, 21, 5), "val": (8, 8, 8), "test": (10, 10, 10)}

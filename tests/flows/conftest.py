@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from micro import MICRO, ROOT, results_in, set_params, write_pictures
 
-from flows.params import read_params
-from flows.stage import guarded, sections_of
+from flows.cli.params import read_params
+from flows.cli.stage import guarded, sections_of
 from flows.synth_pipeline import stage_flow
 
 

@@ -12,10 +12,10 @@ from micro import MICRO, ROOT, contents, set_params
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from fgds_core.errors import InputError
-from fgds_core.images import image_table, write_images
-from flows.params import read_params
-from flows.server import await_server
-from flows.stage import check_wanted, guarded
+from fgds_core.images.table import image_table, write_images
+from flows.cli.params import read_params
+from flows.cli.server import await_server
+from flows.cli.stage import check_wanted, guarded
 
 Run = Callable[..., int]
 

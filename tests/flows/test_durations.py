@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from micro import ROOT
 
-from flows.durations import MINUTES, with_time
+from flows.cli.durations import MINUTES, with_time
 from flows.synth_pipeline import STAGES, stage_flow
 
 

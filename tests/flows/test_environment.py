@@ -15,10 +15,10 @@ from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from fgds_core.errors import InputError
-from flows import environment
-from flows.environment import LOOPBACK, prepare, spare_loopback
-from flows.server import STARTING, answers, await_server, check_proxies, prefect_server
-from flows.stage import _terminate, exit_status, stopped
+from flows.cli import environment
+from flows.cli.environment import LOOPBACK, prepare, spare_loopback
+from flows.cli.server import STARTING, answers, await_server, check_proxies, prefect_server
+from flows.cli.stage import _terminate, exit_status, stopped
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
@@ -129,7 +129,7 @@ def test_only_a_server_that_starts_is_waited_for_long(
         timeouts.append(timeout_s)
         raise RuntimeError("no answer")
 
-    monkeypatch.setattr("flows.server._wait_until_healthy", wait)
+    monkeypatch.setattr("flows.cli.server._wait_until_healthy", wait)
     monkeypatch.delenv(STARTING, raising=False)
     if starting:
         monkeypatch.setenv(STARTING, "1")

@@ -16,9 +16,9 @@ from micro import ROOT
 from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
-from flows.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
-from flows.keys import HelpFormatter, describe_keys, keys
-from flows.params import SECTIONS, read_params
+from flows.cli.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
+from flows.cli.keys import HelpFormatter, describe_keys, keys
+from flows.cli.params import SECTIONS, read_params
 
 TEXT = (ROOT / "params.yaml").read_text()
 TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(TEXT)
@@ -123,8 +123,8 @@ TAGS = ("data.kind", "data.split.by")
 def test_no_key_takes_what_is_no_value_for_it(
     paths: tuple[str, ...], value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.document.MAX_TEXT", 1000)
-    monkeypatch.setattr("flows.params.MAX_MISTAKES", 1000)
+    monkeypatch.setattr("flows.cli.document.MAX_TEXT", 1000)
+    monkeypatch.setattr("flows.cli.params.MAX_MISTAKES", 1000)
     if len(paths) > 1:
         paths = tuple(path for path in paths if path not in TAGS)
     if value in (-1, 10**30, -(10**30), [[]], {"unknown key": 1}):
@@ -136,7 +136,9 @@ def test_no_key_takes_what_is_no_value_for_it(
             if PLACES[path] is tree:
                 put(spoilt, path, value)
         # Reading the document has its own tests; here the values go to the checks behind it.
-        monkeypatch.setattr("flows.params.read_document", lambda path, remedy, tree=spoilt: tree)
+        monkeypatch.setattr(
+            "flows.cli.params.read_document", lambda path, remedy, tree=spoilt: tree
+        )
         try:
             read_params()
         except InputError as error:
@@ -223,7 +225,7 @@ DOCUMENTS = {
 def test_a_document_that_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("flows.document.MAX_VALUES", 2000)
+    monkeypatch.setattr("flows.cli.document.MAX_VALUES", 2000)
     data, told = DOCUMENTS[name]
     path = tmp_path / "params.yaml"
     path.write_bytes(data)

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from micro import MICRO, ROOT, set_params, write_pictures
 
-from fgds_core.config.data import FolderData, SplitFolders, SplitFractions
+from fgds_core.data.config import FolderData, SplitFolders, SplitFractions
 from fgds_core.errors import InputError
-from flows import inputs, repro, stage
-from flows.inputs import CHECKED, check_inputs, class_names
-from flows.params import read_params
+from flows import repro
+from flows.cli import inputs, stage
+from flows.cli.inputs import CHECKED, check_inputs, class_names
+from flows.cli.params import read_params
 from flows.synth_pipeline import stage_flow
 
 BEFORE = ("synth_pipeline", "prepare", "train_baseline", "train_control", "synthesize")
@@ -194,8 +195,8 @@ def test_the_whole_job_checks_before_its_first_stage(
     params(place, synthesize={"judge": "nowhere"})
     monkeypatch.setattr("sys.argv", ["repro"])
     monkeypatch.setattr(repro, "prefect_server", lambda wait: nullcontext())
-    monkeypatch.setattr("tasks.dvc.is_up_to_date", lambda: False)
-    monkeypatch.setattr("tasks.dvc.reproduce", lambda: pytest.fail("it ran"))
+    monkeypatch.setattr("tasks.identity.dvc.is_up_to_date", lambda: False)
+    monkeypatch.setattr("tasks.identity.dvc.reproduce", lambda: pytest.fail("it ran"))
     assert repro.main() == 2
     assert "synthesize.judge: nowhere" in capsys.readouterr().err
 
@@ -268,4 +269,4 @@ def test_a_judge_that_cannot_judge_is_found_before_training(
 
 
 def test_checking_is_no_code_of_a_stage() -> None:
-    assert "flows/inputs.py" not in (ROOT / "dvc.yaml").read_text()
+    assert "flows/cli/inputs.py" not in (ROOT / "dvc.yaml").read_text()

@@ -18,8 +18,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
 import flows.synth_pipeline
-from flows.naming import current_commit, run_name, tags_of
-from flows.params import read_params
+from flows.cli.naming import current_commit, run_name, tags_of
+from flows.cli.params import read_params
 from flows.synth_pipeline import synth_pipeline
 
 
@@ -101,4 +101,4 @@ def test_the_console_is_quiet_unless_a_level_is_asked_for(
         monkeypatch.setenv("PREFECT_LOGGING_LEVEL", level)
     importlib.reload(sys.modules["flows"])
     assert (os.environ.get(name) == "WARNING") is quiet
-    assert logging.getLogger("fgds_core.train").getEffectiveLevel() == logging.INFO
+    assert logging.getLogger("fgds_core.classify.train").getEffectiveLevel() == logging.INFO

@@ -8,7 +8,7 @@ from micro import ROOT
 from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
-from flows.params import SECTIONS, dump_params, read_params
+from flows.cli.params import SECTIONS, dump_params, read_params
 
 ADAPTER = {
     "path": "owner/adapters",

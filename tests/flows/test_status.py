@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import tasks.synthesize
-from flows.params import read_params
-from flows.stage import sections_of
-from flows.status import show_status
+from flows.cli.params import read_params
+from flows.cli.stage import sections_of
+from flows.cli.status import show_status
 from flows.synth_pipeline import stage_flow
-from tasks.journal import JOURNAL
 from tasks.status import Status, read_status
+from tasks.watch.journal import JOURNAL
 
 Run = Callable[..., int]
 
@@ -163,8 +163,8 @@ def test_it_changes_nothing(workspace: Path, ready: Run) -> None:
 def test_the_option_is_of_the_stage_alone_and_needs_its_inputs(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.stage import run_stage
-    from flows.status import QUESTIONS
+    from flows.cli.stage import run_stage
+    from flows.cli.status import QUESTIONS
 
     monkeypatch.setattr("sys.argv", ["flows", "--status"])
     with pytest.raises(SystemExit, match="2"):

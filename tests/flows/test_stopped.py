@@ -6,8 +6,8 @@ import signal
 import pytest
 from micro import ROOT
 
+import flows.cli.stage
 import flows.repro
-import flows.stage
 from flows.synth_pipeline import STAGES, stage_flow
 
 
@@ -23,12 +23,12 @@ def test_a_stage_stopped_while_it_imports(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["flows"])
-    monkeypatch.setattr(flows.stage, "import_module", interrupt)
+    monkeypatch.setattr(flows.cli.stage, "import_module", interrupt)
     with pytest.raises(SystemExit) as ended:
-        flows.stage.run_stage(stage_flow(name), "")
+        flows.cli.stage.run_stage(stage_flow(name), "")
     assert ended.value.code == 128 + signal.SIGINT
     said = capsys.readouterr().err.splitlines()
-    assert said == [f"{name}: starting ...", f"stopped. {flows.stage.STOPPED}"]
+    assert said == [f"{name}: starting ...", f"stopped. {flows.cli.stage.STOPPED}"]
 
 
 def test_the_main_job_stopped_before_it_has_begun(
@@ -51,4 +51,4 @@ def test_the_main_job_stopped_before_it_has_begun(
 )
 def test_the_console_leaves_out_what_the_command_says_itself(message: str) -> None:
     record = logging.LogRecord("prefect.task_runs", logging.ERROR, "", 0, message, (), None)
-    assert not flows.stage._Duplicates().filter(record)
+    assert not flows.cli.stage._Duplicates().filter(record)

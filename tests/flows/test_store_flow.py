@@ -8,7 +8,7 @@ import pytest
 from micro import contents
 from s3 import SECRET, Network
 
-from flows.params import read_params
+from flows.cli.params import read_params
 from tasks.status import read_status
 
 Run = Callable[..., int]

@@ -9,11 +9,12 @@ from micro import contents, random_images
 
 import tasks.synthesize
 from fgds_core.errors import UnfinishedError
-from fgds_core.images import image_table, read_images, write_images
-from fgds_core.shards import read_index, read_synthetic
-from flows.params import read_params
+from fgds_core.images.dataset import read_images
+from fgds_core.images.table import image_table, write_images
+from fgds_core.synthesis.shards import read_index, read_synthetic
+from flows.cli.params import read_params
+from flows.cli.stage import sections_of
 from flows.plan import main as show_plan_of
-from flows.stage import sections_of
 from flows.synthesize import synthesize
 
 Run = Callable[..., int]

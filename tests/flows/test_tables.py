@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.tables import show_results
+from flows.cli.tables import show_results
 
 SUMMARY = """bin,imbalanced,control,final,gain,low,high,num_images
 overall,0.662,0.771,0.805,0.034,0.025,0.043,10000

@@ -55,11 +55,11 @@ def counted(synthesize) -> None:
 
 
 FAULTS = {
-    "none": ("fgds_core.synthesize", lambda module: None),
-    "two gpus": ("tasks.devices", two_gpus),
-    "raises": ("fgds_core.synthesize", raises),
-    "nan once": ("fgds_core.synthesize", lambda module: not_finite(module, 1)),
-    "nan always": ("fgds_core.synthesize", lambda module: not_finite(module, float("inf"))),
+    "none": ("fgds_core.synthesis.draw", lambda module: None),
+    "two gpus": ("tasks.workers.devices", two_gpus),
+    "raises": ("fgds_core.synthesis.draw", raises),
+    "nan once": ("fgds_core.synthesis.draw", lambda module: not_finite(module, 1)),
+    "nan always": ("fgds_core.synthesis.draw", lambda module: not_finite(module, float("inf"))),
 }
 
 
@@ -87,4 +87,4 @@ class _Injecting(MetaPathFinder):
 
 if "FGDS_FAULT" in os.environ:
     chosen = FAULTS[os.environ["FGDS_FAULT"]]
-    sys.meta_path.insert(0, _Injecting([chosen, ("fgds_core.synthesize", counted)]))
+    sys.meta_path.insert(0, _Injecting([chosen, ("fgds_core.synthesis.draw", counted)]))

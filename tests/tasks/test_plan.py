@@ -5,8 +5,8 @@ import tracemalloc
 import pytest
 from micro import synthesize_config
 
+from fgds_core.data.imbalance import long_tailed_counts
 from fgds_core.errors import InputError
-from fgds_core.imbalance import long_tailed_counts
 from tasks.plan import Probe, check_device_hours, cost, total, workload
 
 NAMES = ("cat", "dog", "owl", "yak")

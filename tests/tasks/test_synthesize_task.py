@@ -14,10 +14,10 @@ import torch
 from micro import ROOT, random_images
 
 import tasks.synthesize
+from fgds_core.data.splits import SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
-from fgds_core.images import image_table, write_images
-from fgds_core.splits import SPLITS, Meta, write_meta
-from flows.params import read_params
+from fgds_core.images.table import image_table, write_images
+from flows.cli.params import read_params
 from tasks.layout import BASELINE, PREPARED
 from tasks.synthesize import (
     Part,

@@ -1,0 +1,55 @@
+"""What the sections of the parameters have to agree on, beyond what each says alone."""
+
+from collections.abc import Iterator
+
+from fgds_core.assess.config import AssessConfig
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.synthesis.config import SynthesizeConfig
+
+TEXT_ALONE = ("text-to-image", "stable-diffusion-3")
+"""Kinds of generators that no image conditions, and that have no vision tower."""
+
+FLOW = ("stable-diffusion-3",)
+"""Kinds of generators that predict a flow."""
+
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+EITHER = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
+"""Solvers of diffusion models that solve flows as well."""
+
+
+def disagreements(
+    generator: GeneratorConfig, synthesize: SynthesizeConfig, assess: AssessConfig
+) -> Iterator[str]:
+    """Says what does not go together: the key, its value, why, and what to do."""
+    kind = generator.kind
+    if kind in TEXT_ALONE and synthesize.conditioning != "text":
+        yield (
+            f"synthesize.conditioning: got {synthesize.conditioning}, but generator.kind {kind}"
+            " takes text alone; set it to text, or choose stable-unclip or ip-adapter"
+        )
+    if kind in TEXT_ALONE and assess.features == "clip":
+        yield (
+            f"assess.features: got clip, but generator.kind {kind} has no CLIP vision tower;"
+            " choose inception or classifier"
+        )
+    if kind == "ip-adapter" and synthesize.noise_level:
+        yield (
+            f"synthesize.noise_level: got {synthesize.noise_level}, but IP-Adapters are not"
+            " trained with noised image embeddings; set it to 0"
+        )
+    if synthesize.feedback_decoder == "tiny" and generator.tiny_decoder is None:
+        yield (
+            "synthesize.feedback_decoder: got tiny, but generator.tiny_decoder is null; name an"
+            " AutoencoderTiny there, or choose exact or half"
+        )
+    solvers = FLOW_SCHEDULERS + EITHER
+    if kind in FLOW and synthesize.scheduler not in solvers:
+        yield (
+            f"synthesize.scheduler: got {synthesize.scheduler}, but generator.kind {kind} predicts"
+            f" a flow; choose {', '.join(solvers)}"
+        )
+    if kind not in FLOW and synthesize.scheduler in FLOW_SCHEDULERS:
+        yield (
+            f"synthesize.scheduler: got {synthesize.scheduler}, which solves flows, but"
+            f" generator.kind {kind} is a diffusion model; choose another, such as DDIMScheduler"
+        )

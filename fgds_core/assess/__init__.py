@@ -1,0 +1,1 @@
+"""What a synthetic set is worth before anything is trained on it."""

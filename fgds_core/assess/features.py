@@ -1,0 +1,216 @@
+"""Feature spaces in which sets of images are compared, chosen by name.
+
+B images, C channels, H height, W width, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fgds_core.errors import InputError
+from fgds_core.generators.config import GeneratorConfig, tower_folder
+from fgds_core.generators.folders import (
+    INCEPTION_FILE,
+    PROCESSOR,
+    TOWER,
+    Folder,
+    check_component,
+    check_inception,
+    check_processor,
+    variant_there,
+)
+from fgds_core.generators.pretrained import fetch, load_network, load_other, weights_of
+from fgds_core.images.pixels import to_uint8
+
+Embed = Callable[[Tensor], Tensor]
+"""Images in [-1, 1], [B, 3, H, W] -> features, [B, D]."""
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A CLIP vision tower in a local folder or on the hub.
+
+    Attributes:
+        path: Folder or hub id.
+        revision: Revision of a hub id, or None.
+        variant: Variant of the weights' files, or None.
+        subfolder: Where the tower lies below it.
+        processor: Where its preprocessing lies below it; None is what its image size says.
+    """
+
+    path: str
+    revision: str | None = None
+    variant: str | None = None
+    subfolder: str = "image_encoder"
+    processor: str | None = "feature_extractor"
+
+
+def tower_of(generator: GeneratorConfig) -> Tower:
+    """The vision tower that a generator was trained with, or its adapter."""
+    adapter = generator.adapter
+    if adapter is None:
+        return Tower(generator.path, generator.revision, generator.variant)
+    return Tower(adapter.path, adapter.revision, subfolder=tower_folder(adapter), processor=None)
+
+
+@dataclass(frozen=True)
+class FeatureSources:
+    """Where the networks lie; an extractor needs one of them.
+
+    Attributes:
+        tower: The CLIP vision tower that serves `clip`, such as the generator's own.
+        inception_weights: The TorchScript file of InceptionV3, or its folder, for `inception`.
+        classifier: Folder of a saved classifier, for `classifier`.
+    """
+
+    tower: Tower | None = None
+    inception_weights: Path | None = None
+    classifier: Path | None = None
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turns images into the features of one named space."""
+
+    name: str
+    embed: Embed
+    device: str
+    batch_size: int
+
+    def __call__(
+        self, images: Tensor, advance: Callable[[int], None] = lambda num_images: None
+    ) -> NDArray[np.float32]:
+        """Extracts features batch by batch.
+
+        Args:
+            images: Images in [-1, 1], [N, 3, H, W].
+            advance: Called after each batch with the number of images done.
+
+        Returns:
+            Features, [N, D].
+        """
+        pieces = []
+        with torch.inference_mode():
+            for batch in torch.split(images, self.batch_size):
+                pieces.append(self.embed(batch.to(self.device)).float().cpu().numpy())  # [B, D]
+                advance(len(batch))
+        return np.concatenate(pieces).astype(np.float32)
+
+
+def load_extractor(
+    name: str, sources: FeatureSources, *, device: str = "cpu", batch_size: int = 64
+) -> Extractor:
+    """Loads the extractor called `name`, one of `EXTRACTORS`.
+
+    Raises:
+        InputError: If its network is not named in `sources` or cannot be read.
+    """
+    if name not in EXTRACTORS:
+        raise InputError(f"features must be one of {sorted(EXTRACTORS)}, got {name!r}")
+    return Extractor(name, EXTRACTORS[name](sources, device), device, batch_size)
+
+
+def clip(sources: FeatureSources, device: str) -> Embed:
+    """Image embeddings of the generator's own CLIP vision tower, D its projection size.
+
+    Only the tower and its preprocessing are loaded. The preprocessing (shorter side resized,
+    centre cropped, normalised) is done as tensor operations.
+    """
+    place = sources.tower
+    if place is None:
+        raise InputError("features clip needs the generator that holds the CLIP vision tower")
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    key = "generator.path" if place.processor is not None else "generator.adapter"
+    files = weights_of("model", place.subfolder)
+    if place.variant is not None:
+        files += weights_of("model", place.subfolder, place.variant)
+    if place.processor is not None:
+        files.append(f"{place.processor}/*.json")
+    root = Folder(fetch(place.path, place.revision, files, key), key)
+    folders = [name for name in (place.subfolder, place.processor) if name is not None]
+    if missing := [name for name in folders if not (root / name).path.is_dir()]:
+        raise InputError(
+            f"{key}: {place.path} has no CLIP vision tower ({', '.join(missing)}); give a"
+            " generator that has one, or choose other assess.features"
+        )
+    variant = variant_there(root / place.subfolder, place.variant)
+    config = check_component(root / place.subfolder, TOWER, variant)
+    # Whatever the weights are stored in: one feature space
+    tower = load_network(
+        CLIPVisionModelWithProjection.from_pretrained,
+        root / place.subfolder,
+        torch.float32,
+        variant,
+    )
+    if place.processor is None:
+        side = tower.config.image_size
+        processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side)
+    else:
+        stated = root / place.processor
+        check_processor(stated, check_component(stated, PROCESSOR), config)
+        processor = load_other(CLIPImageProcessor.from_pretrained, stated)
+    tower.to(device).eval()
+    height, width = processor.crop_size["height"], processor.crop_size["width"]
+    shorter = processor.size["shortest_edge"]
+    mean = torch.tensor(processor.image_mean, device=device).view(-1, 1, 1)
+    std = torch.tensor(processor.image_std, device=device).view(-1, 1, 1)
+
+    def embed(x: Tensor) -> Tensor:
+        size = tuple(shorter * side // min(x.shape[-2:]) for side in x.shape[-2:])
+        if tuple(x.shape[-2:]) != size:
+            x = F.interpolate(x, list(size), mode="bicubic", antialias=True).clamp(-1, 1)
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        x = x[..., top : top + height, left : left + width]  # [B, 3, height, width]
+        features: Tensor = tower(((x + 1) / 2 - mean) / std).image_embeds  # [B, D]
+        return features
+
+    return embed
+
+
+def inception(sources: FeatureSources, device: str) -> Embed:
+    """The 2048 pooled features of InceptionV3, with clean-fid's weights and resizing."""
+    where = f"set assess.inception_weights to a local copy of {INCEPTION_FILE}"
+    if sources.inception_weights is None:
+        raise InputError(f"features inception needs weights: {where}, or choose other features")
+    path = check_inception(sources.inception_weights)
+    from cleanfid.inception_torchscript import InceptionV3W
+    from cleanfid.resize import build_resizer
+
+    try:
+        network = InceptionV3W(str(path.parent), download=False).to(device).eval()
+    except RuntimeError as error:
+        raise InputError(f"{path} is no TorchScript file: {error}; {where}") from error
+    resize = build_resizer("clean")
+
+    def embed(x: Tensor) -> Tensor:
+        pixels = to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()  # [B, H, W, 3]
+        resized = np.stack([resize(image) for image in pixels])  # [B, 299, 299, 3] in [0, 255]
+        features: Tensor = network(torch.from_numpy(resized).permute(0, 3, 1, 2).to(device))
+        return features  # [B, 2048]
+
+    return embed
+
+
+def classifier(sources: FeatureSources, device: str) -> Embed:
+    """Penultimate features of a saved classifier, with the preprocessing it was trained with."""
+    if sources.classifier is None:
+        raise InputError("features classifier needs the folder of a trained classifier")
+    from fgds_core.classify.network import load_classifier
+
+    return load_classifier(sources.classifier, device).features
+
+
+EXTRACTORS: dict[str, Callable[[FeatureSources, str], Embed]] = {
+    "clip": clip,
+    "inception": inception,
+    "classifier": classifier,
+}

@@ -1,0 +1,1 @@
+"""The classifiers: network, training, metrics."""

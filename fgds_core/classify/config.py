@@ -1,0 +1,89 @@
+"""How a classifier is trained, and how the baseline draws its batches."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from fgds_core.section import Section
+
+Sampling = Literal["instance", "square_root", "class_balanced"]
+
+
+class TrainConfig(Section):
+    """Architecture, budget and recipe: what the baseline and the retrained classifier share."""
+
+    model: str = Field(min_length=1, description="name of the network in timm")
+    model_kwargs: dict[str, JsonValue] = Field(
+        description="further arguments of that network, such as channels or drop_rate; {} is none"
+    )
+    pretrained: str = Field(
+        min_length=1,
+        description="initial weights: none (random, from the seed), default (those timm names for "
+        "the network), a safetensors file, or a repository id on the Hugging Face hub",
+    )
+    input_size: Annotated[int, Field(ge=1, le=2048)] | None = Field(
+        description="pixels a side that images are resized to; null takes the network's own"
+    )
+    num_steps: int = Field(ge=1, le=10_000_000, description="optimiser steps; the whole budget")
+    batch_size: int = Field(ge=1, le=65_536, description="images a step")
+    optimizer: Literal["adamw", "sgd"] = Field(description="SGD has Nesterov momentum 0.9")
+    learning_rate: float = Field(
+        gt=0,
+        le=100,
+        description="peak, reached after the warm-up; falls to 0 along a half cosine",
+    )
+    warmup_steps: int = Field(
+        ge=0, le=10_000_000, description="steps of linear warm-up, below num_steps; 0 is off"
+    )
+    weight_decay: float = Field(
+        ge=0, le=100, description="on weights, not on biases and normalisation; 0 is off"
+    )
+    label_smoothing: float = Field(
+        ge=0, lt=1, description="share of the target spread over all classes; 0 is off"
+    )
+    ema_decay: float = Field(
+        ge=0, lt=1, description="decay a step of the averaged weights that are kept; 0 is off"
+    )
+    horizontal_flip: bool = Field(description="flip half of the training images; false is off")
+    shift: int = Field(
+        ge=0,
+        le=1024,
+        description="random shift by up to this many pixels each way, border repeated; 0 is off",
+    )
+    erase: float = Field(
+        ge=0,
+        lt=1,
+        description="largest side of a random grey square, as a share of the image's; 0 is off",
+    )
+    eval_every: int = Field(
+        ge=1,
+        le=10_000_000,
+        description="steps between validations, each a candidate for the checkpoint that is kept",
+    )
+
+    @model_validator(mode="after")
+    def _leave_steps_after_the_warmup(self) -> Self:
+        if self.warmup_steps >= self.num_steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} must be below num_steps {self.num_steps}"
+            )
+        return self
+
+
+class TrainBaselineConfig(TrainConfig):
+    """How the baseline is trained on the real, imbalanced images alone."""
+
+    sampling: Sampling = Field(
+        description="how often a class with n images is drawn: instance ~ n, square_root ~ n^0.5, "
+        "class_balanced all alike"
+    )
+
+
+class RetrainConfig(Section):
+    """What differs from the baseline; architecture, budget and recipe are the baseline's own."""
+
+    real_share: float = Field(
+        ge=0,
+        le=1,
+        description="share of real images in a batch, where all classes are alike; 1 is real only",
+    )

@@ -1,1 +1,0 @@
-"""One frozen, strict model for each section of the parameters, one module for each section."""

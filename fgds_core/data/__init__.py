@@ -1,0 +1,1 @@
+"""The real images: imbalance, sources, preparing them, their splits."""

@@ -1,0 +1,101 @@
+"""Which pre-trained model draws the images."""
+
+import string
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fgds_core.section import Section
+
+
+class AdapterConfig(Section):
+    """An IP-Adapter: what conditions a text-to-image generator on an image."""
+
+    path: str = Field(
+        min_length=1,
+        description="a local folder, or a model id owner/name on the Hugging Face hub",
+    )
+    revision: str | None = Field(description="branch, tag or commit on the hub; null is default")
+    subfolder: str = Field(min_length=1, description="folder of the weights, such as models")
+    weight_name: str = Field(
+        pattern=r"\.safetensors$",
+        description="file of the weights, such as ip-adapter_sd15.safetensors",
+    )
+    image_encoder: str = Field(
+        min_length=1,
+        description="folder of the CLIP vision tower: below subfolder, or with a slash below path",
+    )
+    scale: float = Field(
+        ge=0, le=1, description="weight of the image beside the text; 0 is off, 1 is full"
+    )
+
+
+def tower_folder(adapter: AdapterConfig) -> str:
+    """Where an adapter's vision tower lies below its path."""
+    folder = adapter.image_encoder
+    return folder if "/" in folder else f"{adapter.subfolder}/{folder}"
+
+
+class GeneratorConfig(Section):
+    """The generator: where it lies and how it is asked."""
+
+    kind: Literal["stable-unclip", "text-to-image", "ip-adapter", "stable-diffusion-3"] = Field(
+        description=(
+            "family of the generator; stable-unclip: StableUnCLIPImg2ImgPipeline; text-to-image:"
+            " Stable Diffusion 1.x, 2.x, XL; ip-adapter: the same with generator.adapter;"
+            " stable-diffusion-3: StableDiffusion3Pipeline"
+        )
+    )
+    path: str = Field(
+        min_length=1,
+        description="a local folder, or a model id owner/name on the Hugging Face hub",
+    )
+    revision: str | None = Field(
+        description=(
+            "branch, tag or commit on the hub; null is the default branch, and the only"
+            " choice for a folder"
+        )
+    )
+    variant: str | None = Field(
+        description="variant of the weights' files, such as fp16; null is the plain ones"
+    )
+    adapter: AdapterConfig | None = Field(
+        description="the IP-Adapter, with kind ip-adapter; null is none"
+    )
+    tiny_decoder: str | None = Field(
+        description=(
+            "folder or hub id of an AutoencoderTiny for the generator's latents, for"
+            " synthesize.feedback_decoder tiny; null is none"
+        )
+    )
+    image_size: Annotated[int, Field(ge=8, le=4096)] | None = Field(
+        description="pixels a side it draws; null is what it was trained for"
+    )
+    prompts: list[Annotated[str, Field(max_length=2000)]] = Field(
+        min_length=1,
+        max_length=1000,
+        description="templates with {class} for the class name; each image draws one by its seed",
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        description="what the networks compute in; gradients, norms and criteria stay in float32"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> "GeneratorConfig":
+        if (self.kind == "ip-adapter") != (self.adapter is not None):
+            raise ValueError(
+                "adapter must be given with kind ip-adapter, and be null with any other kind"
+            )
+        return self
+
+    @field_validator("prompts")
+    @classmethod
+    def _name_the_class(cls, prompts: list[str]) -> list[str]:
+        for prompt in prompts:
+            try:
+                fields = [name for _, name, _, _ in string.Formatter().parse(prompt)]
+            except ValueError as error:
+                raise ValueError(f"{prompt!r} is not a template: {error}") from error
+            if {name for name in fields if name is not None} != {"class"}:
+                raise ValueError(f"{prompt!r} must contain {{class}} and no other {{name}}")
+        return prompts

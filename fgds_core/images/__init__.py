@@ -1,0 +1,1 @@
+"""Images at rest and in memory: pixels, Parquet tables, rows by index, random changes."""

@@ -1,0 +1,81 @@
+"""The control: what the final classifier would be without a single synthetic image.
+
+The final classifier differs from the baseline in two things, its class-balanced batches and its
+synthetic images. The control has the first alone, so that final minus control is what the images
+are worth.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fgds_core.classify.checkpoint import Checkpoint
+from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.evaluation import write_evaluation
+from fgds_core.classify.network import save_classifier
+from fgds_core.classify.train import train_classifier
+from fgds_core.data.splits import read_meta, read_prepared
+
+log = logging.getLogger(__name__)
+
+
+def train_control(
+    prepared: Path,
+    config: TrainBaselineConfig,
+    seed: int,
+    models: Path,
+    reports: Path,
+    *,
+    device: str | torch.device = "cpu",
+    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
+) -> dict[str, Any]:
+    """Trains on real images alone in class-balanced batches and writes the result.
+
+    Initial weights, budget, recipe and seed are those of the final classifier, and so are the
+    batches, but for the images in them. A baseline that samples class-balanced is this classifier.
+
+    Args:
+        prepared: The output of the stage prepare.
+        config: Architecture, budget and recipe; its `sampling` is the baseline's alone.
+        seed: Seed of weights, batches and augmentation.
+        models: Gets `model.safetensors` and `config.json`.
+        reports: Gets `control.json` and the folder `control`, see `write_evaluation`.
+        device: Where to compute.
+        on_epoch: See `train_classifier`.
+        advance: See `train_classifier`.
+        checkpoint: See `train_classifier`.
+
+    Returns:
+        The Metrics JSON on the test images, which are read here once, at the end.
+    """
+    if config.sampling == "class_balanced":
+        log.warning(
+            "the baseline draws class-balanced batches itself (train_baseline.sampling), so the "
+            "control repeats it, and the table's first two columns are the same"
+        )
+    meta = read_meta(prepared)
+    classifier = train_classifier(
+        read_prepared(prepared, "train"),
+        read_prepared(prepared, "val"),
+        config,
+        seed,
+        sampling="class_balanced",
+        device=device,
+        on_epoch=on_epoch,
+        advance=advance,
+        checkpoint=checkpoint,
+    )
+    training = config.model_copy(update={"sampling": "class_balanced"})
+    save_classifier(
+        models,
+        classifier,
+        real_counts=meta.counts["train"],
+        bins=meta.bins,
+        extra={"training": training.model_dump(mode="json"), "seed": seed},
+    )
+    return write_evaluation(classifier, prepared, meta, seed, reports, "control")

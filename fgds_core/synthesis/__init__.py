@@ -1,0 +1,1 @@
+"""Drawing the synthetic images, and the set at rest."""

@@ -1,0 +1,166 @@
+"""How the synthetic images are drawn."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fgds_core.diffusion.schedule import guided_steps
+from fgds_core.section import Section
+
+
+class SynthesizeConfig(Section):
+    """One set of synthetic images: how many, how conditioned, how sampled, how guided."""
+
+    target_per_class: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["max"] = Field(
+        description=(
+            "real and synthetic images a class shall have together; max is the largest"
+            " class's real count"
+        )
+    )
+    images_per_part: int = Field(
+        ge=1,
+        le=100_000,
+        description="images in one file, the unit that is kept when a run is interrupted",
+    )
+
+    conditioning: Literal["dual", "text", "image"] = Field(
+        description="what the generator is told: the prompt, a real image of the class, or both"
+    )
+    embedding_dropout: float = Field(
+        ge=0, lt=1, description="share of the image embedding's coordinates set to zero; 0 is off"
+    )
+    embedding_rescale: bool = Field(
+        description="whether the coordinates that stay are divided by 1 - embedding_dropout"
+    )
+    noise_level: int = Field(
+        ge=0, le=999, description="noise on the image embedding, in training steps; 0 is least"
+    )
+
+    scheduler: Literal[
+        "DDIMScheduler",
+        "DDPMScheduler",
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "FlowMatchEulerDiscreteScheduler",
+        "UniPCMultistepScheduler",
+    ] = Field(description="the solver, by its name in diffusers")
+    num_inference_steps: int = Field(ge=1, le=1000, description="denoising steps per image")
+    eta: float = Field(
+        ge=0, le=1, description="fresh noise per step, DDIMScheduler only; 0 is none, 1 is DDPM's"
+    )
+    guidance_scale: float = Field(
+        ge=1, le=1000, description="weight of classifier-free guidance; 1 is off"
+    )
+
+    feedback: Literal["none", "loss", "hardness", "entropy"] = Field(
+        description=(
+            "criterion of the baseline that guidance climbs; none is off, whatever the other"
+            " feedback values"
+        )
+    )
+    feedback_rule: Literal["relative", "score"] = Field(
+        description=(
+            "relative moves the latent by a share of its norm, score adds to the score of"
+            " the generator"
+        )
+    )
+    feedback_scale: float = Field(
+        ge=0,
+        le=1_000_000,
+        description=(
+            "relative: share of the latent's norm per guided step; score: weight of the"
+            " gradient; 0 is off"
+        ),
+    )
+    feedback_decoder: Literal["exact", "half", "tiny"] = Field(
+        description=(
+            "what decodes the image that the classifier sees while it guides: exact is the"
+            " generator's own decoder, half the same at half the resolution, tiny"
+            " generator.tiny_decoder"
+        )
+    )
+    feedback_jacobian: bool = Field(
+        description=(
+            "whether the gradient goes back through the generator's network; false is cheaper"
+            " and takes it at the predicted clean image"
+        )
+    )
+    feedback_refresh: int = Field(
+        ge=1,
+        le=1000,
+        description=(
+            "guided steps from one new gradient to the next; in between the last one pushes again,"
+            " which is cheaper; 1 computes each anew"
+        ),
+    )
+    feedback_every: int = Field(
+        ge=1, le=1000, description="every how many steps guidance acts; 1 is each"
+    )
+    feedback_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        description=(
+            "how many steps are guided, evenly spread from feedback_start to feedback_end, in"
+            " place of feedback_every; null goes by feedback_every"
+        )
+    )
+    feedback_start: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="share of the steps after which guidance begins; 0 is from the first"
+    )
+    feedback_end: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the steps at which guidance ends; 1 is up to the last"
+    )
+    feedback_target: Literal["none", "real"] = Field(
+        description=(
+            "real leaves an image alone while its criterion is at or above its class's mean"
+            " on real validation"
+            " images; none always pushes"
+        )
+    )
+    feedback_calibrated: bool = Field(
+        description=(
+            "whether loss and entropy see the logits divided by the temperature that was"
+            " fitted on validation"
+        )
+    )
+
+    feedback_augment: bool = Field(
+        description=(
+            "whether the classifier sees the image with the random shifts, flips and erasures of"
+            " its training while it guides, drawn anew at each step"
+        )
+    )
+
+    judge: str | None = Field(
+        description="folder of a classifier that labels the finished images; null is none"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> "SynthesizeConfig":
+        if self.feedback_start >= self.feedback_end:
+            raise ValueError(
+                f"feedback_start ({self.feedback_start}) must be below feedback_end"
+                f" ({self.feedback_end})"
+            )
+        if self.feedback != "none" and not self.guided_steps:
+            raise ValueError(
+                f"no step lies between feedback_start ({self.feedback_start}) and feedback_end"
+                f" ({self.feedback_end}) with num_inference_steps {self.num_inference_steps};"
+                " widen the interval, or set feedback to none"
+            )
+        if self.eta > 0 and self.scheduler != "DDIMScheduler":
+            raise ValueError(
+                f"eta ({self.eta}) works with DDIMScheduler only; set it to 0 for {self.scheduler}"
+            )
+        return self
+
+    @property
+    def guided_steps(self) -> tuple[int, ...]:
+        """Indices of the steps that are guided, where there is feedback."""
+        return guided_steps(
+            self.num_inference_steps,
+            self.feedback_every,
+            self.feedback_start,
+            self.feedback_end,
+            self.feedback_steps,
+        )

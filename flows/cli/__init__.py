@@ -1,0 +1,1 @@
+"""The command line of the flows: parameters, messages, exit codes, the server."""

@@ -1,0 +1,267 @@
+"""Checks what a run is given - data, generator, judge - before its first stage does any work.
+
+Reads configurations and the headers of weights, loads no network but the judge's, and takes
+seconds. What a stage computes from is checked there again; here nothing is computed, so that a
+mistake in what the last stages need is known before the first one has been paid for.
+"""
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fgds_core.assess.config import AssessConfig
+from fgds_core.classify.card import read_classifier_config
+from fgds_core.errors import InputError
+from fgds_core.files import PATH_MOST, brief, entries
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.generators.folders import (
+    Folder,
+    check_adapter,
+    check_generator,
+    check_inception,
+    check_latents,
+    check_place,
+    check_tiny_decoder,
+    check_tower,
+    check_weights,
+    is_folder,
+    read,
+)
+from fgds_core.synthesis.config import SynthesizeConfig
+from tasks.layout import PREPARED
+
+WHOLE = ("synth_pipeline", "prepare")
+"""What begins with the raw data."""
+
+READING = (*WHOLE, "train_baseline", "train_control", "synthesize", "assess")
+"""Stages before or in which generator, judge or data are read."""
+
+CHECKED = "FGDS_INPUTS_CHECKED"
+"""Variable of the environment that says that the job has checked what its stages are given."""
+
+
+def check_inputs(
+    params: Mapping[str, Any], stage: str = "synth_pipeline", *, dry: bool = False
+) -> None:
+    """Checks everything about data, generator and judge that can be known without loading them.
+
+    Args:
+        params: Section -> its model, all of them.
+        stage: The one that is to run.
+        dry: Leaves out the trials of the solver and the judge, which need seconds to import what
+            they need.
+
+    Raises:
+        InputError: Names the key, what is wrong, and what to do.
+    """
+    if stage not in READING or os.environ.get(CHECKED):
+        return
+    first = stage in WHOLE
+    if first:
+        check_root(params["data"].root)
+    if stage != "assess":
+        check_drawing(params["generator"], params["synthesize"], dry=dry)
+        names = class_names(params["data"]) if first else prepared_names()
+        if params["synthesize"].judge is not None:
+            check_judge(Path(params["synthesize"].judge), names, dry=dry)
+    check_features(params["assess"], params["generator"])
+
+
+def check_root(root: str) -> None:
+    """Refuses raw data that are not there.
+
+    Raises:
+        InputError: Names `data.root`.
+    """
+    if not is_folder(root):
+        kind = "is a file" if os.path.isfile(root) else "does not exist"
+        raise InputError(
+            f"data.root: the folder {brief(root, PATH_MOST)} {kind}; set data.root to the folder"
+            " that holds your images (docs/own-data.md)"
+        )
+
+
+def check_drawing(
+    generator: GeneratorConfig, synthesize: SynthesizeConfig, *, dry: bool = False
+) -> None:
+    """Checks the generator, what belongs to it, and how it is asked; see `check_inputs`.
+
+    Raises:
+        InputError: Something is missing or damaged, or does not fit.
+    """
+    unet = vae = None
+    folder = _folder_of(generator.path, "generator.path", generator.revision)
+    if folder is not None:
+        local = None if folder == Path(generator.path) else folder
+        _, configs = check_generator(generator, local)
+        unet, vae = configs.get("unet"), configs["vae"]
+        check_noise_level(synthesize.noise_level, configs)
+        if not dry:
+            index = read(Folder(folder, "generator.path"), "model_index.json")
+            check_schedule(folder, str(index["scheduler"][1]), synthesize)
+    adapter = generator.adapter
+    if adapter is not None:
+        folder = _folder_of(adapter.path, "generator.adapter.path", adapter.revision)
+        if folder is not None:
+            check_adapter(adapter, unet, folder)
+    if generator.tiny_decoder is not None:
+        folder = _folder_of(generator.tiny_decoder, "generator.tiny_decoder", None)
+        if folder is not None:
+            tiny = check_tiny_decoder(generator.tiny_decoder, folder)
+            if vae is not None:
+                check_latents(tiny, vae)
+
+
+def _folder_of(path: str, key: str, revision: str | None) -> Path | None:
+    """The folder of a model; None where it is on the hub and will be checked when it is loaded."""
+    if check_place(path, key):
+        return Path(path)
+    from huggingface_hub import constants, snapshot_download
+
+    if not constants.HF_HUB_OFFLINE:
+        print(f"{key}: {path} is on the hub; it is checked when it is loaded.", file=sys.stderr)
+        return None
+    try:
+        return Path(snapshot_download(path, revision=revision, local_files_only=True))
+    except Exception as error:  # it has many kinds
+        raise InputError(
+            f"{key}: there is no folder {path}, and the hub's cache does not hold the model"
+            " (HF_HUB_OFFLINE is set); download it where there is a network, or give a folder"
+        ) from error
+
+
+def check_noise_level(noise_level: int, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses a noise on image embeddings that the generator does not know.
+
+    Raises:
+        InputError: Names `synthesize.noise_level`.
+    """
+    noising = configs.get("image_noising_scheduler")
+    levels = 1000 if noising is None else noising.get("num_train_timesteps", 1000)
+    if type(levels) is not int or noise_level >= levels:
+        raise InputError(
+            f"synthesize.noise_level is {noise_level}, but the generator was trained with"
+            f" {levels} levels of noise on image embeddings, from 0 on;"
+            " lower it"
+        )
+
+
+def check_schedule(folder: Path, scheduler: str, synthesize: SynthesizeConfig) -> None:
+    """Refuses a solver that does not solve the schedule the generator was trained with.
+
+    Args:
+        folder: The generator's.
+        scheduler: Name of the class of its own scheduler.
+        synthesize: Names the solver and its steps.
+
+    Raises:
+        InputError: The schedule cannot be read, or the solver does not fit it.
+    """
+    from fgds_core.diffusion.sample import check_solver, read_schedule
+
+    schedule = read_schedule(Folder(folder / "scheduler", "generator.path"), scheduler)
+    check_solver(synthesize.scheduler, schedule, synthesize.num_inference_steps)
+
+
+def check_judge(folder: Path, names: Sequence[str] | None, *, dry: bool = False) -> None:
+    """Refuses a judge that is no classifier of the data's classes.
+
+    Args:
+        folder: Where it is.
+        names: The data's classes; None where they are not known yet.
+        dry: Does not try to load it.
+
+    Raises:
+        InputError: Names `synthesize.judge`.
+    """
+    remedy = (
+        "name the folder of a classifier that was trained on these classes, or set it to null"
+        " (no judge)"
+    )
+    place = Folder(folder, "synthesize.judge", remedy)
+    if not is_folder(folder):
+        raise place.wrong("does not exist")
+    try:
+        config = read_classifier_config(folder, remedy)
+    except InputError as error:
+        raise InputError(f"synthesize.judge: {error}") from error
+    check_weights(place, "model")
+    known, names = _composed(config.class_names), None if names is None else _composed(names)
+    if names is not None and known != names:
+        differing = [name for name in known if name not in names] or known
+        raise place.wrong(
+            f"knows {len(known)} classes, such as {', '.join(map(repr, differing[:3]))}, the data"
+            f" has {len(names)}: {', '.join(map(repr, names[:5]))}{' ...' * (len(names) > 5)}"
+        )
+    if dry:
+        return
+    from fgds_core.classify.network import load_classifier
+
+    try:  # a classifier is small, and only its network tells whether the weights are its own
+        load_classifier(folder)
+    except InputError as error:
+        raise InputError(f"synthesize.judge: {error}; or set it to null (no judge)") from error
+
+
+def _composed(names: Sequence[str]) -> list[str]:
+    """Names with each accented letter as one character, however a file system wrote it."""
+    return [unicodedata.normalize("NFC", name) for name in names]
+
+
+def check_features(assess: AssessConfig, generator: GeneratorConfig) -> None:
+    """Checks that the feature space of the quality measures is there.
+
+    Raises:
+        InputError: Its weights are missing or damaged.
+    """
+    if assess.features == "inception":
+        check_inception(assess.inception_weights)
+    elif assess.features == "clip":
+        check_tower(generator)
+
+
+def prepared_names() -> list[str] | None:
+    """The classes of the prepared data; None where there are none that can be read."""
+    try:
+        names = json.loads(Path(PREPARED, "meta.json").read_text(encoding="utf-8"))["class_names"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return names if isinstance(names, list) else None
+
+
+def class_names(data: Any) -> list[str] | None:  # noqa: ANN401
+    """The classes of the raw data as far as names of folders and files tell, in their order.
+
+    Args:
+        data: The section `data`.
+
+    Returns:
+        None where only the images' labels tell, or the layout is not what it should be: the stage
+        prepare says so.
+    """
+    root = Path(data.root)
+    if data.kind == "parquet":
+        return data.class_names or _names_in_parquet(root / data.train, data.label_column)
+    folder = root / data.split.train if data.split.by == "folders" else root
+    try:
+        folders, _ = entries(folder, left_out=[])
+    except (OSError, InputError):
+        return None
+    return sorted(unicodedata.normalize("NFC", path.name) for path in folders) or None
+
+
+def _names_in_parquet(path: Path, column: str) -> list[str] | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        metadata = pq.read_schema(files[0]).metadata or {}
+        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
+    except (OSError, pa.ArrowException, LookupError, ValueError, TypeError):
+        return None
+    return [unicodedata.normalize("NFC", str(name)) for name in names]

@@ -1,0 +1,212 @@
+"""What counts as the code of a stage: the import closure of its flow within our packages.
+
+DVC's dependencies and the cache keys of the tasks are both made from this closure, so editing the
+report redraws no image and editing the sampler redraws all of them. DVC compares bytes; the keys
+compare what Python runs, so that a better comment or docstring repeats and redraws nothing.
+
+Alternatives stand in registries, as names of modules that are loaded when they are chosen. A stage
+depends on all of them, one image on those it was made with.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+
+PACKAGES = ("fgds_core", "tasks", "flows")
+
+PLUMBING = frozenset(
+    {
+        "flows",
+        "tasks",
+        "tasks.identity",
+        "tasks.identity.artifacts",
+        "tasks.identity.cache",
+        "tasks.identity.code",
+        "tasks.identity.links",
+        "tasks.plan",
+        "tasks.resume",
+        "tasks.store",
+        "tasks.store.bucket",
+        "tasks.store.config",
+        "tasks.store.faults",
+        "tasks.store.inputs",
+        "tasks.store.parts",
+        "tasks.watch",
+        "tasks.watch.journal",
+        "tasks.watch.progress",
+        "tasks.watch.timing",
+        "tasks.workers",
+        "tasks.workers.config",
+        "tasks.workers.fanout",
+    }
+)
+"""Modules every stage imports that decide when and how fast it runs and what it says meanwhile,
+and can change no byte of its outputs. They are left out, with what only they import: a new
+progress bar is no reason to train again."""
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds our packages."""
+
+
+def closure(*modules: str, registered: bool = True, root: Path = ROOT) -> tuple[str, ...]:
+    """Files whose content is the code of some modules.
+
+    Imports are read from the source, those inside functions too. What stands under `if
+    TYPE_CHECKING` or `if __name__ == "__main__"` is not imported with the module, so it does not
+    count. A file beside a module that shares its stem, such as a template, counts with it.
+
+    Args:
+        modules: Dotted names, for instance `flows.synthesize`.
+        registered: Whether modules count that a registry names, as text.
+        root: The folder that holds the packages.
+
+    Returns:
+        Paths relative to `root` (POSIX form), sorted.
+    """
+    found: set[str] = set()
+    pending = list(modules)
+    while pending:
+        name = pending.pop()
+        file = _source(name, root)
+        if name in found or file is None:
+            continue
+        found.add(name)
+        if name in PLUMBING:
+            continue
+        pending += _ancestors(name)
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        pending += _imports(tree, name, file)
+        if registered:
+            pending += _named(tree)
+    files = {path for name in found - PLUMBING for path in _files(name, root)}
+    return tuple(sorted(path.relative_to(root).as_posix() for path in files))
+
+
+def digest(*modules: str, registered: bool = True, root: Path = ROOT) -> str:
+    """sha256 of the names and code of the closure of modules; read once in a process.
+
+    Comments, docstrings and blank lines are no code.
+    """
+    with _reading:
+        return _digest(modules, registered, root)
+
+
+def has_changed(module: str, root: Path = ROOT) -> bool:
+    """Whether a module's closure is another than when this process read it first."""
+    with _reading:
+        return _digest.__wrapped__((module,), True, root) != _digest((module,), True, root)
+
+
+_reading = Lock()
+"""Python 3.11 cannot parse in several threads at once (`ast.parse` fails now and then)."""
+
+
+@cache
+def _digest(modules: tuple[str, ...], registered: bool, root: Path) -> str:
+    lines = [
+        f"{sha256(_code((root / path).read_bytes(), path)).hexdigest()}  {path}"
+        for path in closure(*modules, registered=registered, root=root)
+    ]
+    return sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _code(source: bytes, path: str) -> bytes:
+    """What of a file's bytes can have an effect; all of a file that is not Python."""
+    if not path.endswith(".py"):
+        return source
+    # Cut from the text: what `ast.unparse` writes and how f-strings are split differs by version
+    for start, end in sorted(_idle(source), reverse=True):
+        before, after = source[:start].rstrip(b" \t"), source[end:]
+        rest, _, following = after.partition(b"\n")
+        alone = (not before or before.endswith(b"\n")) and not rest.strip()
+        source = before + (following if alone else after)
+    return source
+
+
+def _idle(source: bytes) -> Iterator[tuple[int, int]]:
+    """Places of comments, docstrings and blank lines."""
+    starts = [0, *accumulate(map(len, source.splitlines(keepends=True)))]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            assert node.end_lineno is not None
+            assert node.end_col_offset is not None
+            yield (
+                starts[node.lineno - 1] + node.col_offset,
+                starts[node.end_lineno - 1] + node.end_col_offset,
+            )
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type == tokenize.COMMENT or (
+            token.type == tokenize.NL and not token.line.strip()
+        ):
+            start = starts[token.start[0] - 1] + len(token.line[: token.start[1]].encode())
+            yield start, start + len(token.string.rstrip("\r\n").encode())
+
+
+def _source(name: str, root: Path) -> Path | None:
+    if name.split(".")[0] not in PACKAGES:
+        return None
+    stem = root.joinpath(*name.split("."))
+    for file in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+def _files(name: str, root: Path) -> Iterator[Path]:
+    file = _source(name, root)
+    assert file is not None
+    yield file
+    if file.name != "__init__.py":
+        yield from (
+            other
+            for other in file.parent.glob(f"{file.stem}.*")
+            if other.suffix not in (".py", ".pyc")
+        )
+
+
+def _ancestors(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _imports(tree: ast.AST, module: str, file: Path) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and _is_never_imported(node.test):
+            for statement in node.orelse:
+                yield from _imports(ast.Module([statement], []), module, file)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, module, file)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        else:
+            yield from _imports(node, module, file)
+
+
+def _named(tree: ast.AST) -> Iterator[str]:
+    """Texts that may name a module of ours."""
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and re.fullmatch(r"\w+(\.\w+)+", text):
+            yield text
+
+
+def _is_never_imported(test: ast.expr) -> bool:
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
+
+
+def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
+    if not node.level:
+        assert node.module is not None
+        return node.module
+    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    package = package[: len(package) - node.level + 1]
+    return ".".join([*package, *([node.module] if node.module else [])])

@@ -1,0 +1,1 @@
+"""Who computes: devices, runners, locks."""

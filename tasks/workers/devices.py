@@ -1,0 +1,110 @@
+"""Turns the section `compute` into a device and a number of threads."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fgds_core.errors import InputError
+from tasks.workers.config import ComputeConfig
+
+
+def use_device(compute: ComputeConfig) -> str:
+    """Sets this process's CPU threads and attention kernel and names the device it computes on.
+
+    Raises:
+        InputError: The device is not there.
+    """
+    import torch
+
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    if torch.cuda.is_available():
+        _prefer_attention(compute.attention)
+    if compute.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = compute.device.partition(":")
+    if kind == "cuda" and torch.cuda.device_count() <= int(number or 0):
+        raise InputError(
+            f"compute.device: there is no {compute.device}, this machine has "
+            f"{torch.cuda.device_count()} CUDA devices; set it to auto or cpu"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("compute.device: there is no mps here; set it to auto or cpu")
+    return compute.device
+
+
+def num_workers(compute: ComputeConfig) -> int:
+    """How many parts this machine draws at a time: no more than its GPUs may be shared by."""
+    gpus = _num_gpus(compute)
+    return min(compute.workers, gpus * compute.workers_per_device) if gpus else compute.workers
+
+
+def needs_processes(compute: ComputeConfig) -> bool:
+    """Whether this machine's workers are processes, one on each GPU, rather than threads."""
+    return _num_gpus(compute) > 0 and num_workers(compute) > 1
+
+
+def _num_gpus(compute: ComputeConfig) -> int:
+    """How many GPUs the workers may choose from; one that is named is no choice."""
+    if compute.device == "cpu":
+        return 0
+    if compute.device not in ("auto", "cuda"):
+        return 1
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def claim_device(compute: ComputeConfig) -> str:
+    """The device of a worker for the rest of its process's life, its own where that is a GPU.
+
+    A lock per GPU, which ends with the process however it dies, keeps two workers of a machine
+    apart, whether they belong to one cluster or to several.
+
+    Raises:
+        InputError: The device is not there, or all GPUs are taken.
+    """
+    device = use_device(compute)
+    if device != "cuda":
+        return device
+    import torch
+
+    for slot in range(compute.workers_per_device):
+        for number in range(torch.cuda.device_count()):
+            gpu = torch.cuda.get_device_properties(number).uuid
+            if _claim(f"{gpu}-{slot}"):
+                return f"cuda:{number}"
+    raise InputError(
+        f"all {torch.cuda.device_count()} GPUs of this machine are taken by other workers; start"
+        " fewer (compute.workers), or let them share: compute.workers_per_device"
+    )
+
+
+_claimed: dict[str, FileLock] = {}
+
+
+def _claim(name: str) -> bool:
+    folder = Path(tempfile.gettempdir()) / f"fgds-devices-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    _claimed[name] = lock  # a lock is free again when nothing holds it
+    return True
+
+
+def _prefer_attention(name: str) -> None:
+    """Leaves torch's attention one fast kernel; what it cannot compute goes the plain way."""
+    from torch.backends import cuda
+
+    switches = {
+        "flash": cuda.enable_flash_sdp,
+        "efficient": cuda.enable_mem_efficient_sdp,
+        "cudnn": cuda.enable_cudnn_sdp,
+    }
+    for kernel, switch in switches.items():
+        switch(name in ("auto", kernel))

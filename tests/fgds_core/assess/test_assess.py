@@ -1,0 +1,483 @@
+"""Laws and contracts of the assessment, on images whose features are known."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from micro import generator_config
+
+from fgds_core.assess.config import AssessConfig
+from fgds_core.assess.features import Extractor
+from fgds_core.assess.measure import (
+    assess,
+    class_weights,
+    headline,
+    measure_synthetic,
+    no_meaning,
+    rounded,
+)
+from fgds_core.classify.network import create_classifier, predict, save_classifier
+from fgds_core.data.imbalance import shot_bins
+from fgds_core.data.splits import Meta, write_meta
+from fgds_core.errors import InputError
+from fgds_core.images.dataset import ImageSet
+from fgds_core.images.pixels import encode_png, from_uint8, to_uint8
+from fgds_core.images.table import image_table, write_images
+from fgds_core.synthesis import shards
+
+CLASS_NAMES = ("cat", "dog", "emu")
+CONFIG = AssessConfig(
+    features="classifier",
+    inception_weights=None,
+    min_images_fid=50,
+    min_images=20,
+    fid_blocks=4,
+    kid_subsets=4,
+    kid_subset_size=20,
+    nearest_k=3,
+    bootstrap_samples=50,
+    grid_images=2,
+    grid_neighbours=3,
+)
+
+
+def colours(x):
+    """Mean colour and the colour of one corner: [B, 3, H, W] -> [B, 6]."""
+    return torch.cat([x.mean(dim=(2, 3)), x[:, :, 0, 0]], dim=1)
+
+
+EXTRACT = Extractor("colours", colours, "cpu", 32)
+
+
+def make_images(counts, seed):
+    """Noise around a colour for each class, as whole bytes."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+    centre = torch.eye(3)[labels][:, :, None, None] - 0.5
+    x = centre + 0.3 * torch.randn(len(labels), 3, 8, 8, generator=g)
+    x = x + 0.2 * torch.randn(len(labels), 3, 1, 1, generator=g)
+    return ImageSet(from_uint8(to_uint8(x)), labels, groups=None, class_names=CLASS_NAMES)
+
+
+def make_table(images, conditioning=None, judge=None):
+    n = len(images)
+    index = [int((images.labels[:i] == images.labels[i]).sum()) for i in range(n)]
+    extra = {
+        "group": [None] * n,
+        "prompt": ["a photo"] * n,
+        "seed": list(range(n)),
+        "index": index,
+        "conditioning_id": [0] * n if conditioning is None else conditioning,
+        "embedding_dropout": [0.2] * n,
+        "noise_level": [0] * n,
+        "guidance_scale": [2.0] * n,
+        "feedback": ["entropy"] * n,
+        "feedback_scale": [0.02] * n,
+        "attempt": [0] * n,
+        "criterion_first": [0.25] * n,
+        "criterion_last": [0.5] * (n - 1) + [None] * (n > 0),
+        "criterion_final": [0.625] * n,
+        "guided_steps": [4] * n,
+        "skipped_steps": [1] * n,
+        "nonfinite_steps": [0] * (n - 1) + [3] * (n > 0),
+        "judge_label": [None] * n if judge is None else judge,
+        "judge_probability": [None] * n if judge is None else [0.9] * n,
+    }
+    return image_table(
+        images.images,
+        images.labels,
+        CLASS_NAMES,
+        extra,
+        schema=shards.synthetic_schema(CLASS_NAMES),
+    )
+
+
+@pytest.fixture(scope="module")
+def train():
+    return make_images([120, 60, 10], seed=1)
+
+
+@pytest.fixture(scope="module")
+def val():
+    return make_images([80, 80, 80], seed=2)
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    return make_images([0, 40, 70], seed=3)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return create_classifier("test_resnet", {}, CLASS_NAMES, 32, seed=0).eval()
+
+
+@pytest.fixture(scope="module")
+def measured(synthetic, train, val, classifier):
+    return run(synthetic, make_table(synthetic), train, val, classifier)
+
+
+def run(images, table, train, val, classifier, config=CONFIG, extract=EXTRACT):
+    return measure_synthetic(
+        images,
+        table,
+        real_train=train,
+        real_val=val,
+        classifier=classifier,
+        bins=dict(zip(CLASS_NAMES, ("many", "medium", "few"), strict=True)),
+        config=config,
+        extract=extract,
+        seed=5,
+    )
+
+
+@settings(deadline=None)
+@given(
+    synthetic=st.lists(st.integers(0, 60), min_size=3, max_size=3).filter(any),
+    real=st.lists(st.integers(0, 60), min_size=3, max_size=3).filter(any),
+)
+def test_weighted_real_images_have_the_class_mix_of_the_synthetic_ones(synthetic, real):
+    labels, real_labels = np.repeat(range(3), synthetic), np.repeat(range(3), real)
+    weights = class_weights(labels, real_labels)
+    sums = np.bincount(real_labels, weights=weights, minlength=3)
+    common = [n if r else 0 for n, r in zip(synthetic, real, strict=True)]
+    if not any(common):
+        assert not weights.any()
+        return
+    assert sums / sums.sum() == pytest.approx(np.array(common) / sum(common))
+    assert class_weights(labels, real_labels[::-1]).tolist() == weights[::-1].tolist()
+
+
+def test_a_small_validation_split_of_other_proportions_still_measures(train, classifier):
+    # 92 real images, 6 of them of the classes that most synthetic images show
+    val, synthetic = make_images([60, 26, 6], seed=2), make_images([0, 67, 130], seed=3)
+    found = run(synthetic, make_table(synthetic), train, val, classifier).measures
+    for name in ("kid", "precision", "recall", "density", "coverage", "copy_rate"):
+        assert found[name]["value"] is not None, found[name]["reason"]
+    assert found["kid"]["num_real"] == 26 + 6
+    assert 6 < found["kid"]["effective_real"] < 32
+    assert found["fid"]["reason"] == (
+        "needs 50 real and 50 synthetic images (assess.min_images_fid), there are 32 and 197 of"
+        " the same classes"
+    )
+    assert found["precision"]["value"] > 0.8
+
+
+def test_a_single_image_that_stands_for_most_is_no_sample(train, classifier):
+    val, synthetic = make_images([60, 26, 1], seed=2), make_images([0, 20, 130], seed=3)
+    found = run(synthetic, make_table(synthetic), train, val, classifier).measures
+    assert found["kid"]["value"] is None
+    assert found["kid"]["reason"] == (
+        "the 27 real images count for 1.3 in the class proportions of the synthetic ones, 5 are"
+        " needed"
+    )
+
+
+def guesses(num_images, num_classes, seed):
+    return np.random.default_rng(seed).integers(num_classes, size=num_images)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labels"),
+    [
+        (np.zeros(92, dtype=np.int64), np.repeat(range(3), [80, 10, 2])),  # always the largest
+        (guesses(92, 12, seed=0), guesses(92, 12, seed=1)),
+        (guesses(300, 3, seed=0), np.repeat(range(3), 100)),
+        (np.repeat([0, 1], [50, 0]), np.repeat([0, 1], [50, 0])),  # one class in validation
+    ],
+)
+def test_a_classifier_that_guesses_has_features_without_meaning(predicted, labels):
+    features = {"val": np.random.default_rng(0).normal(size=(len(labels), 4))}
+    num_classes = max(3, 1 + labels.max())
+    assert "the baseline guesses" in no_meaning(features, predicted, labels, num_classes)
+    assert no_meaning(features, None, labels, num_classes) is None
+
+
+def test_a_weak_classifier_that_does_not_guess_has_features():
+    labels = np.repeat(range(12), 8)
+    right = np.random.default_rng(0).random(96) < 0.3
+    predicted = np.where(right, labels, guesses(96, 12, seed=3))
+    features = {"val": np.random.default_rng(0).normal(size=(96, 4))}
+    assert no_meaning(features, predicted, labels, 12) is None
+
+
+def test_features_that_are_constant_or_not_finite_measure_nothing(
+    synthetic, train, val, classifier
+):
+    for value, said in ((0.5, "the same for every image"), (float("nan"), "not finite")):
+        flat = replace(EXTRACT, embed=lambda x, value=value: torch.full((len(x), 3), value))
+        found = run(synthetic, make_table(synthetic), train, val, classifier, extract=flat)
+        assert found.measures["precision"]["value"] is None
+        assert said in found.measures["per_class"]["emu"]["kid"]["reason"]
+        assert found.measures["warnings"] == [found.measures["fid"]["reason"]]
+
+
+def test_the_features_of_a_random_classifier_are_refused(synthetic, train, val, classifier):
+    named = replace(EXTRACT, name="classifier")
+    found = run(synthetic, make_table(synthetic), train, val, classifier, extract=named)
+    assert "the baseline guesses" in found.measures["precision"]["reason"]
+    assert headline(found.measures)["precision"] is None
+
+
+def test_pictures_of_something_else_are_warned_of(synthetic, train, val, classifier):
+    far = replace(synthetic, images=torch.ones_like(synthetic.images))
+    found = run(far, make_table(far), train, val, classifier).measures
+    assert "hardly any synthetic image looks like a real one" in found["warnings"][0]
+
+
+def test_every_measure_names_its_sample_and_feature_space(measured):
+    for place in (measured.measures, measured.measures["per_class"]["emu"]):
+        for name in ("fid", "kid", "precision", "recall", "density", "coverage", "copy_rate"):
+            entry = place[name]
+            assert entry["feature_space"] == "colours"
+            assert entry["low"] <= entry["value"] <= entry["high"]
+            assert entry["num_real"] > 0
+    # 80 validation images of each of two classes, which count 40 to 70
+    assert measured.measures["fid"]["num_real"] == 80 + 80
+    assert measured.measures["fid"]["effective_real"] == pytest.approx(
+        80 * 110**2 / (40**2 + 70**2), rel=1e-5
+    )
+    assert "effective_real" not in measured.measures["per_class"]["emu"]["kid"]
+    assert measured.measures["fid"]["num_synthetic"] == 110
+
+
+def test_images_of_the_same_distribution_score_well_in_spite_of_another_class_mix(measured):
+    assert measured.measures["precision"]["value"] > 0.8
+    assert measured.measures["coverage"]["value"] > 0.7
+    assert measured.measures["fid"]["value"] < 0.1
+
+
+def test_a_class_without_enough_images_has_no_value_and_a_reason(measured):
+    cat, dog = (measured.measures["per_class"][name] for name in ("cat", "dog"))
+    assert cat["kid"]["value"] is None
+    assert "0" in cat["kid"]["reason"]
+    assert dog["fid"]["value"] is None  # 40 images, 50 wanted
+    assert dog["kid"]["value"] is not None
+    assert "reason" not in dog["kid"]
+
+
+def test_copies_of_training_images_are_found(train, val, classifier):
+    rows = torch.arange(len(train)).repeat(2)[-140:]  # dogs and emus, each twice
+    copied = ImageSet(train.images[rows], train.labels[rows], None, CLASS_NAMES)
+    found = run(copied, make_table(copied), train, val, classifier).measures
+    assert found["copy_rate"]["value"] == 1
+    fresh = make_images([20, 40, 70], seed=11)
+    found = run(fresh, make_table(fresh), train, val, classifier).measures
+    assert found["copy_rate"]["value"] < 0.1
+
+
+def test_criteria_stand_beside_those_of_real_images_of_the_class(
+    measured, synthetic, val, classifier
+):
+    baseline = measured.measures["per_class"]["dog"]["baseline"]
+    for source, images in (("real", val), ("synthetic", synthetic)):
+        logits, _ = predict(classifier, images.images[images.labels == 1])
+        p = logits.double().softmax(-1)
+        entropy = -(p * p.log()).sum(-1).mean().item()
+        loss = -p[:, 1].log().mean().item()
+        assert baseline["entropy"][source] == pytest.approx(entropy, rel=1e-4)
+        assert baseline["loss"][source] == pytest.approx(loss, rel=1e-4)
+    assert measured.measures["per_class"]["cat"]["baseline"]["loss"]["synthetic"] is None
+
+
+def test_guidance_is_summed_up_over_the_images_that_were_guided(measured):
+    assert measured.measures["guidance"] == {
+        "feedback": ["entropy"],
+        "criterion_first": 0.25,
+        "criterion_last": 0.5,
+        "criterion_final": 0.625,
+        "guided_steps": 4,
+        "skipped_steps": 1,
+        "nonfinite_steps": 3,
+        "redrawn_images": 0,
+    }
+    assert measured.measures["per_class"]["cat"]["guidance"]["criterion_first"] is None
+    rows = [r for r in measured.criterion if r["class"] == "emu" and r["criterion"] == "feedback"]
+    assert [(r["source"], r["num_images"], r["mean"]) for r in rows] == [
+        ("synthetic first", 70, 0.25),
+        ("synthetic last", 69, 0.5),
+        ("synthetic final", 70, 0.625),
+    ]
+
+
+def test_label_agreement_is_the_judges_or_absent(measured, synthetic, train, val, classifier):
+    assert measured.measures["label_agreement"] is None
+    judge = synthetic.labels.tolist()
+    judge[:10] = [0] * 10  # 10 of 40 dogs look like cats
+    found = run(synthetic, make_table(synthetic, judge=judge), train, val, classifier).measures
+    assert found["per_class"]["dog"]["label_agreement"]["value"] == 0.75
+    assert found["per_class"]["emu"]["label_agreement"]["value"] == 1
+    assert found["per_class"]["cat"]["label_agreement"] is None
+    assert found["label_agreement"]["value"] == pytest.approx(100 / 110)
+
+
+def test_the_grid_shows_each_image_with_its_source_and_neighbours(
+    synthetic, train, val, classifier
+):
+    table = make_table(synthetic, conditioning=[*(i % 10 for i in range(109)), None])
+    grid = run(synthetic, table, train, val, classifier).neighbours.to_pylist()
+
+    assert {(r["of"], r["item"]) for r in grid} == {(1, 0), (1, 1), (2, 0), (2, 1)}
+    of_image = [r for r in grid if (r["of"], r["item"]) == (1, 1)]
+    assert [(r["role"], r["rank"]) for r in of_image] == [
+        ("synthetic", 0),
+        ("conditioning", 0),
+        ("real", 0),
+        ("real", 1),
+        ("real", 2),
+    ]
+    assert of_image[0]["image"]["bytes"] == table["image"][1]["bytes"].as_py()
+    assert of_image[1]["image"]["bytes"] == encode_png(train.of_class(1).images[1:2])[0]
+    feature = colours(synthetic.images[1:2])
+    expected = torch.cdist(feature, colours(train.images)).sort().values[0, :3]
+    assert [r["distance"] for r in of_image[2:]] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_text_only_images_have_no_conditioning_image(synthetic, train, val, classifier):
+    table = make_table(synthetic, conditioning=[None] * len(synthetic))
+    grid = run(synthetic, table, train, val, classifier).neighbours.to_pylist()
+    assert {r["role"] for r in grid} == {"synthetic", "real"}
+
+
+def test_no_synthetic_images_is_a_users_mistake(train, val, classifier):
+    empty = make_images([0, 0, 0], seed=0)
+    with pytest.raises(InputError, match="target_per_class"):
+        run(empty, make_table(empty), train, val, classifier)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": "inception"}, "inception_weights"),
+        ({"inception_weights": "a.pt"}, "set it to null"),
+        ({"fid_blocks": 1}, "at least 2"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        AssessConfig(**{**CONFIG.model_dump(), **change})
+
+
+@pytest.fixture
+def workspace(tmp_path, train, val, synthetic, classifier):
+    """Prepared data without a test split, a synthetic set and a baseline."""
+    prepared, made, baseline = (tmp_path / name for name in ("prepared", "synthetic", "baseline"))
+    files = {}
+    for split, images in (("train", train), ("val", val)):
+        table = image_table(images.images, images.labels, CLASS_NAMES)
+        files[split] = write_images(prepared / f"{split}.parquet", table)
+    counts = tuple(torch.bincount(train.labels).tolist())
+    bins = dict(zip(CLASS_NAMES, shot_bins(counts), strict=True))
+    write_meta(
+        prepared,
+        Meta(
+            class_names=CLASS_NAMES,
+            image_size=8,
+            counts={"train": counts, "val": (80, 80, 80), "test": (0, 0, 0)},
+            bins=bins,
+            groups=None,
+            duplicates={"train": 0, "val": 0, "test": 0},
+            content_sha256={split: record.sha256 for split, record in files.items()},
+        ),
+    )
+    table = make_table(synthetic)
+    records = []
+    for label in (1, 2):
+        rows = table.filter(torch.eq(synthetic.labels, label).numpy())
+        path = shards.part_path(label, CLASS_NAMES[label], 0)
+        records.append(shards.write_synthetic_part(made, path, rows, "fingerprint"))
+    shards.write_index(
+        made,
+        records,
+        class_names=CLASS_NAMES,
+        wanted=[0, 40, 70],
+        fingerprint="fingerprint",
+        made_by={},
+    )
+    save_classifier(baseline, classifier, real_counts=counts, bins=bins)
+    return tmp_path
+
+
+GENERATOR = generator_config("none")
+
+
+def run_stage(folder, reports, **options):
+    return assess(
+        folder / "prepared",
+        folder / "synthetic",
+        folder / "baseline",
+        GENERATOR,
+        CONFIG,
+        5,
+        reports,
+        **options,
+    )
+
+
+def test_the_stage_writes_the_same_bytes_twice(workspace):
+    done = []
+    measures = run_stage(workspace, workspace / "a", advance=done.append)
+    run_stage(workspace, workspace / "b", batch_size=64)
+    names = sorted(path.relative_to(workspace / "a") for path in (workspace / "a").rglob("*.*"))
+    assert [str(name) for name in names] == [
+        "assess/criterion.csv",
+        "assess/measures.json",
+        "assess/neighbours.parquet",
+        "assess/per_class.csv",
+        "synthetic.json",
+        "synthetic.metrics.json",
+    ]
+    for name in names:
+        assert (workspace / "a" / name).read_bytes() == (workspace / "b" / name).read_bytes()
+    assert sum(done) == 190 + 240 + 110
+    assert json.loads((workspace / "a" / "assess" / "measures.json").read_text()) == measures
+    metrics = json.loads((workspace / "a" / "synthetic.json").read_text())
+    assert metrics == headline(measures)
+    assert metrics["num_synthetic"] == 110
+    assert metrics["label_agreement"] is None
+    assert len(metrics) == 9
+    assert all(value is None or isinstance(value, int | float) for value in metrics.values())
+    rows = list(csv.DictReader((workspace / "a/assess/per_class.csv").open()))
+    assert [row["num_real_train"] for row in rows] == ["120", "60", "10"]
+    assert pq.read_table(workspace / "a/assess/neighbours.parquet").num_rows == 4 * 5
+
+
+def test_a_classifier_of_other_classes_is_refused(workspace, classifier):
+    other = replace_names(classifier, ("ant", "bee", "cow"))
+    bins = dict.fromkeys(other.class_names, "few")
+    save_classifier(workspace / "baseline", other, real_counts=[1, 1, 1], bins=bins)
+    with pytest.raises(InputError, match="train_baseline"):
+        run_stage(workspace, workspace / "reports")
+
+
+def replace_names(classifier, names):
+    other = create_classifier("test_resnet", {}, names, 32, seed=0)
+    other.load_state_dict(classifier.state_dict())
+    return other
+
+
+def test_an_extractor_is_recorded_by_name(synthetic, train, val, classifier):
+    named = replace(EXTRACT, name="other")
+    found = measure_synthetic(
+        synthetic,
+        make_table(synthetic),
+        real_train=train,
+        real_val=val,
+        classifier=classifier,
+        bins=dict.fromkeys(CLASS_NAMES, "few"),
+        config=CONFIG,
+        extract=named,
+        seed=5,
+    )
+    assert found.measures["feature_space"] == {"name": "other", "num_features": 6}
+
+
+def test_rounding_keeps_everything_but_digits():
+    value = {"a": [1, 0.123456789, None, "x"], "b": {"c": 123456789.0}}
+    assert rounded(value) == {"a": [1, 0.123457, None, "x"], "b": {"c": 123457000.0}}

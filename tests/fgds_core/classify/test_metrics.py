@@ -1,0 +1,149 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fgds_core.classify.metrics import (
+    evaluate,
+    expected_calibration_error,
+    interval,
+    macro_accuracy,
+    measure,
+    recall_per_class,
+    recall_per_group,
+)
+from fgds_core.classify.network import create_classifier
+from fgds_core.images.dataset import ImageSet
+
+NAMES = ("cat", "dog", "newt", "owl")
+BINS = {"cat": "many", "dog": "few", "newt": "few", "owl": "medium"}
+
+
+def certain(predictions, num_classes=4):
+    return torch.nn.functional.one_hot(torch.tensor(predictions), num_classes).float()
+
+
+def test_accuracies_by_hand():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2])
+    metrics = measure(certain([0, 0, 0, 1, 1, 0, 0, 2]), labels, NAMES, BINS, seed=3)
+    assert metrics["overall"] == 5 / 8
+    assert metrics["many"] == 3 / 4
+    assert metrics["few"] == 2 / 4  # over the bin's images, not over its two classes (2 / 3)
+    assert metrics["medium"] is None  # no image of an owl
+    assert metrics["worst_group"] is None
+    f1 = {"cat": 6 / 9, "dog": 2 / 5, "newt": 1.0, "owl": 0.0}
+    assert metrics["macro_f1"] == pytest.approx(sum(f1.values()) / 4)
+    assert metrics["ece"] == pytest.approx(3 / 8)  # always certain, wrong 3 times of 8
+    dog, _, owl = recall_per_class(torch.tensor([0, 0, 0, 1, 1, 0, 0, 2]), labels, NAMES)[1:]
+    assert dog == {"class": "dog", "recall": 1 / 3, "num_images": 3}
+    assert owl == {"class": "owl", "recall": None, "num_images": 0}
+    assert (metrics["num_images"], metrics["seed"]) == (8, 3)
+
+
+def test_on_balanced_data_a_bin_is_the_mean_of_its_recalls():
+    labels = torch.arange(4).repeat(25)
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(100, 4, generator=generator).softmax(dim=-1)
+    metrics = measure(probabilities, labels, NAMES, BINS, seed=0)
+    rows = recall_per_class(probabilities.argmax(dim=-1), labels, NAMES)
+    recall = {row["class"]: row["recall"] for row in rows}
+    assert metrics["few"] == pytest.approx((recall["dog"] + recall["newt"]) / 2)
+    assert metrics["overall"] == pytest.approx(sum(recall.values()) / 4)
+    assert macro_accuracy(probabilities.argmax(-1), labels) == pytest.approx(metrics["overall"])
+
+
+def test_the_worst_group_is_a_class_in_a_context():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    groups = ["grass", "grass", "snow", "grass", "snow", "snow"]
+    probabilities = certain([0, 0, 1, 1, 1, 0])
+    metrics = measure(probabilities, labels, NAMES, BINS, groups, seed=0)
+    assert metrics["worst_group"] == 0.0  # a cat in the snow
+    probabilities = certain([0, 1, 0, 1, 1, 1])
+    assert measure(probabilities, labels, NAMES, BINS, groups, seed=0)["worst_group"] == 1 / 2
+
+
+def test_the_worst_group_has_a_name_and_a_size():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    groups = ["snow", "snow", "grass", "grass", "snow", "snow"]
+    rows = recall_per_group(torch.tensor([1, 0, 0, 0, 1, 0]), labels, NAMES, groups)
+    cells = [tuple(row.values()) for row in rows]
+    assert cells == [
+        ("dog", "grass", 0.0, 1),
+        ("cat", "snow", 0.5, 2),
+        ("dog", "snow", 0.5, 2),
+        ("cat", "grass", 1.0, 1),
+    ]
+
+
+def test_of_equally_bad_groups_the_larger_comes_first():
+    labels = torch.tensor([0, 1, 1])
+    rows = recall_per_group(torch.tensor([1, 0, 0]), labels, NAMES, ["a", "a", "a"])
+    assert [(row["class"], row["num_images"]) for row in rows] == [("dog", 2), ("cat", 1)]
+
+
+def test_a_file_for_a_terminal_has_no_entry_for_a_class_or_a_group():
+    labels, groups = torch.tensor([0, 1]), ["a", "b"]
+    metrics = measure(certain([0, 0]), labels, NAMES, BINS, groups, seed=0)
+    assert all(value is None or isinstance(value, int | float) for value in metrics.values())
+
+
+def test_macro_accuracy_is_over_the_classes_that_occur():
+    assert macro_accuracy(torch.tensor([0, 0, 3]), torch.tensor([0, 0, 1])) == 1 / 2
+
+
+def test_calibrated_confidence_has_no_calibration_error():
+    probabilities = torch.tensor([[0.75, 0.25]]).repeat(4, 1)
+    assert expected_calibration_error(probabilities, torch.tensor([0, 0, 0, 1])) == 0
+    assert expected_calibration_error(probabilities, torch.tensor([0, 0, 1, 1])) == 1 / 4
+
+
+def test_gaps_of_different_confidence_do_not_cancel():
+    probabilities = torch.tensor([[0.6, 0.4], [0.9, 0.1]])  # too shy, too bold
+    labels = torch.tensor([0, 1])
+    assert expected_calibration_error(probabilities, labels) == pytest.approx((0.4 + 0.9) / 2)
+    assert expected_calibration_error(probabilities, labels, num_bins=1) == pytest.approx(0.25)
+
+
+def test_no_images_is_an_error():
+    with pytest.raises(ValueError, match="no images"):
+        measure(torch.empty(0, 4), torch.empty(0, dtype=torch.int64), NAMES, BINS, seed=0)
+
+
+def test_the_interval_of_two_values_in_closed_form():
+    # t(0.975; 1 degree of freedom) = tan(0.475 pi); the standard error of {a, b} is |a - b| / 2
+    expected = math.tan(0.475 * math.pi) * 0.1
+    found = interval([0.5, 0.7])
+    assert found["mean"] == pytest.approx(0.6)
+    assert found["high"] == pytest.approx(0.6 + expected)
+    assert found["low"] == pytest.approx(0.6 - expected)
+    assert found["seeds"] == 2
+
+
+def test_one_seed_has_no_interval():
+    assert interval([0.5]) == {"mean": 0.5, "low": None, "high": None, "seeds": 1}
+    with pytest.raises(ValueError, match="at least one"):
+        interval([])
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.floats(-1, 1))
+def test_the_interval_holds_the_mean_and_moves_with_the_values(values, shift):
+    found, moved = interval(values), interval([value + shift for value in values])
+    assert found["low"] <= found["mean"] <= found["high"]
+    assert moved["low"] == pytest.approx(found["low"] + shift, abs=1e-9)
+
+
+def test_evaluation_is_the_measure_of_the_predictions():
+    generator = torch.Generator().manual_seed(0)
+    images = ImageSet(
+        images=torch.rand(6, 3, 16, 16, generator=generator) * 2 - 1,
+        labels=torch.tensor([0, 1, 2, 3, 0, 1]),
+        groups=None,
+        class_names=NAMES,
+    )
+    classifier = create_classifier("test_resnet", {}, NAMES, 16, seed=0)
+    result = evaluate(classifier, images, BINS, seed=5)
+    assert torch.equal(result.predictions, result.probabilities.argmax(dim=-1))
+    torch.testing.assert_close(result.probabilities.sum(dim=-1), torch.ones(6))
+    assert result.metrics == measure(result.probabilities, images.labels, NAMES, BINS, seed=5)

@@ -1,0 +1,67 @@
+"""What would fail in a training or after it is refused before it, with the key at fault."""
+
+import pytest
+import torch
+from training import TRAIN, VAL, recipe, same_weights
+
+from fgds_core.classify.train import train_classifier
+from fgds_core.classify.trial import try_training
+from fgds_core.errors import InputError
+
+NAMES = ("cat", "dog", "owl")
+SMALL = {"model": "resnet10t", "model_kwargs": {"stem_width": 8, "channels": [8, 8, 16, 16]}}
+
+
+def attempt(size=16, **changes):
+    try_training(recipe(**SMALL | changes), NAMES, (size, size), "cpu")
+
+
+def test_a_network_that_works_passes_and_no_random_state_moves():
+    before = torch.get_rng_state()
+    attempt()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 1, "input_size": 32}, r"batch_size: .* trained with 1 .*; 2 works"),
+        ({"model": "test_vit", "model_kwargs": {}, "input_size": 8}, "input_size: test_vit"),
+        ({"model_kwargs": {"global_pool": ""}}, "model_kwargs: resnet10t"),
+        ({"model_kwargs": {"features_only": True}}, "model_kwargs: .* not set features_only"),
+        ({"model_kwargs": {"drop_rate": 1.5}}, "model_kwargs: .*dropout probability"),
+        ({"model_kwargs": {"depth": 3}}, "model_kwargs: .*depth"),
+    ],
+)
+def test_the_key_that_makes_a_network_fail_is_named(changes, message):
+    with pytest.raises(InputError, match=rf"^train_baseline\.{message}"):
+        attempt(**changes)
+
+
+def test_an_unknown_network_is_told_as_such():
+    with pytest.raises(InputError, match="no model 'resnet10tt'; did you mean resnet10t"):
+        attempt(model="resnet10tt")
+
+
+def test_a_network_that_died_of_channels_last_trains():
+    attempt(model="repvgg_a0", model_kwargs={}, batch_size=2, input_size=32)
+
+
+def test_nothing_is_trained_before_the_trial():
+    steps = []
+    with pytest.raises(InputError, match="global_pool"):
+        train_classifier(
+            TRAIN,
+            VAL,
+            recipe(**SMALL | {"model_kwargs": {"global_pool": ""}}),
+            seed=0,
+            advance=steps.append,
+        )
+    assert steps == []
+
+
+def test_a_trial_before_changes_no_result(monkeypatch):
+    how = {"config": recipe(ema_decay=0.5), "seed": 3, "sampling": "instance"}
+    tried = train_classifier(TRAIN, VAL, **how)
+    monkeypatch.setattr("fgds_core.classify.train.try_training", lambda *args: None)
+    assert same_weights(tried, train_classifier(TRAIN, VAL, **how))

@@ -1,0 +1,128 @@
+"""What the UI shows beside the tasks, and that no run depends on it."""
+
+import html
+import io
+import re
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from fgds_core.data.splits import Meta, write_meta
+from fgds_core.images.table import image_table, write_images
+from tasks.identity import artifacts
+from tasks.watch.progress import bar
+
+
+def progress_of(stage: str) -> list[float]:
+    key = ArtifactFilterKey(any_=[f"{stage}-progress"])
+    with get_client(sync_client=True) as client:
+        return [a.data for a in client.read_artifacts(artifact_filter=ArtifactFilter(key=key))]
+
+
+def test_a_bar_within_a_flow_is_a_progress_artifact(prefect_folder: Path) -> None:
+    @flow
+    def stage(total: int) -> None:
+        with bar("warm_up", total, "steps", io.StringIO()) as advance:
+            advance(3)
+
+    stage(4)
+    assert progress_of("warm-up") == [75.0]
+
+
+def test_outside_of_a_run_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_: pytest.fail("made"))
+    with bar("alone", 4, "steps", io.StringIO()) as advance:
+        advance(4)
+
+
+def test_the_table_of_accuracies_has_the_gain_over_the_control(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("reports").mkdir()
+    Path("reports", "summary.csv").write_text(
+        "bin,imbalanced,control,final,gain,low,high,num_images\n"
+        "overall,0.662,0.771,0.805,0.034,0.025,0.043,10000\n"
+        "many,,,,,,,0\n"
+        "ece,0.1,0.08,0.07,-0.01,,,10000\n"
+    )
+    overall, many = artifacts.accuracies()
+    assert overall == {
+        "test accuracy, %": "overall",
+        "imbalanced": "66.2",
+        "control": "77.1",
+        "final": "80.5",
+        "gain": "+3.4",
+        "95 % interval": "+2.5 to +4.3",
+        "images": "10,000",
+    }
+    assert many["gain"] == "-"
+
+
+@pytest.mark.parametrize("broken", ["create_progress_artifact", "update_progress_artifact"])
+def test_what_cannot_be_shown_stops_no_run(
+    prefect_folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_: uuid4())
+    monkeypatch.setattr(artifacts, broken, refuse)
+
+    @flow
+    def stage() -> str:
+        with bar("broken", 4, "steps", io.StringIO()) as advance:
+            advance(4)
+        artifacts.show_results()  # there are no reports
+        return "done"
+
+    assert stage() == "done"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t-shirt",
+        "Größe 3 猫",
+        "a|b",
+        "<img src=x onerror=alert(1)>",
+        "![x](https://host/pixel.png)",
+        "[click](javascript:alert(1))",
+        "https://host/a www.host.org a@host.org",
+        "`code` **bold** _it_ ~~no~~ $x$",
+        "a\n\n# heading\r\n- item\t|",
+        "&lt;b&gt; &#60;b&#62;",
+        "\u202egpj.exe \u2028 \x1b[31m",
+        "\\| \\",
+        ":smile: #1 @all",
+    ],
+)
+def test_a_name_is_shown_as_it_is_and_means_nothing(name: str) -> None:
+    text = artifacts.plain(name)
+    rest = re.sub(r"&#\d+;", "", text)
+    assert all(character.isalnum() or character == " " for character in rest)
+    assert html.unescape(text) == "".join(c if c.isprintable() else " " for c in name)
+
+
+def test_no_class_breaks_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a|b\n# c", "<script>", "![x](http://host/y)")
+    splits = dict.fromkeys(("train", "val", "test"), (3, 3, 3))
+    nothing = dict.fromkeys(splits, 0)
+    digests = dict.fromkeys(splits, "0" * 64)
+    bins = dict.fromkeys(names, "few")
+    write_meta(tmp_path / "prepared", Meta(names, 8, splits, bins, None, nothing, digests))
+    extra = {"of": [0, 1, 2], "role": ["synthetic"] * 3}
+    table = image_table(torch.zeros(3, 3, 8, 8), [0, 1, 2], names, extra)
+    write_images(tmp_path / "reports" / "assess" / "neighbours.parquet", table)
+    monkeypatch.setattr(artifacts, "PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.setattr(artifacts, "REPORTS", str(tmp_path / "reports"))
+    paragraphs = artifacts.sample_grid().split("\n\n")
+    assert len(paragraphs) == 2 * len(names)
+    for name, title, strip in zip(names, paragraphs[::2], paragraphs[1::2], strict=True):
+        assert title == f"**{artifacts.plain(name)}**, 3 real images"
+        assert strip.startswith("![](data:image/jpeg;base64,")
+        assert "\n" not in title

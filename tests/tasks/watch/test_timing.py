@@ -1,0 +1,52 @@
+"""`reports/timing.json`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.watch import timing
+
+
+def test_stages_add_up_and_keep_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "timing.json"
+    timing.record_stage("prepare", 10.0, 4.0, path)
+    timing.record_stage("assess", 20.0, 15.0, path)
+    timing.record_stage("prepare", 12.0, 0.0, path)
+    told = json.loads(path.read_text())
+    assert told["stages"]["prepare"]["total_s"] == 12
+    assert told["stages"]["assess"]["work_s"] == 15
+    assert told["total_s"] == 32
+    assert told["peak_rss_gb"] == max(s["peak_rss_gb"] for s in told["stages"].values())
+
+    timing.record_job(40.0, 3.5, path)
+    told = json.loads(path.read_text())
+    assert (told["total_s"], told["peak_rss_gb"]) == (40, 3.5)
+    assert set(told["stages"]) == {"prepare", "assess"}
+
+
+def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "timing.json"
+    path.write_text('{"stages": ')
+    timing.record_stage("prepare", 1.0, 1.0, path)
+    assert set(json.loads(path.read_text())["stages"]) == {"prepare"}
+
+
+def test_work_that_overlaps_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    before = timing.work_s()
+    with timing.work():
+        clock.now += 2
+        with timing.work():
+            clock.now += 3
+    clock.now += 10
+    with timing.work():
+        clock.now += 1
+    assert timing.work_s() - before == 6
