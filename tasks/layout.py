@@ -1,24 +1,14 @@
-"""Where each stage puts what it makes, relative to the workspace."""
+"""The folders of the first round as text, until every stage is handed its workspace."""
 
-PREPARED = "data/prepared"
-SYNTHETIC = "data/synthetic"
-BASELINE = "models/baseline"
-CONTROL = "models/control"
-FINAL = "models/final"
-REPORTS = "reports"
+from tasks.workspace import Workspace
 
-OUTPUTS = (
-    PREPARED,
-    SYNTHETIC,
-    BASELINE,
-    CONTROL,
-    FINAL,
-    f"{REPORTS}/baseline",
-    f"{REPORTS}/control",
-    f"{REPORTS}/assess",
-    f"{REPORTS}/final",
-)
-"""The folders that stages replace as a whole."""
+_FIRST = Workspace()
 
-SYNTHETIC_INDEX = f"{SYNTHETIC}/_index.json"
-"""Names every part with its digest, so it stands for the whole synthetic set in a cache key."""
+PREPARED = _FIRST.prepared.as_posix()
+SYNTHETIC = _FIRST.synthetic.as_posix()
+BASELINE = _FIRST.baseline.as_posix()
+CONTROL = _FIRST.control.as_posix()
+FINAL = _FIRST.final.as_posix()
+REPORTS = _FIRST.reports.as_posix()
+OUTPUTS = tuple(path.as_posix() for path in _FIRST.outputs)
+SYNTHETIC_INDEX = _FIRST.synthetic_index.as_posix()

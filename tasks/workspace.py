@@ -1,0 +1,90 @@
+"""Where the stages put what they make, relative to the folder that holds `dvc.yaml`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one round; those of the first are the ones `dvc.yaml` names.
+
+    A round draws a synthetic set under the guidance of a classifier and trains another with it.
+    The first is guided by the baseline, each further one by the final classifier of the round
+    before. Prepared images, baseline and control are the same for all rounds.
+
+    Attributes:
+        round: 1 or more.
+
+    Raises:
+        ValueError: The round is none.
+    """
+
+    round: int = 1
+
+    def __post_init__(self) -> None:
+        if self.round < 1:
+            raise ValueError(f"round must be 1 or more, got {self.round}")
+
+    @property
+    def prepared(self) -> Path:
+        """The real images, as the stage prepare leaves them."""
+        return Path("data/prepared")
+
+    @property
+    def baseline(self) -> Path:
+        """The classifier of real images alone, whose recipe the others repeat."""
+        return Path("models/baseline")
+
+    @property
+    def control(self) -> Path:
+        """The classifier of class-balanced real images."""
+        return Path("models/control")
+
+    @property
+    def guide(self) -> Path:
+        """The classifier that guides the drawing."""
+        return self.baseline if self.round == 1 else Workspace(self.round - 1).final
+
+    @property
+    def synthetic(self) -> Path:
+        """The synthetic set of this round."""
+        return self._own("data") / "synthetic"
+
+    @property
+    def synthetic_index(self) -> Path:
+        """Names every part with its digest, so it stands for the whole set in a cache key."""
+        return self.synthetic / "_index.json"
+
+    @property
+    def final(self) -> Path:
+        """The classifier of real images and this round's synthetic ones."""
+        return self._own("models") / "final"
+
+    @property
+    def reports(self) -> Path:
+        """What this round is measured by; baseline and control are in the first's."""
+        return self._own("reports")
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The folders that stages replace as a whole."""
+        first = Workspace().reports
+        return (
+            self.prepared,
+            self.synthetic,
+            self.baseline,
+            self.control,
+            self.final,
+            first / "baseline",
+            first / "control",
+            self.reports / "assess",
+            self.reports / "final",
+        )
+
+    def next(self) -> "Workspace":
+        """The round that this one's final classifier guides."""
+        return Workspace(self.round + 1)
+
+    def _own(self, kind: str) -> Path:
+        """Where one kind of outputs lies that each round has its own of."""
+        return Path(kind) if self.round == 1 else Path(kind, f"round-{self.round}")
