@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.feedback_study import RESULTS
-from fgds_core.feedback.load import FEEDBACKS
+from fgds_core.feedback.criteria import CRITERIA
 
 PICTURE = Path("docs/images/feedback_study.png")
 GUIDANCE_SCALE = 1.5
@@ -127,7 +127,7 @@ def main() -> None:
     print(table(rows))
     figure, lines = plt.subplots(len(DROPOUTS), 4, figsize=(13, 6.2), layout="constrained")
     for dropout, panels in zip(DROPOUTS, lines, strict=True):
-        for feedback in FEEDBACKS:
+        for feedback in CRITERIA:
             scales, colour = by_scale(rows, feedback, dropout), COLOURS[feedback]
             for axes, value in zip(
                 panels,

@@ -195,7 +195,8 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
     from fgds_core.classify.network import load_classifier, predict
     from fgds_core.classify.train import train_classifier
     from fgds_core.data.splits import read_meta, read_prepared
-    from fgds_core.feedback.load import FEEDBACKS, ClassGaussians, Seen
+    from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
+    from fgds_core.feedback.gaussians import ClassGaussians
 
     guide = train_guide(params, seed)
     images, table = draw_set(params, seed, guide)
@@ -212,8 +213,7 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
             for label in present
         }
         for name, values in (
-            (name, criterion(seen, images.labels, gaussians))
-            for name, criterion in FEEDBACKS.items()
+            (name, load_criterion(name)(seen, images.labels, gaussians)) for name in CRITERIA
         )
     }
     judged = [

@@ -48,7 +48,8 @@ from fgds_core.diffusion.guidance.rules import load_rule
 from fgds_core.diffusion.noise import randn, stream
 from fgds_core.diffusion.sample import make_scheduler, noise_levels, sample
 from fgds_core.diffusion.schedule import guided_steps
-from fgds_core.feedback.load import FEEDBACKS, Feedback
+from fgds_core.feedback.criteria.entropy import entropy
+from fgds_core.feedback.critic import Feedback
 from fgds_core.generators.load import Generator
 from fgds_core.synthesis.draw import FEEDBACK_DECODERS
 
@@ -102,7 +103,7 @@ class Bench:
 
     def objective(self, num_images: int) -> Objective:
         """Entropy feedback for a batch."""
-        feedback = Feedback(FEEDBACKS["entropy"], self.classifier)
+        feedback = Feedback(entropy, self.classifier)
         labels = torch.zeros(num_images, dtype=torch.int64, device=self.generator.device)
         return lambda x, which: feedback(x, labels[: len(which)])
 
@@ -165,7 +166,7 @@ class Bench:
         solver.set_timesteps(STEPS)
         z = self.latents(1, index)
         labels = torch.zeros(1, dtype=torch.int64, device=device)
-        feedback = Feedback(FEEDBACKS["entropy"], self.classifier)
+        feedback = Feedback(entropy, self.classifier)
         for step, t in enumerate(solver.timesteps):
             with torch.no_grad():
                 both = unet(

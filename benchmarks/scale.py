@@ -108,7 +108,8 @@ def sections(latency: float) -> dict[str, Any]:
 
 def measure_plan() -> None:
     """Prints how long planning takes and what the process held at most; run in a fresh one."""
-    from tasks.synthesize import input_digests, made_by, part_fingerprints, plan
+    from tasks.identity.drawing import input_digests, made_by, part_fingerprints
+    from tasks.synthesize import plan
 
     seed, generator, config = (sections(0.0)[name] for name in ("seed", "generator", "synthesize"))
     started = time.monotonic()

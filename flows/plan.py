@@ -72,6 +72,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
             measured although a limit is given.
     """
     from fgds_core.synthesis.shards import relabelled_parts
+    from tasks.identity.drawing import input_digests, made_by, part_fingerprint, part_fingerprints
     from tasks.plan import (
         check_device_hours,
         cost,
@@ -82,14 +83,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         undrawn,
         workload,
     )
-    from tasks.synthesize import (
-        input_digests,
-        made_by,
-        part_fingerprint,
-        part_fingerprints,
-        plan,
-        sources_of,
-    )
+    from tasks.synthesize import plan, sources_of
 
     seed, generator, config, compute, store = (
         params[name] for name in ("seed", "generator", "synthesize", "compute", "store")

@@ -47,6 +47,13 @@ def synthesize(
     """
     from fgds_core.synthesis.shards import check_folder, relabel_parts, remove_foreign_parts
     from tasks.identity.cache import is_cached
+    from tasks.identity.drawing import (
+        fingerprint,
+        input_digests,
+        made_by,
+        part_fingerprint,
+        part_fingerprints,
+    )
     from tasks.plan import check_cost
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
@@ -54,11 +61,6 @@ def synthesize(
         DrawnPart,
         check_space,
         draw_part,
-        fingerprint,
-        input_digests,
-        made_by,
-        part_fingerprint,
-        part_fingerprints,
         plan,
         sources_of,
         write_synthetic_index,

@@ -14,11 +14,12 @@ from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.draw import Part
 from fgds_core.synthesis.shards import read_index, read_sidecar, sidecar_path
+from tasks.identity.drawing import fingerprint, input_digests, made_by, part_fingerprints
 from tasks.layout import SYNTHETIC
 from tasks.plan import is_drawn, prepared_meta
 from tasks.store.config import StoreConfig
 from tasks.store.parts import stored
-from tasks.synthesize import fingerprint, input_digests, made_by, part_fingerprints, plan
+from tasks.synthesize import plan
 from tasks.watch.journal import Run, read_run
 
 PARQUET_MAGIC = b"PAR1"

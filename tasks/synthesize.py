@@ -1,8 +1,6 @@
 """The tasks of the stage synthesize: one for each part of a class, one for the index."""
 
 import gc
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -20,11 +18,11 @@ import torch
 
 from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.data.imbalance import quotas
-from fgds_core.data.splits import class_digests, read_meta, read_prepared
-from fgds_core.diffusion.guidance.rules import RULES
+from fgds_core.data.splits import read_meta, read_prepared
 from fgds_core.diffusion.sample import check_solver
 from fgds_core.errors import InputError
-from fgds_core.feedback.load import Feedback, load_feedback
+from fgds_core.feedback.critic import Feedback
+from fgds_core.feedback.load import load_feedback
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.load import Generator, load_generator
 from fgds_core.images.dataset import ImageSet
@@ -32,9 +30,8 @@ from fgds_core.synthesis.card import write_card
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.draw import Part, check_fit, finished_part, plan_parts, write_part
 from fgds_core.synthesis.shards import PartRecord, remove_index, sidecar_path, write_index
-from tasks.identity import code
-from tasks.identity.cache import Outputs, content_digests, stage_task, written
-from tasks.identity.generator import generator_digests
+from tasks.identity.cache import Outputs, stage_task, written
+from tasks.identity.drawing import drawing_code, fingerprint
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX
 from tasks.store.inputs import Shared, fetch
 from tasks.store.parts import fetch_part, send_part
@@ -44,9 +41,6 @@ from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import claim_device, use_device
 
 log = logging.getLogger(__name__)
-
-NO_EFFECT = {"target_per_class", "images_per_part"}
-"""Parameters that say how many images there are and how they are packed, not what they show."""
 
 SPARE = 1.2
 """Synthetic images may compress worse than the real ones their size is estimated from."""
@@ -88,19 +82,6 @@ def check_code(sources: Sources, config: SynthesizeConfig) -> None:
             f"the worker on {socket.gethostname()} (process {os.getpid()}) has other code than the"
             " flow; bring its copy of the repository up to date and start it again"
         )
-
-
-DRAWING = "fgds_core.synthesis.draw"
-"""The module whose imports are the code that draws, whatever the parameters."""
-
-
-def drawing_code(config: SynthesizeConfig) -> str:
-    """Digest of the code that draws: what is common, and what of the registries was chosen."""
-    return code.digest(DRAWING, RULES[config.feedback_rule], registered=False)
-
-
-for _rule in RULES.values():  # read now, so that it is that of what this process imports
-    code.digest(DRAWING, _rule, registered=False)
 
 
 @dataclass(frozen=True)
@@ -148,65 +129,6 @@ def plan_for(real: Sequence[int], class_names: Sequence[str], config: Synthesize
         reverse=True,
     )
     return Plan(tuple(parts), tuple(class_names), tuple(real), tuple(wanted))
-
-
-def input_digests(generator: GeneratorConfig, config: SynthesizeConfig) -> dict[str, str]:
-    """Content digests of all that drawing reads, as it lies in the workspace now.
-
-    Raises:
-        InputError: An input is missing.
-    """
-    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
-    return inputs if config.judge is None else inputs | content_digests(config.judge)
-
-
-def made_by(
-    generator: GeneratorConfig,
-    config: SynthesizeConfig,
-    seed: int,
-    inputs: Mapping[str, str],
-) -> dict[str, Any]:
-    """Everything that decides what the synthetic images show, for their fingerprints.
-
-    The baseline counts only if it guides: unguided images outlive a new baseline. Of the real
-    images those of the training split count, each for its own class and only where they condition.
-
-    Args:
-        generator: The generator and its prompts.
-        config: How the images are drawn.
-        seed: Seed of the run.
-        inputs: From `input_digests`.
-    """
-    guided = config.feedback != "none" and config.feedback_scale > 0
-    unseen = {PREPARED} if guided else {PREPARED, BASELINE}
-    real = {} if config.conditioning == "text" else class_digests(Path(PREPARED), "train")
-    return {
-        "generator": generator.model_dump(mode="json"),
-        "synthesize": config.model_dump(mode="json", exclude=NO_EFFECT),
-        "seed": seed,
-        "inputs": {path: value for path, value in inputs.items() if path not in unseen},
-        "image_size": read_meta(Path(PREPARED)).image_size,
-        "real": real,
-        "code": drawing_code(config),
-    }
-
-
-def fingerprint(made_by: Mapping[str, Any]) -> str:
-    """sha256 of what decides the images of the whole set."""
-    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
-
-
-def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequence[str]) -> str:
-    """sha256 of what decides the parts of one class, whatever the others' real images are."""
-    own = {"real": made_by["real"].get(class_names[label]), "label": label}
-    return fingerprint({**made_by, **own, "class_names": list(class_names)})
-
-
-def part_fingerprints(made_by: Mapping[str, Any], plan: Plan) -> list[str]:
-    """The fingerprint of each part of a plan, in its order."""
-    labels = dict.fromkeys(part.label for part in plan.parts)
-    of_class = {label: part_fingerprint(made_by, label, plan.class_names) for label in labels}
-    return [of_class[part.label] for part in plan.parts]
 
 
 def parquet_bytes(num_images: int, num_real: int) -> float:

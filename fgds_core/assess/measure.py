@@ -33,7 +33,9 @@ from fgds_core.assess.fidelity import Array, Estimate, fid, kid, mean_interval, 
 from fgds_core.classify.network import Classifier, load_classifier, predict
 from fgds_core.data.splits import read_meta, read_prepared
 from fgds_core.errors import InputError
-from fgds_core.feedback.load import Seen, entropy, loss
+from fgds_core.feedback.criteria import Seen
+from fgds_core.feedback.criteria.entropy import entropy
+from fgds_core.feedback.criteria.loss import loss
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.images.dataset import ImageSet

@@ -24,7 +24,7 @@ from fgds_core.classify.network import (
     save_classifier,
 )
 from fgds_core.errors import InputError
-from fgds_core.feedback.load import fit_class_gaussians
+from fgds_core.feedback.fit import fit_class_gaussians
 
 
 @lru_cache(maxsize=64)

@@ -27,7 +27,7 @@ from fgds_core.diffusion.guidance.stats import GuidanceStats, recorded
 from fgds_core.diffusion.noise import another_seed, image_seed, randn, stream
 from fgds_core.diffusion.sample import make_scheduler, sample
 from fgds_core.errors import InputError
-from fgds_core.feedback.load import Feedback
+from fgds_core.feedback.critic import Feedback
 from fgds_core.generators.model import Generator, drop_coordinates
 from fgds_core.images.dataset import ImageSet
 from fgds_core.images.pixels import from_uint8, to_uint8

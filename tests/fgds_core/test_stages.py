@@ -16,7 +16,7 @@ from fgds_core.classify.network import load_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.splits import Meta, write_meta
 from fgds_core.errors import InputError
-from fgds_core.feedback.load import ClassGaussians
+from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.retrain import retrain
 from fgds_core.stages.train_baseline import train_baseline

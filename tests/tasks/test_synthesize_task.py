@@ -18,18 +18,9 @@ from fgds_core.data.splits import SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.images.table import image_table, write_images
 from flows.cli.params import read_params
+from tasks.identity.drawing import fingerprint, made_by, part_fingerprint
 from tasks.layout import BASELINE, PREPARED
-from tasks.synthesize import (
-    Part,
-    Plan,
-    check_space,
-    draw_part,
-    fingerprint,
-    load_studio,
-    made_by,
-    part_fingerprint,
-    sources_of,
-)
+from tasks.synthesize import Part, Plan, check_space, draw_part, load_studio, sources_of
 
 NAMES = ("cat", "dog", "owl")
 INPUTS = {PREPARED: "1", BASELINE: "2", "assets/tiny-unclip": "3"}

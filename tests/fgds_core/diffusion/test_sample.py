@@ -14,7 +14,8 @@ from fgds_core.diffusion.noise import randn, stream
 from fgds_core.diffusion.sample import make_scheduler, noise_levels, sample
 from fgds_core.diffusion.schedule import guided_steps
 from fgds_core.errors import InputError
-from fgds_core.feedback.load import Seen, entropy
+from fgds_core.feedback.criteria import Seen
+from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.generators.load import Generator, load_generator
 
 SCHEDULERS = (

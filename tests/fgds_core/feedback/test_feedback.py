@@ -10,19 +10,15 @@ from safetensors.torch import save_file
 from fgds_core.classify.network import load_classifier
 from fgds_core.diffusion.noise import stream
 from fgds_core.errors import InputError
-from fgds_core.feedback.load import (
-    FEEDBACKS,
-    ClassGaussians,
-    Feedback,
-    Seen,
-    TrainingAugmentation,
-    criteria_on_real,
-    entropy,
-    fit_class_gaussians,
-    hardness,
-    load_feedback,
-    loss,
-)
+from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
+from fgds_core.feedback.criteria.entropy import entropy
+from fgds_core.feedback.criteria.hardness import hardness
+from fgds_core.feedback.criteria.loss import loss
+from fgds_core.feedback.critic import Feedback, TrainingAugmentation
+from fgds_core.feedback.fit import fit_class_gaussians
+from fgds_core.feedback.gaussians import ClassGaussians
+from fgds_core.feedback.load import load_feedback
+from fgds_core.feedback.targets import criteria_on_real
 from fgds_core.images.augment import augment
 
 
@@ -78,12 +74,12 @@ def test_hardness_is_the_negative_log_likelihood_of_a_gaussian():
     torch.testing.assert_close(hardness(seen(), LABELS, known), -expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", sorted(FEEDBACKS))
+@pytest.mark.parametrize("name", sorted(CRITERIA))
 def test_gradients_agree_with_finite_differences(name):
     known = gaussians()
 
     def values(logits, features):
-        return FEEDBACKS[name](Seen(logits, features), LABELS, known)
+        return load_criterion(name)(Seen(logits, features), LABELS, known)
 
     inputs = (randn(4, 3).requires_grad_(), randn(4, 6).requires_grad_())
     assert torch.autograd.gradcheck(values, inputs)
@@ -92,7 +88,7 @@ def test_gradients_agree_with_finite_differences(name):
 @pytest.mark.parametrize("name", ["loss", "entropy"])
 def test_gradients_are_finite_at_extreme_logits(name):
     logits = torch.tensor([[200.0, 0.0, -200.0], [-1e4, 1e4, 0.0]], requires_grad=True)
-    value = FEEDBACKS[name](Seen(logits, torch.zeros(2, 1)), torch.tensor([2, 0]), None)
+    value = load_criterion(name)(Seen(logits, torch.zeros(2, 1)), torch.tensor([2, 0]), None)
     value.sum().backward()
     assert value.isfinite().all()
     assert logits.grad.isfinite().all()
@@ -155,7 +151,7 @@ def test_feedback_off_loads_nothing(tmp_path: Path):
 def test_real_images_set_the_limits(tiny_classifier: Path):
     classifier = load_classifier(tiny_classifier)
     stored = json.loads((tiny_classifier / "config.json").read_text())
-    for name in sorted(FEEDBACKS):
+    for name in sorted(CRITERIA):
         feedback = load_feedback(
             synthesize_config(feedback=name, feedback_target="real"), tiny_classifier, classifier
         )

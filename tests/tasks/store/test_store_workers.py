@@ -11,18 +11,11 @@ from s3 import Network, config
 import tasks.synthesize
 from fgds_core.data.prepare import prepare
 from flows.cli.params import read_params
+from tasks.identity.drawing import input_digests, made_by, part_fingerprints
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC
 from tasks.store.inputs import Shared, share
 from tasks.store.parts import collect
-from tasks.synthesize import (
-    Part,
-    draw_part,
-    input_digests,
-    made_by,
-    part_fingerprints,
-    plan,
-    sources_of,
-)
+from tasks.synthesize import Part, draw_part, plan, sources_of
 
 
 class Run:
