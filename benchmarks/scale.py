@@ -51,7 +51,7 @@ def make_workspace(folder: Path, num_classes: int) -> None:
 
     from fgds_core.data.imbalance import shot_bins
     from fgds_core.data.splits import Meta, write_meta
-    from fgds_core.images.pixels import encode_png
+    from fgds_core.images.pixels import PNG, encode
     from fgds_core.images.table import image_table, write_images
 
     names = tuple(f"class {number:04d}" for number in range(num_classes))
@@ -59,7 +59,7 @@ def make_workspace(folder: Path, num_classes: int) -> None:
     prepared = folder / "data" / "prepared"
     prepared.mkdir(parents=True)
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    (png,) = encode_png(torch.zeros(1, 3, 8, 8))
+    (png,) = encode(torch.zeros(1, 3, 8, 8), PNG)
     write_images(prepared / "train.parquet", image_table([png] * len(labels), labels, names))
     write_meta(
         prepared,

@@ -14,7 +14,7 @@ import fgds_core.synthesis.draw
 import tasks.synthesize
 from fgds_core.data.splits import read_meta
 from fgds_core.diffusion.noise import image_seed
-from fgds_core.images.pixels import encode_png
+from fgds_core.images.pixels import PNG, encode
 from fgds_core.images.table import image_table
 from fgds_core.synthesis.draw import Part
 from fgds_core.synthesis.shards import PartRecord, synthetic_schema, write_synthetic_part
@@ -23,7 +23,7 @@ from tasks.layout import PREPARED
 LATENCY_S = float(os.environ["STUB_LATENCY_S"])
 """Seconds an image takes."""
 
-(PNG,) = encode_png(torch.zeros(1, 3, 8, 8))
+(PICTURE,) = encode(torch.zeros(1, 3, 8, 8), PNG)
 
 
 def write_part(
@@ -56,7 +56,7 @@ def rows(part: Part, run_seed: int) -> pa.Table:
         "index": list(index),
         "seed": [image_seed(run_seed, part.class_name, i) for i in index],
     }
-    return image_table([PNG] * n, [part.label] * n, names, columns, schema=schema)
+    return image_table([PICTURE] * n, [part.label] * n, names, columns, schema=schema)
 
 
 def class_names() -> tuple[str, ...]:

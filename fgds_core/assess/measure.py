@@ -39,7 +39,7 @@ from fgds_core.feedback.criteria.loss import loss
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.images.dataset import ImageSet
-from fgds_core.images.pixels import encode_png
+from fgds_core.images.pixels import PNG, encode
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.shards import read_synthetic
 
@@ -581,7 +581,7 @@ def _neighbour_table(
             column.append(value)
 
     def real_picture(row: int) -> bytes:
-        return encode_png(real_train.images[row : row + 1])[0]
+        return encode(real_train.images[row : row + 1], PNG)[0]
 
     conditioning = table["conditioning_id"].to_pylist()
     for k in range(len(synthetic.class_names)):

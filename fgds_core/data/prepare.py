@@ -23,7 +23,7 @@ from fgds_core.data.sources import Source, SourceImage, open_source
 from fgds_core.data.splits import META_NAME, SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.files import listed, shown
-from fgds_core.images.pixels import decode_picture, png_bytes
+from fgds_core.images.pixels import PNG, decode_picture, encode_picture
 from fgds_core.images.table import ROW_GROUP_ROWS, image_schema, image_table, write_image_batches
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def _prepared_batches(
             continue
         _note_repetition(content_digest(picture), split, row.path, findings)
         rows.append(row)
-        files.append(png_bytes(to_square(picture, config)))
+        files.append(encode_picture(to_square(picture, config), PNG))
         if len(rows) == ROW_GROUP_ROWS:
             yield table()
             advance(len(rows))

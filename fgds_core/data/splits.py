@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from fgds_core.errors import InputError
 from fgds_core.files import read_json, sha256_file, write_json
 from fgds_core.images.dataset import ImageSet, read_images
+from fgds_core.images.pixels import PNG, Encoding
 from fgds_core.images.table import ROW_GROUP_ROWS
 
 META_NAME = "meta.json"
@@ -29,6 +30,7 @@ class Meta:
         groups: Names of the groups, sorted, or None for data without groups.
         duplicates: Images that repeat an earlier image of their own split, for each split.
         content_sha256: Digest of each split's file.
+        encoding: How every image is stored, and how a synthetic one must be.
     """
 
     class_names: tuple[str, ...]
@@ -38,6 +40,7 @@ class Meta:
     groups: tuple[str, ...] | None
     duplicates: dict[str, int]
     content_sha256: dict[str, str]
+    encoding: Encoding = PNG
 
 
 def write_meta(folder: Path, meta: Meta) -> None:
@@ -61,6 +64,7 @@ def read_meta(folder: Path) -> Meta:
             groups=None if value["groups"] is None else tuple(value["groups"]),
             duplicates=dict(value["duplicates"]),
             content_sha256=dict(value["content_sha256"]),
+            encoding=Encoding(**value["encoding"]) if "encoding" in value else PNG,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

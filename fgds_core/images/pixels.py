@@ -3,8 +3,9 @@
 import io
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -38,28 +39,65 @@ def from_uint8(pixels: Tensor) -> Tensor:
     return pixels.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """Encodes one picture as PNG with fixed settings, so the same pixels give the same bytes."""
+JPEG_QUALITY = 95
+"""Quality of JPEG files unless another is asked for."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How images are stored, real and synthetic ones alike.
+
+    Attributes:
+        format: png is lossless; jpeg is about ten times smaller for photographs.
+        quality: Of JPEG, 1 to 100; None with png.
+    """
+
+    format: Literal["png", "jpeg"] = "png"
+    quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in ("png", "jpeg"):
+            raise ValueError(f"format must be png or jpeg, got {self.format!r}")
+        quality = self.quality
+        if self.format == "png" and quality is not None:
+            raise ValueError(f"png has no quality, got {quality}")
+        if self.format == "jpeg" and not (type(quality) is int and 1 <= quality <= 100):
+            raise ValueError(
+                f"quality of jpeg must be a whole number from 1 to 100, got {quality}"
+            )
+
+
+PNG = Encoding()
+"""Without loss."""
+
+
+def encode_picture(picture: Image.Image, encoding: Encoding) -> bytes:
+    """Encodes one RGB picture with fixed settings: the same pixels give the same bytes.
+
+    JPEG keeps the colours' full resolution (4:4:4).
+    """
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=6, optimize=False)
+    if encoding.format == "png":
+        picture.save(buffer, format="PNG", compress_level=6, optimize=False)
+    else:
+        picture.save(buffer, format="JPEG", quality=encoding.quality, subsampling="4:4:4")
     return buffer.getvalue()
 
 
-def encode_png(images: Tensor) -> list[bytes]:
-    """Encodes a batch as PNG, without loss beyond the quantisation to 8 bits.
+def encode(images: Tensor, encoding: Encoding) -> list[bytes]:
+    """The last step of every stored image, real or synthetic, so that it tells neither apart.
 
     Args:
         images: In [-1, 1], [B, 3, H, W].
+        encoding: The file format; `PNG` loses nothing beyond the quantisation to 8 bits.
 
     Returns:
-        One PNG file per image.
+        One file per image.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be [B, 3, H, W], got {tuple(images.shape)}")
-    pixels = (
-        to_uint8(images.detach().cpu()).permute(0, 2, 3, 1).contiguous().numpy()
-    )  # [B, H, W, 3]
-    return [png_bytes(Image.fromarray(picture)) for picture in pixels]
+    pixels = to_uint8(images.detach().cpu()).permute(0, 2, 3, 1).contiguous()  # [B, H, W, 3]
+    return [encode_picture(Image.fromarray(picture), encoding) for picture in pixels.numpy()]
 
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")

@@ -6,20 +6,26 @@ shows pictures and class names. The same rows always give the same bytes.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from torch import Tensor
 
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, relative_to, replacing, sha256_file
-from fgds_core.images.pixels import encode_png
+from fgds_core.images.pixels import PNG, encode
 
 ROW_GROUP_ROWS = 1000
-"""Rows in a row group: what a reader that streams holds in memory at a time."""
+"""Most rows of a row group: what a reader that streams holds in memory at a time."""
+
+ROW_GROUP_BYTES = 2**26
+"""Most bytes of images in a row group, unless one image alone has more."""
+
+_PAGE_BYTES = 2**31 - 1
 
 HUGGINGFACE = b"huggingface"
 """Key of the schema's metadata where datasets keeps the features."""
@@ -83,7 +89,7 @@ def image_table(
     Raises:
         ValueError: Lengths differ, a label is no class, or the columns are not the schema's.
     """
-    files = encode_png(images) if isinstance(images, Tensor) else list(images)
+    files = encode(images, PNG) if isinstance(images, Tensor) else list(images)
     classes = [int(label) for label in labels]
     extra = extra or {}
     paths = [None] * len(files) if paths is None else paths
@@ -120,6 +126,10 @@ def write_image_batches(
 ) -> FileRecord:
     """Writes an image table that arrives in pieces; each piece starts a new row group.
 
+    A row group has at most `ROW_GROUP_ROWS` rows and `ROW_GROUP_BYTES` bytes of images. Its images
+    are one page, neither compressed nor in a dictionary: every file lies there as it is, after
+    its length in four bytes, and a reader can take any of them by its place.
+
     Args:
         path: The Parquet file.
         schema: Schema of every piece.
@@ -140,12 +150,36 @@ def write_image_batches(
         "data_page_version": "1.0",
         "compression": "none",
         "use_dictionary": text_columns,
+        "data_page_size": _PAGE_BYTES,
+        "write_batch_size": ROW_GROUP_ROWS,
+        "max_rows_per_page": ROW_GROUP_ROWS,
     }
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
         for batch in batches:
-            writer.write_table(batch.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+            for rows in _row_groups(batch):
+                writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
             num_rows += batch.num_rows
     return FileRecord(relative_to(path, root or path.parent), sha256_file(path), num_rows)
+
+
+def _row_groups(rows: pa.Table) -> Iterator[pa.Table]:
+    """Cuts a table where the next image would be too much for one row group."""
+    if not rows.num_rows:
+        yield rows
+    start = num_bytes = 0
+    for row, size in enumerate(_image_sizes(rows)):
+        if row > start and (row - start == ROW_GROUP_ROWS or num_bytes + size > ROW_GROUP_BYTES):
+            yield rows.slice(start, row - start)
+            start, num_bytes = row, 0
+        num_bytes += size
+    if start < rows.num_rows:
+        yield rows.slice(start)
+
+
+def _image_sizes(rows: pa.Table) -> list[int]:
+    """Bytes of each image; 0 for one that is missing."""
+    sizes = pc.binary_length(pc.struct_field(rows["image"], "bytes"))
+    return list(pc.fill_null(sizes, 0).to_pylist())
 
 
 def write_images(path: Path, rows: pa.Table, *, root: Path | None = None) -> FileRecord:

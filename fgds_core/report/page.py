@@ -24,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from fgds_core.data.splits import Meta, read_meta
 from fgds_core.errors import InputError
 from fgds_core.files import read_csv, read_json, replacing
-from fgds_core.images.pixels import decode_picture, png_bytes
+from fgds_core.images.pixels import PNG, decode_picture, encode_picture
 from fgds_core.report import paired
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.gains import (
@@ -481,7 +481,7 @@ def _data_uri(picture: bytes) -> str:
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "JPEG", quality=85)
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
+    return "data:image/png;base64," + base64.b64encode(encode_picture(image, PNG)).decode()
 
 
 # What changes how other text is shown, or is no text: control characters and those of direction.

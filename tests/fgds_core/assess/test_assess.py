@@ -27,7 +27,7 @@ from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.splits import Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageSet
-from fgds_core.images.pixels import encode_png, from_uint8, to_uint8
+from fgds_core.images.pixels import PNG, encode, from_uint8, to_uint8
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis import shards
 
@@ -333,7 +333,7 @@ def test_the_grid_shows_each_image_with_its_source_and_neighbours(
         ("real", 2),
     ]
     assert of_image[0]["image"]["bytes"] == table["image"][1]["bytes"].as_py()
-    assert of_image[1]["image"]["bytes"] == encode_png(train.of_class(1).images[1:2])[0]
+    assert of_image[1]["image"]["bytes"] == encode(train.of_class(1).images[1:2], PNG)[0]
     feature = colours(synthetic.images[1:2])
     expected = torch.cdist(feature, colours(train.images)).sort().values[0, :3]
     assert [r["distance"] for r in of_image[2:]] == pytest.approx(expected.tolist(), rel=1e-4)

@@ -17,7 +17,7 @@ from fgds_core.data.sources import _drawn_splits, open_source
 from fgds_core.data.splits import SPLITS
 from fgds_core.errors import InputError
 from fgds_core.files import check_root, hash_file
-from fgds_core.images.pixels import png_bytes
+from fgds_core.images.pixels import PNG, encode_picture
 from fgds_core.images.table import image_table, write_images
 
 SPLIT_FOLDERS = {"by": "folders", "train": "train", "validation": "val", "test": "test"}
@@ -25,7 +25,7 @@ FRACTIONS = {"by": "fractions", "validation": 0.2, "test": 0.3, "seed": 0}
 
 
 def png(shade):
-    return png_bytes(Image.new("L", (3, 3), shade))
+    return encode_picture(Image.new("L", (3, 3), shade), PNG)
 
 
 def folder_data(root, split=SPLIT_FOLDERS, groups=False):

@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fgds_core.data.splits import (
     write_meta,
 )
 from fgds_core.errors import InputError
+from fgds_core.images.pixels import Encoding
 from fgds_core.images.table import image_table, write_images
 
 NAMES = ("cat", "T-shirt/top", "ankle boot")
@@ -40,6 +43,16 @@ def test_prepared_data_come_back(tmp_path):
     assert torch.equal(read_prepared(tmp_path, "val").images, random_images())
     with pytest.raises(ValueError, match="split must be one of"):
         read_prepared(tmp_path, "validation")
+
+
+def test_data_of_before_there_were_encodings_are_png(tmp_path):
+    meta = replace(prepared(tmp_path), encoding=Encoding("jpeg", 90))
+    write_meta(tmp_path, meta)
+    assert read_meta(tmp_path) == meta
+    told = json.loads((tmp_path / "meta.json").read_text())
+    del told["encoding"]
+    (tmp_path / "meta.json").write_text(json.dumps(told))
+    assert read_meta(tmp_path).encoding == Encoding("png")
 
 
 def test_prepared_data_that_changed_are_refused(tmp_path):

@@ -18,15 +18,18 @@ from fgds_core.files import FileRecord, sha256_file
 from fgds_core.images.dataset import read_images, table_images
 from fgds_core.images.pixels import (
     FORMATS,
+    PNG,
+    Encoding,
     decode_images,
     decode_picture,
-    encode_png,
+    encode,
+    encode_picture,
     from_uint8,
     is_picture,
-    png_bytes,
     to_uint8,
 )
 from fgds_core.images.table import (
+    ROW_GROUP_BYTES,
     ROW_GROUP_ROWS,
     class_names_of,
     image_table,
@@ -57,7 +60,33 @@ def test_converting_leaves_its_input_alone():
 @given(hnp.arrays("uint8", st.tuples(st.integers(1, 3), st.just(3), *[st.integers(1, 9)] * 2)))
 def test_images_come_back_exactly_from_png(pixels):
     images = from_uint8(torch.from_numpy(pixels))
-    assert torch.equal(decode_images(encode_png(images)), images)
+    assert torch.equal(decode_images(encode(images, PNG)), images)
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_jpeg_keeps_the_full_resolution_of_colours(quality):
+    images = random_images()
+    files = encode(images, Encoding("jpeg", quality))
+    picture = Image.open(io.BytesIO(files[0]))
+    assert picture.format == "JPEG"
+    assert {layer[1:3] for layer in picture.layer} == {(1, 1)}
+    assert decode_images(files).shape == images.shape
+    assert files == encode(images, Encoding("jpeg", quality))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gif",), "png or jpeg, got 'gif'"),
+        (("png", 95), "png has no quality"),
+        (("jpeg",), "from 1 to 100, got None"),
+        (("jpeg", 0), "from 1 to 100, got 0"),
+        (("jpeg", 101), "from 1 to 100, got 101"),
+    ],
+)
+def test_encodings_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Encoding(*arguments)
 
 
 def test_values_beyond_the_range_are_clamped_and_nan_is_refused():
@@ -67,7 +96,7 @@ def test_values_beyond_the_range_are_clamped_and_nan_is_refused():
 
 
 def test_grey_images_become_rgb():
-    data = png_bytes(Image.new("L", (4, 2), 51))
+    data = encode_picture(Image.new("L", (4, 2), 51), PNG)
     assert torch.equal(decode_images([data]), torch.full((1, 3, 2, 4), 51 / 127.5 - 1))
 
 
@@ -94,7 +123,7 @@ def test_any_flipped_bit_in_png_pixels_is_found():
 
 
 def test_images_of_different_sizes_and_missing_ones_are_refused():
-    small, large = (png_bytes(Image.new("RGB", (s, s))) for s in (4, 5))
+    small, large = (encode_picture(Image.new("RGB", (s, s)), PNG) for s in (4, 5))
     with pytest.raises(InputError, match="row 1: the image is 5x5 pixels, the first one 4x4"):
         decode_images([small, large])
     with pytest.raises(InputError, match="row 0: holds no image bytes"):
@@ -130,6 +159,38 @@ def test_no_codec_but_png_decides_about_the_bytes(tmp_path):
         columns = file.metadata.row_group(0)
         codecs = {columns.column(i).compression for i in range(columns.num_columns)}
     assert codecs == {"UNCOMPRESSED"}
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_row_group_is_bounded_and_holds_its_files_as_they_are(tmp_path, size):
+    num_rows = 1500
+    files = [bytes([row % 256]) * (size + row % 7) for row in range(num_rows)]
+    write_images(tmp_path / "t.parquet", image_table(files, [0] * num_rows, ["only"]))
+    content = (tmp_path / "t.parquet").read_bytes()
+    start = 0
+    with pq.ParquetFile(tmp_path / "t.parquet") as file:
+        for index in range(file.num_row_groups):
+            images = file.metadata.row_group(index).column(0)
+            own = files[start : start + images.num_values]
+            as_they_are = b"".join(len(data).to_bytes(4, "little") + data for data in own)
+            end = images.data_page_offset + images.total_compressed_size
+            assert content[end - len(as_they_are) : end] == as_they_are  # no second page between
+            assert images.path_in_schema == "image.bytes"
+            assert images.num_values <= ROW_GROUP_ROWS
+            assert sum(map(len, own)) <= ROW_GROUP_BYTES
+            start += images.num_values
+        assert start == num_rows
+        assert file.num_row_groups == (2 if size == 1 else 3)
+
+
+def test_an_image_larger_than_a_row_group_has_one_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("fgds_core.images.table.ROW_GROUP_BYTES", 10)
+    table = image_table([b"x" * n for n in (4, 6, 1, 30, 2)], [0] * 5, ["only"])
+    write_images(tmp_path / "t.parquet", table)
+    with pq.ParquetFile(tmp_path / "t.parquet") as file:
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        assert file.read() == table
+    assert groups == [2, 1, 1, 1]
 
 
 def test_large_table_is_cut_into_row_groups(tmp_path):
