@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fgds_core.data.imbalance import shot_bins
+from fgds_core.data.imbalance import BINS, shot_bins
 from fgds_core.data.splits import META_NAME, Meta, read_meta
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.generators.config import GeneratorConfig
@@ -25,8 +25,6 @@ from tasks.synthesize import Sources, check_code, load_studio, plan_for
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import num_workers
 from tasks.workers.fanout import make_runner, run_each
-
-BINS = ("many", "medium", "few")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fgds_core.classify.network import Classifier, predict
+from fgds_core.data.imbalance import BINS
 from fgds_core.images.dataset import ImageSet
 
-BINS = ("many", "medium", "few")
 ECE_BINS = 15
 
 

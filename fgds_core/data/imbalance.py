@@ -10,6 +10,9 @@ from typing import Literal
 
 from fgds_core.errors import InputError
 
+BINS = ("many", "medium", "few")
+"""The bins of classes, by their real training images."""
+
 MANY_ABOVE = 100
 """A class with more real training images than this is in the bin "many"."""
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fgds_core.data.imbalance import BINS
 from fgds_core.errors import InputError
 from fgds_core.files import read_csv
 from fgds_core.report import paired
@@ -26,7 +27,6 @@ from fgds_core.report.summary import Row, shown
 STAGES = {"baseline": "train_baseline", "control": "train_control", "final": "retrain"}
 """The stage that writes the answers of each classifier."""
 
-BINS = ("many", "medium", "few")
 ROWS = ("overall", *BINS, "worst_group", "macro_f1", "ece")
 LESS_IS_BETTER = frozenset({"ece"})
 RESAMPLING_SEED = 0

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fgds_core.data.imbalance import BINS
 from fgds_core.data.splits import Meta, read_meta
 from fgds_core.errors import InputError
 from fgds_core.files import read_csv, read_json, replacing
@@ -28,7 +29,6 @@ from fgds_core.images.pixels import PNG, decode_picture, encode_picture
 from fgds_core.report import paired
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.gains import (
-    BINS,
     SIGNIFICANT,
     STAGES,
     Answers,
