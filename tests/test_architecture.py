@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from runpy import run_path
 from shutil import copytree, ignore_patterns
 
 import pytest
@@ -56,6 +57,8 @@ BROKEN = {
     "layers": ("fgds_core/errors.py", "import tasks.workers.config"),
     "outside": ("tasks/workers/config.py", "import benchmarks"),
     "wings": ("fgds_core/images/pixels.py", "import fgds_core.data.config"),
+    "rooms": ("tasks/identity/code.py", "import tasks.workers.config"),
+    "commands": ("flows/cli/keys.py", "import flows.report"),
     "cycles": ("tasks/store/config.py", "import tasks.store.bucket"),
     "orchestration": ("fgds_core/classify/train.py", "import prefect"),
     "parameters": ("fgds_core/section.py", "import torch"),
@@ -86,6 +89,11 @@ def test_each_contract_notices_what_breaks_it(tmp_path: Path) -> None:
     )
     assert json.loads(done.stdout.splitlines()[-1]) == CONTRACTS
     assert set(BROKEN) == set(CONTRACTS)
+
+
+def test_the_figure_of_the_house_is_of_this_house() -> None:
+    house = run_path(str(ROOT / "docs" / "house.py"))
+    assert house["FIGURE"].read_text() == house["figure"](), "run `python docs/house.py`"
 
 
 NOTICED = """

@@ -1,1 +1,1 @@
-"""The shard store: an S3 bucket through which workers without a common disk share files."""
+"""An S3 bucket through which workers without a common disk share files."""
