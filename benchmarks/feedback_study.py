@@ -143,8 +143,8 @@ def train_guide(params: Mapping[str, Any], seed: int) -> Path:
     return folder
 
 
-def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, Any]:
-    """Draws a synthetic set; its images and its table."""
+def draw_set(params: Mapping[str, Any], seed: int, guide: Path, out: Path) -> tuple[Any, Any]:
+    """Draws a synthetic set into a folder; its images and its table."""
     from fgds_core.classify.network import load_classifier
     from fgds_core.data.imbalance import quotas
     from fgds_core.data.splits import read_meta, read_prepared
@@ -160,36 +160,42 @@ def draw_set(params: Mapping[str, Any], seed: int, guide: Path) -> tuple[Any, An
     judge = None if config.judge is None else load_classifier(Path(config.judge))
     real = read_prepared(PREPARED, "train")
     counts = meta.counts["train"]
-    with tempfile.TemporaryDirectory() as folder:
-        records = [
-            write_part(
-                part,
-                generator,
-                feedback,
-                judge,
-                real,
-                params["generator"].prompts,
-                config,
-                seed,
-                "feedback-study",
-                Path(folder),
-                batch_size=params["compute"].batch_size,
-            )
-            for part in plan_parts(counts, meta.class_names, config)
-        ]
-        write_index(
-            Path(folder),
-            records,
-            class_names=meta.class_names,
-            wanted=quotas(counts, config.target_per_class),
-            fingerprint="feedback-study",
-            made_by={},
+    records = [
+        write_part(
+            part,
+            generator,
+            feedback,
+            judge,
+            real,
+            params["generator"].prompts,
+            config,
+            seed,
+            "feedback-study",
+            out,
+            batch_size=params["compute"].batch_size,
         )
-        return read_synthetic(Path(folder))
+        for part in plan_parts(counts, meta.class_names, config)
+    ]
+    write_index(
+        out,
+        records,
+        class_names=meta.class_names,
+        wanted=quotas(counts, config.target_per_class),
+        fingerprint="feedback-study",
+        made_by={},
+    )
+    return read_synthetic(out)
 
 
 def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str, Any]:
     """One row: draws with a setting, retrains, and evaluates on validation images."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(params, setting, seed, Path(folder))
+
+
+def _measure(
+    params: Mapping[str, Any], setting: Setting, seed: int, folder: Path
+) -> dict[str, Any]:
     from fgds_core.classify.card import read_classifier_config
     from fgds_core.classify.metrics import evaluate
     from fgds_core.classify.network import load_classifier, predict
@@ -197,12 +203,13 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
     from fgds_core.data.splits import read_meta, read_prepared
     from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
     from fgds_core.feedback.gaussians import ClassGaussians
+    from fgds_core.images.dataset import gather
 
     guide = train_guide(params, seed)
-    images, table = draw_set(params, seed, guide)
+    images, table = draw_set(params, seed, guide, folder)
     classifier = load_classifier(guide)
     gaussians = ClassGaussians.load(guide / "feature_statistics.safetensors")
-    seen = Seen(*predict(classifier, images.images))
+    seen = Seen(*predict(classifier, gather(images)))
     present = [label for label in range(len(images.class_names)) if label in images.labels]
     criterion = {
         name: {

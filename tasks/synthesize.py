@@ -25,7 +25,7 @@ from fgds_core.feedback.critic import Feedback
 from fgds_core.feedback.load import load_feedback
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.load import Generator, load_generator
-from fgds_core.images.dataset import ImageSet
+from fgds_core.images.dataset import ImageDataset
 from fgds_core.synthesis.card import write_card
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.draw import Part, check_fit, finished_part, plan_parts, write_part
@@ -242,7 +242,7 @@ class Studio:
     generator: Generator
     feedback: Feedback | None
     judge: Classifier | None
-    real: ImageSet
+    real: ImageDataset
 
 
 _loading = threading.Lock()

@@ -1,9 +1,9 @@
 """A training of five steps on noisy images whose class is their brightness."""
 
 import torch
+from sets import image_set
 
 from fgds_core.classify.config import TrainConfig
-from fgds_core.images.dataset import ImageSet
 
 RECIPE = {
     "model": "test_resnet",
@@ -35,7 +35,7 @@ def shaded(counts, seed=0, names=("dark", "grey", "light")):
     generator = torch.Generator().manual_seed(seed)
     noise = 0.1 * torch.randn(len(labels), 3, 16, 16, generator=generator)
     level = labels[:, None, None, None] * 0.8 - 0.8
-    return ImageSet((level + noise).clamp(-1, 1), labels, None, names)
+    return image_set((level + noise).clamp(-1, 1), labels, names)
 
 
 TRAIN, VAL = shaded([24, 6, 2]), shaded([5, 5, 5], seed=1)

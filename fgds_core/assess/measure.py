@@ -38,8 +38,8 @@ from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.loss import loss
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.generators.config import GeneratorConfig
-from fgds_core.images.dataset import ImageSet
-from fgds_core.images.pixels import PNG, encode
+from fgds_core.images.dataset import ImageDataset, gather
+from fgds_core.images.pixels import PNG, encode, from_uint8
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.shards import read_synthetic
 
@@ -168,11 +168,11 @@ def shown_by_dvc(measures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def measure_synthetic(
-    synthetic: ImageSet,
+    synthetic: ImageDataset,
     table: pa.Table,
     *,
-    real_train: ImageSet,
-    real_val: ImageSet,
+    real_train: ImageDataset,
+    real_val: ImageDataset,
     classifier: Classifier,
     bins: Mapping[str, str],
     config: AssessConfig,
@@ -204,9 +204,9 @@ def measure_synthetic(
         )
     class_names = synthetic.class_names
     features = {
-        "synthetic": extract(synthetic.images, advance),  # [M, D]
-        "val": extract(real_val.images, advance),  # [N, D]
-        "train": extract(real_train.images, advance),
+        "synthetic": extract(gather(synthetic), advance),  # [M, D]
+        "val": extract(gather(real_val), advance),  # [N, D]
+        "train": extract(gather(real_train), advance),
     }
     labels, val_labels = synthetic.labels.numpy(), real_val.labels.numpy()  # [M], [N]
     weights = class_weights(labels, val_labels)  # [N]
@@ -459,9 +459,9 @@ def _judge_agreement(table: pa.Table, labels: NDArray[np.int64]) -> Array:
     return np.where(np.isnan(judged), np.nan, judged == labels)
 
 
-def _criteria(classifier: Classifier, images: ImageSet) -> tuple[Tensor, dict[str, Array]]:
+def _criteria(classifier: Classifier, images: ImageDataset) -> tuple[Tensor, dict[str, Array]]:
     """Logits of the classifier [N, K], and its entropy and loss in nats, [N] each."""
-    logits, features = predict(classifier, images.images)  # [N, K], [N, D]
+    logits, features = predict(classifier, gather(images))  # [N, K], [N, D]
     seen = Seen(logits.float(), features.float())
     return seen.logits, {
         "entropy": entropy(seen, images.labels, None).numpy(),
@@ -489,7 +489,7 @@ def _guidance(table: pa.Table, chosen: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _per_class_rows(
-    found: Mapping[str, Any], bins: Mapping[str, str], real_train: ImageSet
+    found: Mapping[str, Any], bins: Mapping[str, str], real_train: ImageDataset
 ) -> list[dict[str, Any]]:
     counts = torch.bincount(real_train.labels, minlength=len(real_train.class_names)).tolist()
     rows = []
@@ -551,9 +551,9 @@ def _criterion_rows(
 
 
 def _neighbour_table(
-    synthetic: ImageSet,
+    synthetic: ImageDataset,
     table: pa.Table,
-    real_train: ImageSet,
+    real_train: ImageDataset,
     distances: Array,
     neighbours: NDArray[np.int64],
     config: AssessConfig,
@@ -581,14 +581,14 @@ def _neighbour_table(
             column.append(value)
 
     def real_picture(row: int) -> bytes:
-        return encode(real_train.images[row : row + 1], PNG)[0]
+        return encode(from_uint8(real_train[row][None]), PNG)[0]
 
     conditioning = table["conditioning_id"].to_pylist()
     for k in range(len(synthetic.class_names)):
         own = torch.nonzero(real_train.labels == k).flatten().tolist()
         rows = torch.nonzero(synthetic.labels == k).flatten().tolist()[: config.grid_images]
         for item, row in enumerate(rows):
-            add(table["image"][row]["bytes"].as_py(), k, item, k, "synthetic", 0, None)
+            add(synthetic.file(row), k, item, k, "synthetic", 0, None)
             if conditioning[row] is not None:
                 add(real_picture(own[conditioning[row]]), k, item, k, "conditioning", 0, None)
             for rank, near in enumerate(neighbours[row, : config.grid_neighbours].tolist()):

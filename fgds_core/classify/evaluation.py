@@ -13,7 +13,7 @@ from fgds_core.classify.metrics import Evaluation, evaluate
 from fgds_core.classify.network import Classifier
 from fgds_core.data.splits import Meta, read_prepared
 from fgds_core.files import csv_text, write_json, write_text
-from fgds_core.images.dataset import ImageSet
+from fgds_core.images.dataset import ImageDataset
 
 ON_TEST = ("overall", "many", "medium", "few", "worst_group")
 ON_VALIDATION = ("overall", "few", "worst_group")
@@ -88,7 +88,7 @@ def per_class_rows(evaluation: Evaluation, meta: Meta) -> list[dict[str, Any]]:
     ]
 
 
-def prediction_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, Any]]:
+def prediction_rows(evaluation: Evaluation, images: ImageDataset) -> list[dict[str, Any]]:
     """`actual, predicted, confidence` of each image in its order, and `group` where there are."""
     confidence = evaluation.probabilities.max(dim=-1).values.tolist()  # [N]
     rows: list[dict[str, Any]] = [
@@ -107,7 +107,7 @@ def prediction_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, 
     return rows
 
 
-def confusion_rows(evaluation: Evaluation, images: ImageSet) -> list[dict[str, Any]]:
+def confusion_rows(evaluation: Evaluation, images: ImageDataset) -> list[dict[str, Any]]:
     """`actual, predicted, share, num_images` of each pair that occurs, and of the diagonal.
 
     `share` is the fraction of the actual class's images; on the diagonal it is the recall. In

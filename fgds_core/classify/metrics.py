@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fgds_core.classify.network import Classifier, predict
 from fgds_core.data.imbalance import BINS
-from fgds_core.images.dataset import ImageSet
+from fgds_core.images.dataset import ImageDataset, gather
 
 ECE_BINS = 15
 
@@ -37,7 +37,7 @@ class Evaluation:
 
 
 def evaluate(
-    classifier: Classifier, images: ImageSet, bins: Mapping[str, str], *, seed: int
+    classifier: Classifier, images: ImageDataset, bins: Mapping[str, str], *, seed: int
 ) -> Evaluation:
     """Evaluates a classifier on labelled images.
 
@@ -47,7 +47,7 @@ def evaluate(
         bins: Shot bin of each class name, from real training counts.
         seed: The seed the classifier was trained with; recorded only.
     """
-    logits, _ = predict(classifier, images.images)  # [N, K]
+    logits, _ = predict(classifier, gather(images))  # [N, K]
     probabilities = logits.softmax(dim=-1)
     predictions = probabilities.argmax(dim=-1)  # [N]
     names, groups = images.class_names, images.groups

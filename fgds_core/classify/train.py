@@ -22,7 +22,8 @@ from fgds_core.classify.network import Classifier, create_classifier, predict
 from fgds_core.classify.trial import try_training
 from fgds_core.errors import InputError
 from fgds_core.images.augment import augment
-from fgds_core.images.dataset import ImageSet
+from fgds_core.images.dataset import ImageDataset, gather
+from fgds_core.images.pixels import from_uint8
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,13 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def train_classifier(
-    train: ImageSet,
-    val: ImageSet,
+    train: ImageDataset,
+    val: ImageDataset,
     config: TrainConfig,
     seed: int,
     *,
     sampling: Sampling = "class_balanced",
-    synthetic: ImageSet | None = None,
+    synthetic: ImageDataset | None = None,
     real_share: float = 1.0,
     device: str | torch.device = "cpu",
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
@@ -76,7 +77,7 @@ def train_classifier(
     _check_sets(train, val, synthetic)
     if synthetic is not None and sampling != "class_balanced":
         raise ValueError(f"sampling with synthetic images must be class_balanced, got {sampling}")
-    height, width = train.images.shape[-2:]
+    height, width = train.size
     try_training(config, train.class_names, (height, width), device)
     from timm.optim import create_optimizer_v2
     from timm.utils import ModelEmaV3
@@ -173,7 +174,7 @@ def train_classifier(
             # Validate, keep the best
             if step % config.eval_every == 0 or step == config.num_steps:
                 candidate = classifier if averaged is None else averaged.module
-                predictions = predict(candidate, val.images)[0].argmax(dim=-1)  # [N]
+                predictions = predict(candidate, gather(val))[0].argmax(dim=-1)  # [N]
                 accuracy = macro_accuracy(predictions, val.labels)
                 if accuracy > best_accuracy:
                     best_accuracy, best_state = accuracy, copy.deepcopy(candidate.state_dict())
@@ -195,7 +196,7 @@ def train_classifier(
 
     classifier.load_state_dict(best_state)
     logger.info("kept the checkpoint with validation macro accuracy %.4f", best_accuracy)
-    classifier.temperature = fit_temperature(predict(classifier, val.images)[0], val.labels)
+    classifier.temperature = fit_temperature(predict(classifier, gather(val))[0], val.labels)
     return classifier.eval()
 
 
@@ -216,8 +217,8 @@ def read_training(folder: Path) -> TrainBaselineConfig:
 
 
 def real_and_synthetic_batches(
-    train: ImageSet,
-    synthetic: ImageSet | None,
+    train: ImageDataset,
+    synthetic: ImageDataset | None,
     config: TrainConfig,
     sampling: Sampling,
     real_share: float,
@@ -229,8 +230,8 @@ def real_and_synthetic_batches(
 
 
 def _batches(
-    train: ImageSet,
-    synthetic: ImageSet | None,
+    train: ImageDataset,
+    synthetic: ImageDataset | None,
     config: TrainConfig,
     sampling: Sampling,
     real_share: float,
@@ -260,14 +261,14 @@ def _batches(
 
 
 def _images_of(
-    batch: list[int], train: ImageSet, synthetic: ImageSet | None
+    batch: list[int], train: ImageDataset, synthetic: ImageDataset | None
 ) -> tuple[Tensor, Tensor]:
     """Images [B, C, H, W] and labels [B] of a batch."""
     chosen = [
         (train, i) if synthetic is None or i < len(train) else (synthetic, i - len(train))
         for i in batch
     ]
-    x = torch.stack([source.images[i] for source, i in chosen])  # [B, C, H, W]
+    x = from_uint8(torch.stack([source[i] for source, i in chosen]))  # [B, C, H, W]
     labels = torch.stack([source.labels[i] for source, i in chosen])  # [B]
     return x, labels
 
@@ -304,7 +305,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x)
 
 
-def _check_sets(train: ImageSet, val: ImageSet, synthetic: ImageSet | None) -> None:
+def _check_sets(train: ImageDataset, val: ImageDataset, synthetic: ImageDataset | None) -> None:
     sets = {"training": train, "validation": val, "synthetic": synthetic}
     for name, images in sets.items():
         if images is None:
@@ -316,9 +317,9 @@ def _check_sets(train: ImageSet, val: ImageSet, synthetic: ImageSet | None) -> N
                 f"the {name} images have the classes {list(images.class_names)}, the training "
                 f"images {list(train.class_names)}; make both from the same prepared data"
             )
-    if synthetic is not None and synthetic.images.shape[1:] != train.images.shape[1:]:
+    if synthetic is not None and synthetic.size != train.size:
         raise InputError(
-            f"synthetic images are {list(synthetic.images.shape[1:])}, real ones "
-            f"{list(train.images.shape[1:])} (channels, height, width); prepare the data at the "
+            f"synthetic images are {list(synthetic.size)}, real ones "
+            f"{list(train.size)} (height, width); prepare the data at the "
             "generator's size, so that both went through the same resizing"
         )

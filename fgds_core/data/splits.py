@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from fgds_core.errors import InputError
 from fgds_core.files import read_json, sha256_file, write_json
-from fgds_core.images.dataset import ImageSet, read_images
+from fgds_core.images.dataset import ImageDataset, read_images
 from fgds_core.images.pixels import PNG, Encoding
 from fgds_core.images.table import ROW_GROUP_ROWS
 
@@ -72,8 +72,8 @@ def read_meta(folder: Path) -> Meta:
         ) from error
 
 
-def read_prepared(folder: Path, split: str) -> ImageSet:
-    """Reads one split of prepared data after comparing its digest with `meta.json`.
+def read_prepared(folder: Path, split: str) -> ImageDataset:
+    """Opens one split of prepared data after comparing its digest with `meta.json`.
 
     Args:
         folder: The output of the stage prepare.

@@ -187,8 +187,12 @@ def write_images(path: Path, rows: pa.Table, *, root: Path | None = None) -> Fil
     return write_image_batches(path, rows.schema, [rows], root=root)
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, *, images: bool = True) -> pa.Table:
     """Reads an image table without decoding its images.
+
+    Args:
+        path: The file.
+        images: Whether the encoded images are read too; False leaves their column out.
 
     Raises:
         InputError: The file is missing, not Parquet, damaged, or lacks columns, class names or
@@ -198,16 +202,16 @@ def read_table(path: Path) -> pa.Table:
         raise InputError(f"{path} does not exist; run the stage that writes it")
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            names = file.schema_arrow.names
+            read = names if images else [name for name in names if name != "image"]
+            table = file.read(columns=read)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{path} is not a readable Parquet file ({error}); make it again"
         ) from error
-    missing = {"image", "label"} - set(table.column_names)
+    missing = {"image", "label"} - set(names)
     if missing:
-        raise InputError(
-            f"{path} lacks the columns {sorted(missing)}; it has {table.column_names}"
-        )
+        raise InputError(f"{path} lacks the columns {sorted(missing)}; it has {names}")
     class_names = class_names_of(table.schema)
     if class_names is None:
         raise InputError(f"{path} does not name its classes; write it with fgds_core.images")

@@ -15,6 +15,7 @@ from fgds_core.data.splits import read_meta, read_prepared
 from fgds_core.feedback.fit import fit_class_gaussians
 from fgds_core.feedback.gaussians import FEATURE_STATISTICS
 from fgds_core.feedback.targets import criteria_on_real
+from fgds_core.images.dataset import gather
 
 
 def train_baseline(
@@ -99,7 +100,7 @@ def fit_baseline(
         advance=advance,
         checkpoint=checkpoint,
     )
-    _, features = predict(classifier, train.images)  # [N, D]
+    _, features = predict(classifier, gather(train))  # [N, D]
     gaussians = fit_class_gaussians(features, train.labels, len(train.class_names))
     gaussians.save(models / FEATURE_STATISTICS)
     save_classifier(
@@ -111,7 +112,7 @@ def fit_baseline(
             "training": config.model_dump(mode="json"),
             "image_size": meta.image_size,
             "seed": seed,
-            **criteria_on_real(classifier, gaussians, val.images, val.labels, device=device),
+            **criteria_on_real(classifier, gaussians, gather(val), val.labels, device=device),
         },
     )
     return classifier

@@ -29,7 +29,7 @@ from fgds_core.diffusion.sample import make_scheduler, sample
 from fgds_core.errors import InputError
 from fgds_core.feedback.critic import Feedback
 from fgds_core.generators.model import Generator, drop_coordinates
-from fgds_core.images.dataset import ImageSet
+from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.pixels import from_uint8, to_uint8
 from fgds_core.images.table import image_table
 from fgds_core.synthesis import shards
@@ -254,7 +254,7 @@ def write_part(
     generator: Generator,
     feedback: Feedback | None,
     judge: Classifier | None,
-    real: ImageSet,
+    real: ImageDataset,
     prompts: Sequence[str],
     config: SynthesizeConfig,
     run_seed: int,
@@ -298,7 +298,7 @@ def write_part(
             " set synthesize.conditioning to text"
         )
     requests = plan_images(part, prompts, len(own), config, run_seed)
-    embedded = _embed_each_once(generator, requests, own.images, batch_size)
+    embedded = _embed_each_once(generator, requests, own, batch_size)
 
     def table_of(batch: Sequence[ImageRequest], attempt: int = 0) -> pa.Table:
         embeddings = None
@@ -311,7 +311,7 @@ def write_part(
             embeddings,
             gentler,
             feedback,
-            image_size=(own.images.shape[-2], own.images.shape[-1]),
+            image_size=own.size,
             micro_batch=micro_batch,
         )
         finite = drawn.images.flatten(1).isfinite().all(dim=1)  # [B]
@@ -372,14 +372,16 @@ def _choose(num_choices: int, seed: int, purpose: str) -> int:
 
 
 def _embed_each_once(
-    generator: Generator, requests: Sequence[ImageRequest], images: Tensor, batch_size: int
+    generator: Generator, requests: Sequence[ImageRequest], own: ImageDataset, batch_size: int
 ) -> dict[int | None, Tensor]:
     """Embeds the conditioning images of a part, id -> [D]; nothing where there are none."""
     rows = sorted({r.conditioning_id for r in requests if r.conditioning_id is not None})
     embedded: dict[int | None, Tensor] = {}
     for first in range(0, len(rows), batch_size):
         some = rows[first : first + batch_size]
-        embedded.update(zip(some, generator.embed_images(images[some]), strict=True))
+        embedded.update(
+            zip(some, generator.embed_images(from_uint8(own.__getitems__(some))), strict=True)
+        )
     return embedded
 
 
@@ -400,7 +402,7 @@ def _not_finite(broken: Sequence[ImageRequest], part: Part) -> FloatingPointErro
 def _table(
     drawn: Drawn,
     batch: Sequence[ImageRequest],
-    own: ImageSet,
+    own: ImageDataset,
     judge: Classifier | None,
     device: torch.device,
     config: SynthesizeConfig,

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from fgds_core import __version__
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, read_json, relative_to, sha256_file, write_json
-from fgds_core.images.dataset import ImageSet, table_images
+from fgds_core.images.dataset import ImageDataset, images_of
 from fgds_core.images.table import (
     HUGGINGFACE,
     class_names_of,
@@ -616,8 +616,13 @@ def read_index(folder: Path) -> SyntheticIndex:
         raise InputError(f"{path} is damaged ({error!r}); {_SYNTHESIZE_AGAIN}") from error
 
 
-def read_part(folder: Path, record: PartRecord) -> pa.Table:
+def read_part(folder: Path, record: PartRecord, *, images: bool = True) -> pa.Table:
     """Reads one part of a synthetic set after comparing it with its record.
+
+    Args:
+        folder: The synthetic set.
+        record: Of the part.
+        images: Whether the encoded images are read too; False leaves their column out.
 
     Raises:
         InputError: The part is missing, has other bytes than were recorded, or was made by
@@ -628,19 +633,19 @@ def read_part(folder: Path, record: PartRecord) -> pa.Table:
         raise InputError(f"{path} is missing; {_SYNTHESIZE_AGAIN}")
     if sha256_file(path) != record.sha256:
         raise InputError(f"{path} has changed since it was written; {_SYNTHESIZE_AGAIN}")
-    table = read_table(path)
+    table = read_table(path, images=images)
     made_by = (table.schema.metadata or {}).get(_FINGERPRINT, b"").decode()
     if made_by != record.fingerprint or set(column_values(table, "label")) != {record.label}:
         raise InputError(f"{path} belongs to another synthetic set; {_SYNTHESIZE_AGAIN}")
     return table.replace_schema_metadata({HUGGINGFACE: table.schema.metadata[HUGGINGFACE]})
 
 
-def read_synthetic(folder: Path) -> tuple[ImageSet, pa.Table]:
-    """Reads a whole synthetic set and verifies it against its index.
+def read_synthetic(folder: Path) -> tuple[ImageDataset, pa.Table]:
+    """Opens a synthetic set and verifies the bytes of all its parts against its index.
 
     Returns:
-        The images, and the table with all columns of `synthetic_schema`, both in order of class
-        and index.
+        The images, and the table with the columns of `synthetic_schema` but the images, both in
+        order of class and index.
 
     Raises:
         InputError: The index is missing or damaged; a part is missing, truncated, changed or
@@ -655,13 +660,14 @@ def read_synthetic(folder: Path) -> tuple[ImageSet, pa.Table]:
             f"{' ...' if len(foreign) > 5 else ''}; remove them or {_SYNTHESIZE_AGAIN}"
         )
     schema = synthetic_schema(index.class_names)
+    schema = schema.remove(schema.get_field_index("image"))
     tables: list[pa.Table] = []
     for part in index.parts:
-        table = read_part(folder, part)
+        table = read_part(folder, part, images=False)
         if not table.schema.equals(schema, check_metadata=True):
             raise InputError(
                 f"{folder / part.path} has other columns or classes than {INDEX_NAME}"
             )
         tables.append(table)
     whole = pa.concat_tables(tables)
-    return table_images(whole, source=str(folder)), whole
+    return images_of([folder / part.path for part in index.parts], whole), whole

@@ -21,6 +21,7 @@ from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.splits import Meta, read_prepared, write_meta
 from fgds_core.feedback.load import load_feedback
 from fgds_core.generators.load import load_generator
+from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.retrain import retrain
 from fgds_core.stages.train_baseline import train_baseline
@@ -36,7 +37,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = {}
     for seed, (split, counts) in enumerate(COUNTS.items()):
         images = shaded(counts, seed, CLASS_NAMES)
-        table = image_table(images.images, images.labels.tolist(), CLASS_NAMES)
+        table = image_table(gather(images), images.labels.tolist(), CLASS_NAMES)
         records[split] = write_images(folder / f"{split}.parquet", table)
     meta = Meta(
         class_names=CLASS_NAMES,

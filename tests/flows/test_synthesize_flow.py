@@ -9,7 +9,7 @@ from micro import contents, random_images
 
 import tasks.synthesize
 from fgds_core.errors import UnfinishedError
-from fgds_core.images.dataset import read_images
+from fgds_core.images.dataset import gather, read_images
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.shards import read_index, read_synthetic
 from flows.cli.params import read_params
@@ -87,7 +87,7 @@ def add_pictures(label: int, names: tuple[str, ...] | None = None, split: str = 
     old = read_images(file)
     added = names is not None
     labels = [int(k) + (added and k >= label) for k in old.labels] + [label]
-    images = torch.cat([old.images, random_images(1, old.images.shape[-1], seed=ord(split[1]))])
+    images = torch.cat([gather(old), random_images(1, old.size[0], seed=ord(split[1]))])
     order = sorted(range(len(labels)), key=labels.__getitem__)
     rows = image_table(images[order], sorted(labels), names or old.class_names)
     write_images(file, rows)

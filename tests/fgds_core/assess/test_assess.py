@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro import generator_config
+from sets import image_set
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.features import Extractor
@@ -26,8 +27,7 @@ from fgds_core.classify.network import create_classifier, predict, save_classifi
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.splits import Meta, write_meta
 from fgds_core.errors import InputError
-from fgds_core.images.dataset import ImageSet
-from fgds_core.images.pixels import PNG, encode, from_uint8, to_uint8
+from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis import shards
 
@@ -62,7 +62,7 @@ def make_images(counts, seed):
     centre = torch.eye(3)[labels][:, :, None, None] - 0.5
     x = centre + 0.3 * torch.randn(len(labels), 3, 8, 8, generator=g)
     x = x + 0.2 * torch.randn(len(labels), 3, 1, 1, generator=g)
-    return ImageSet(from_uint8(to_uint8(x)), labels, groups=None, class_names=CLASS_NAMES)
+    return image_set(x, labels, CLASS_NAMES)
 
 
 def make_table(images, conditioning=None, judge=None):
@@ -90,7 +90,7 @@ def make_table(images, conditioning=None, judge=None):
         "judge_probability": [None] * n if judge is None else [0.9] * n,
     }
     return image_table(
-        images.images,
+        [images.file(row) for row in range(n)],
         images.labels,
         CLASS_NAMES,
         extra,
@@ -226,7 +226,7 @@ def test_the_features_of_a_random_classifier_are_refused(synthetic, train, val, 
 
 
 def test_pictures_of_something_else_are_warned_of(synthetic, train, val, classifier):
-    far = replace(synthetic, images=torch.ones_like(synthetic.images))
+    far = image_set(torch.ones(len(synthetic), 3, 8, 8), synthetic.labels, CLASS_NAMES)
     found = run(far, make_table(far), train, val, classifier).measures
     assert "hardly any synthetic image looks like a real one" in found["warnings"][0]
 
@@ -264,7 +264,7 @@ def test_a_class_without_enough_images_has_no_value_and_a_reason(measured):
 
 def test_copies_of_training_images_are_found(train, val, classifier):
     rows = torch.arange(len(train)).repeat(2)[-140:]  # dogs and emus, each twice
-    copied = ImageSet(train.images[rows], train.labels[rows], None, CLASS_NAMES)
+    copied = train.select(rows.tolist())
     found = run(copied, make_table(copied), train, val, classifier).measures
     assert found["copy_rate"]["value"] == 1
     fresh = make_images([20, 40, 70], seed=11)
@@ -277,7 +277,7 @@ def test_criteria_stand_beside_those_of_real_images_of_the_class(
 ):
     baseline = measured.measures["per_class"]["dog"]["baseline"]
     for source, images in (("real", val), ("synthetic", synthetic)):
-        logits, _ = predict(classifier, images.images[images.labels == 1])
+        logits, _ = predict(classifier, gather(images.of_class(1)))
         p = logits.double().softmax(-1)
         entropy = -(p * p.log()).sum(-1).mean().item()
         loss = -p[:, 1].log().mean().item()
@@ -333,9 +333,9 @@ def test_the_grid_shows_each_image_with_its_source_and_neighbours(
         ("real", 2),
     ]
     assert of_image[0]["image"]["bytes"] == table["image"][1]["bytes"].as_py()
-    assert of_image[1]["image"]["bytes"] == encode(train.of_class(1).images[1:2], PNG)[0]
-    feature = colours(synthetic.images[1:2])
-    expected = torch.cdist(feature, colours(train.images)).sort().values[0, :3]
+    assert of_image[1]["image"]["bytes"] == train.of_class(1).file(1)
+    feature = colours(gather(synthetic)[1:2])
+    expected = torch.cdist(feature, colours(gather(train))).sort().values[0, :3]
     assert [r["distance"] for r in of_image[2:]] == pytest.approx(expected.tolist(), rel=1e-4)
 
 
@@ -370,7 +370,7 @@ def workspace(tmp_path, train, val, synthetic, classifier):
     prepared, made, baseline = (tmp_path / name for name in ("prepared", "synthetic", "baseline"))
     files = {}
     for split, images in (("train", train), ("val", val)):
-        table = image_table(images.images, images.labels, CLASS_NAMES)
+        table = image_table(gather(images), images.labels, CLASS_NAMES)
         files[split] = write_images(prepared / f"{split}.parquet", table)
     counts = tuple(torch.bincount(train.labels).tolist())
     bins = dict(zip(CLASS_NAMES, shot_bins(counts), strict=True))

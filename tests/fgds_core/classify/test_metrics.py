@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sets import image_set
 
 from fgds_core.classify.metrics import (
     evaluate,
@@ -15,7 +16,6 @@ from fgds_core.classify.metrics import (
     recall_per_group,
 )
 from fgds_core.classify.network import create_classifier
-from fgds_core.images.dataset import ImageSet
 
 NAMES = ("cat", "dog", "newt", "owl")
 BINS = {"cat": "many", "dog": "few", "newt": "few", "owl": "medium"}
@@ -136,12 +136,8 @@ def test_the_interval_holds_the_mean_and_moves_with_the_values(values, shift):
 
 def test_evaluation_is_the_measure_of_the_predictions():
     generator = torch.Generator().manual_seed(0)
-    images = ImageSet(
-        images=torch.rand(6, 3, 16, 16, generator=generator) * 2 - 1,
-        labels=torch.tensor([0, 1, 2, 3, 0, 1]),
-        groups=None,
-        class_names=NAMES,
-    )
+    x = torch.rand(6, 3, 16, 16, generator=generator) * 2 - 1
+    images = image_set(x, [0, 1, 2, 3, 0, 1], NAMES)
     classifier = create_classifier("test_resnet", {}, NAMES, 16, seed=0)
     result = evaluate(classifier, images, BINS, seed=5)
     assert torch.equal(result.predictions, result.probabilities.argmax(dim=-1))

@@ -15,6 +15,7 @@ from fgds_core.data.splits import (
     write_meta,
 )
 from fgds_core.errors import InputError
+from fgds_core.images.dataset import gather
 from fgds_core.images.pixels import Encoding
 from fgds_core.images.table import image_table, write_images
 
@@ -40,7 +41,7 @@ def prepared(folder: Path) -> Meta:
 def test_prepared_data_come_back(tmp_path):
     meta = prepared(tmp_path)
     assert read_meta(tmp_path) == meta
-    assert torch.equal(read_prepared(tmp_path, "val").images, random_images())
+    assert torch.equal(gather(read_prepared(tmp_path, "val")), random_images())
     with pytest.raises(ValueError, match="split must be one of"):
         read_prepared(tmp_path, "validation")
 

@@ -15,7 +15,7 @@ from PIL import Image, TiffImagePlugin
 
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, sha256_file
-from fgds_core.images.dataset import read_images, table_images
+from fgds_core.images.dataset import gather, read_images
 from fgds_core.images.pixels import (
     FORMATS,
     PNG,
@@ -136,7 +136,7 @@ def test_table_comes_back_from_its_file(tmp_path):
     record = write_images(tmp_path / "x" / "t.parquet", table, root=tmp_path)
     assert record == FileRecord("x/t.parquet", sha256_file(tmp_path / record.path), 4)
     read = read_images(tmp_path / record.path)
-    assert torch.equal(read.images, images)
+    assert torch.equal(gather(read), images)
     assert read.labels.tolist() == [0, 1, 2, 1]
     assert read.groups == tuple(groups)
     assert read.class_names == NAMES
@@ -254,12 +254,6 @@ def test_unreadable_tables_are_refused_by_name(tmp_path):
     write_images(path, wrong.replace_schema_metadata(table.schema.metadata))
     with pytest.raises(InputError, match=r"row 1: label 3 is not in 0\.\.2"):
         read_images(path)
-
-
-def test_half_given_groups_are_refused(tmp_path):
-    table = image_table([b"x"] * 2, [0, 1], NAMES, {"group": ["a", None]})
-    with pytest.raises(InputError, match="row 1: has no group"):
-        table_images(table)
 
 
 # Files from the wild

@@ -6,6 +6,7 @@ import pytest
 import torch
 from micro import generator_config, synthesize_config
 from pydantic import ValidationError
+from sets import image_set
 
 import fgds_core.synthesis.draw
 from fgds_core.classify.network import Classifier, load_classifier
@@ -13,7 +14,7 @@ from fgds_core.diffusion.noise import stream
 from fgds_core.errors import InputError
 from fgds_core.feedback.load import load_feedback
 from fgds_core.generators.load import Generator, load_generator
-from fgds_core.images.dataset import ImageSet, read_images
+from fgds_core.images.dataset import ImageDataset, read_images
 from fgds_core.synthesis import shards
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.draw import (
@@ -41,10 +42,10 @@ def classifier(tiny_classifier: Path) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def real() -> ImageSet:
+def real() -> ImageDataset:
     images = torch.rand(12, 3, 16, 16, generator=stream(0, "real")) * 2 - 1
     groups = tuple("indoors" if i < 6 else "outdoors" for i in range(12))
-    return ImageSet(images, torch.arange(12) % 3, groups, NAMES)
+    return image_set(images, torch.arange(12) % 3, NAMES, groups)
 
 
 @pytest.fixture
@@ -135,8 +136,8 @@ def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_pat
         assert all(0 < value < 1.1 for value in columns[name])  # at most log 3
     assert all(label in range(3) for label in columns["judge_label"])
     assert all(1 / 3 < p <= 1 for p in columns["judge_probability"])
-    images = read_images(tmp_path / record.path).images
-    assert images.shape == (5, 3, 16, 16)
+    images = read_images(tmp_path / record.path)
+    assert images.__getitems__(range(5)).shape == (5, 3, 16, 16)
 
 
 def test_without_feedback_nothing_is_guided_and_no_criterion_noted(write, tmp_path):
@@ -195,9 +196,9 @@ def test_every_conditioning_works_with_every_feedback(write, tmp_path, condition
 
 
 def test_images_take_the_size_of_the_real_ones(write, real, tmp_path):
-    larger = dataclasses.replace(real, images=torch.zeros(12, 3, 24, 20))
+    larger = image_set(torch.zeros(12, 3, 24, 20), real.labels, NAMES)
     record = write(Part(0, "cat", 0, 0, 2), synthesize_config(feedback="none"), real=larger)
-    assert read_images(tmp_path / record.path).images.shape == (2, 3, 24, 20)
+    assert read_images(tmp_path / record.path).size == (24, 20)
 
 
 def test_images_that_are_not_finite_are_named_and_nothing_is_written(write, generator, tmp_path):
@@ -243,7 +244,7 @@ def test_an_image_that_is_not_finite_is_drawn_again_from_other_noise_at_a_lower_
 
 
 def test_a_class_without_real_images_needs_text(write, real, tmp_path):
-    lonely = dataclasses.replace(real, labels=torch.zeros(12, dtype=torch.int64))
+    lonely = real.of_class(0)
     part = Part(1, "dog", 0, 0, 1)
     with pytest.raises(InputError, match="'dog' has no real training image"):
         write(part, synthesize_config(), real=lonely)
