@@ -28,10 +28,10 @@ def assess(
     """Measures the synthetic set."""
     from tasks.assess import assess_synthetic
 
-    watch_links("assess", generator.path)
+    watch_links("assess", generator.path, assess.judge)
     inputs = content_digests(PREPARED, SYNTHETIC_INDEX, BASELINE)
-    if assess.inception_weights is not None:
-        inputs |= content_digests(assess.inception_weights)
+    named = (assess.inception_weights, assess.judge)
+    inputs |= content_digests(*(path for path in named if path is not None))
     outputs = run(
         assess_synthetic,
         generator=generator,

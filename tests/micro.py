@@ -50,6 +50,7 @@ MICRO = {
         "bootstrap_samples": 2,
         "grid_images": 2,
         "grid_neighbours": 2,
+        "judge": None,
     },
     "report": {"max_classes": 3, "images_per_class": 2, "neighbours_per_image": 2},
     "compute": {"device": "cpu", "threads": 1, "workers": 1, "batch_size": 4},

@@ -30,6 +30,7 @@ from torch import Tensor
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.features import Extractor, FeatureSources, load_extractor, tower_of
 from fgds_core.assess.fidelity import Array, Estimate, fid, kid, mean_interval, nearest, prdc
+from fgds_core.assess.judge import Verdicts, judged_table, load_judge, verdict, write_judged
 from fgds_core.classify.network import Classifier, load_classifier, predict
 from fgds_core.data.splits import read_meta, read_prepared
 from fgds_core.errors import InputError
@@ -61,12 +62,14 @@ class Assessment:
         per_class: Rows of `per_class.csv`.
         criterion: Rows of `criterion.csv`.
         neighbours: Pictures for the report, as `image_table`; None without any.
+        judged: What the judge sees in each image, as `judged_table`; None without a judge.
     """
 
     measures: dict[str, Any]
     per_class: list[dict[str, Any]]
     criterion: list[dict[str, Any]]
     neighbours: pa.Table | None
+    judged: pa.Table | None
 
 
 def assess(
@@ -119,6 +122,9 @@ def assess(
             f"the classifier in {baseline} knows the classes {list(classifier.class_names)}, "
             f"{prepared} has {list(meta.class_names)}; run the stage train_baseline again"
         )
+    judge = None
+    if config.judge is not None:
+        judge = load_judge(Path(config.judge), meta.class_names, device)
     weights = config.inception_weights
     sources = FeatureSources(
         tower=tower_of(generator),
@@ -134,6 +140,7 @@ def assess(
         bins=meta.bins,
         config=config,
         extract=load_extractor(config.features, sources, device=device, batch_size=batch_size),
+        judge=judge,
         seed=seed,
         advance=advance,
     )
@@ -142,6 +149,8 @@ def assess(
     write_text(folder / "per_class.csv", csv_text(found.per_class))
     if found.neighbours is not None:
         write_images(folder / "neighbours.parquet", found.neighbours)
+    if found.judged is not None:
+        write_judged(folder / "judged.parquet", found.judged)
     write_json(folder / "measures.json", found.measures)
     write_json(reports / "synthetic.metrics.json", shown_by_dvc(found.measures))
     write_json(reports / "synthetic.json", headline(found.measures))
@@ -178,6 +187,7 @@ def measure_synthetic(
     config: AssessConfig,
     extract: Extractor,
     seed: int,
+    judge: Classifier | None = None,
     advance: Callable[[int], None] = lambda num_images: None,
 ) -> Assessment:
     """Measures a synthetic set, overall and per class.
@@ -192,6 +202,7 @@ def measure_synthetic(
         config: What is measured, and how.
         extract: The feature space.
         seed: Seed of the subsets and resamples.
+        judge: Says what it sees in the synthetic images; None is no judge.
         advance: Called with the number of images done since the last call.
 
     Raises:
@@ -228,7 +239,8 @@ def measure_synthetic(
         weights,
         config.min_images,
     )  # [M], [M]
-    agreement = _judge_agreement(table, labels)  # [M], NaN where no judge spoke
+    verdicts = None if judge is None else _verdicts(judge, synthetic, extract.batch_size)
+    agreement = None if verdicts is None else verdicts.labels == labels  # [M]
 
     def measure(chosen: NDArray[np.bool_], real: Array, name: str) -> dict[str, Any]:
         """Fidelity of the chosen synthetic images to real ones by weight; chance by the name."""
@@ -240,13 +252,13 @@ def measure_synthetic(
         else:
             refused = Estimate(None, None, None, num_real, len(y), reason=meaningless)
             estimates = dict.fromkeys(MEASURES, refused)
-        answered = agreement[chosen & ~np.isnan(agreement)]  # [images with a judge's label]
         measures: dict[str, Any] = {
             measure: _entry(estimate) | {"feature_space": extract.name}
             for measure, estimate in estimates.items()
         }
-        judge = _share(answered, 0, config, rng) if len(answered) else None
-        measures["label_agreement"] = None if judge is None else _entry(judge)
+        measures["label_agreement"] = None
+        if agreement is not None and chosen.any():
+            measures["label_agreement"] = _entry(_share(agreement[chosen], 0, config, rng))
         return measures
 
     with_real = np.isin(labels, val_labels)  # [M]
@@ -283,6 +295,9 @@ def measure_synthetic(
             class_names, table, labels, val_labels, hard_synthetic, hard_real
         ),
         neighbours=_neighbour_table(synthetic, table, real_train, distances, neighbours, config),
+        judged=None
+        if verdicts is None
+        else judged_table(class_names, labels, table["index"].to_numpy(), verdicts),
     )
 
 
@@ -453,10 +468,13 @@ def _share(
     return Estimate(*interval, num_real, len(hits))
 
 
-def _judge_agreement(table: pa.Table, labels: NDArray[np.int64]) -> Array:
-    """1 where the judge sees the intended class, 0 where not, NaN where none was asked, [M]."""
-    judged = np.array(table["judge_label"].to_pylist(), dtype=np.float64)  # None becomes NaN
-    return np.where(np.isnan(judged), np.nan, judged == labels)
+@torch.inference_mode()
+def _verdicts(judge: Classifier, images: ImageSet, batch_size: int) -> Verdicts:
+    said = [
+        verdict(judge(x.to(judge.mean.device))) for x in torch.split(images.images, batch_size)
+    ]
+    labels, probabilities = (torch.cat(part).cpu().numpy() for part in zip(*said, strict=True))
+    return Verdicts(labels, probabilities)
 
 
 def _criteria(classifier: Classifier, images: ImageDataset) -> tuple[Tensor, dict[str, Array]]:

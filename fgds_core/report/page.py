@@ -44,7 +44,7 @@ from fgds_core.report.gains import (
 )
 from fgds_core.report.summary import Row, shown, summary_csv
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = "page.html.j2"
 THUMBNAIL = 96  # pixels; larger pictures are shrunk to keep the page small
 LEFT_OUT = ("compute", "store")  # sections that change no result
 

@@ -65,9 +65,9 @@ def check_inputs(
         check_root(params["data"].root)
     if stage != "assess":
         check_drawing(params["generator"], params["synthesize"], dry=dry)
+    if params["assess"].judge is not None:
         names = class_names(params["data"]) if first else prepared_names()
-        if params["synthesize"].judge is not None:
-            check_judge(Path(params["synthesize"].judge), names, dry=dry)
+        check_judge(Path(params["assess"].judge), names, dry=dry)
     check_features(params["assess"], params["generator"])
 
 
@@ -176,19 +176,19 @@ def check_judge(folder: Path, names: Sequence[str] | None, *, dry: bool = False)
         dry: Does not try to load it.
 
     Raises:
-        InputError: Names `synthesize.judge`.
+        InputError: Names `assess.judge`.
     """
     remedy = (
         "name the folder of a classifier that was trained on these classes, or set it to null"
         " (no judge)"
     )
-    place = Folder(folder, "synthesize.judge", remedy)
+    place = Folder(folder, "assess.judge", remedy)
     if not is_folder(folder):
         raise place.wrong("does not exist")
     try:
         config = read_classifier_config(folder, remedy)
     except InputError as error:
-        raise InputError(f"synthesize.judge: {error}") from error
+        raise InputError(f"assess.judge: {error}") from error
     check_weights(place, "model")
     known, names = _composed(config.class_names), None if names is None else _composed(names)
     if names is not None and known != names:
@@ -204,7 +204,7 @@ def check_judge(folder: Path, names: Sequence[str] | None, *, dry: bool = False)
     try:  # a classifier is small, and only its network tells whether the weights are its own
         load_classifier(folder)
     except InputError as error:
-        raise InputError(f"synthesize.judge: {error}; or set it to null (no judge)") from error
+        raise InputError(f"assess.judge: {error}; or set it to null (no judge)") from error
 
 
 def _composed(names: Sequence[str]) -> list[str]:

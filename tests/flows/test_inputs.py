@@ -68,10 +68,10 @@ WRONG: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         {"synthesize": {"scheduler": "DDIMScheduler", "num_inference_steps": 1}},
         "synthesize.scheduler DDIMScheduler",
     ),
-    "a judge that is nowhere": ({"synthesize": {"judge": "nowhere"}}, "synthesize.judge: nowhere"),
-    "a judge that is a generator": ({"synthesize": {"judge": "generator"}}, "synthesize.judge"),
+    "a judge that is nowhere": ({"assess": {"judge": "nowhere"}}, "assess.judge: nowhere"),
+    "a judge that is a generator": ({"assess": {"judge": "generator"}}, "assess.judge"),
     "a judge of other classes": (
-        {"synthesize": {"judge": str(ROOT / "assets" / "judge")}},
+        {"assess": {"judge": str(ROOT / "assets" / "judge")}},
         "knows 10 classes.*the data has 3: 'cat', 'dog', 'owl'.*null",
     ),
 }
@@ -168,7 +168,7 @@ def test_a_stage_checks_before_it_runs(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params(place, synthesize={"judge": "nowhere"})
+    params(place, assess={"judge": "nowhere"})
     monkeypatch.setattr("sys.argv", ["stage", *arguments])
     for run, name in (
         (stage.run_stage, "prepare"),
@@ -183,7 +183,7 @@ def test_a_stage_checks_before_it_runs(
             run(flow, "")
         said = capsys.readouterr()
         assert left.value.code == 2
-        assert "error: synthesize.judge: nowhere does not exist" in said.err
+        assert "error: assess.judge: nowhere does not exist" in said.err
         assert not said.out
 
 
@@ -192,13 +192,13 @@ def test_the_whole_job_checks_before_its_first_stage(
 ) -> None:
     from contextlib import nullcontext
 
-    params(place, synthesize={"judge": "nowhere"})
+    params(place, assess={"judge": "nowhere"})
     monkeypatch.setattr("sys.argv", ["repro"])
     monkeypatch.setattr(repro, "prefect_server", lambda wait: nullcontext())
     monkeypatch.setattr("tasks.identity.dvc.is_up_to_date", lambda: False)
     monkeypatch.setattr("tasks.identity.dvc.reproduce", lambda: pytest.fail("it ran"))
     assert repro.main() == 2
-    assert "synthesize.judge: nowhere" in capsys.readouterr().err
+    assert "assess.judge: nowhere" in capsys.readouterr().err
 
 
 def folders(root: Path, *names: str) -> None:
@@ -259,11 +259,11 @@ def test_a_judge_that_cannot_judge_is_found_before_training(
     place: Path, tiny_classifier: Path, changes: dict[str, Any]
 ) -> None:
     judge = Path(shutil.copytree(tiny_classifier, place / "judge"))
-    given = params(place, synthesize={"judge": "judge"})
+    given = params(place, assess={"judge": "judge"})
     check_inputs(given, "prepare")
     path = judge / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    with pytest.raises(InputError, match=r"synthesize\.judge: .*judge/.*null") as caught:
+    with pytest.raises(InputError, match=r"assess\.judge: .*judge/.*null") as caught:
         check_inputs(given, "prepare")
     assert "\n" not in str(caught.value)
 

@@ -44,6 +44,7 @@ CONFIG = AssessConfig(
     bootstrap_samples=50,
     grid_images=2,
     grid_neighbours=3,
+    judge=None,
 )
 
 
@@ -65,7 +66,7 @@ def make_images(counts, seed):
     return image_set(x, labels, CLASS_NAMES)
 
 
-def make_table(images, conditioning=None, judge=None):
+def make_table(images, conditioning=None):
     n = len(images)
     index = [int((images.labels[:i] == images.labels[i]).sum()) for i in range(n)]
     extra = {
@@ -86,8 +87,8 @@ def make_table(images, conditioning=None, judge=None):
         "guided_steps": [4] * n,
         "skipped_steps": [1] * n,
         "nonfinite_steps": [0] * (n - 1) + [3] * (n > 0),
-        "judge_label": [None] * n if judge is None else judge,
-        "judge_probability": [None] * n if judge is None else [0.9] * n,
+        "judge_label": [None] * n,
+        "judge_probability": [None] * n,
     }
     return image_table(
         [images.file(row) for row in range(n)],
@@ -123,7 +124,7 @@ def measured(synthetic, train, val, classifier):
     return run(synthetic, make_table(synthetic), train, val, classifier)
 
 
-def run(images, table, train, val, classifier, config=CONFIG, extract=EXTRACT):
+def run(images, table, train, val, classifier, config=CONFIG, extract=EXTRACT, judge=None):
     return measure_synthetic(
         images,
         table,
@@ -134,6 +135,7 @@ def run(images, table, train, val, classifier, config=CONFIG, extract=EXTRACT):
         config=config,
         extract=extract,
         seed=5,
+        judge=judge,
     )
 
 
@@ -308,13 +310,25 @@ def test_guidance_is_summed_up_over_the_images_that_were_guided(measured):
 
 def test_label_agreement_is_the_judges_or_absent(measured, synthetic, train, val, classifier):
     assert measured.measures["label_agreement"] is None
-    judge = synthetic.labels.tolist()
-    judge[:10] = [0] * 10  # 10 of 40 dogs look like cats
-    found = run(synthetic, make_table(synthetic, judge=judge), train, val, classifier).measures
-    assert found["per_class"]["dog"]["label_agreement"]["value"] == 0.75
-    assert found["per_class"]["emu"]["label_agreement"]["value"] == 1
+    assert measured.judged is None
+    judge = create_classifier("test_resnet", {}, CLASS_NAMES, 32, seed=3).eval()
+    p = predict(judge, synthetic.images)[0].softmax(dim=-1)  # [M, K]
+    right = p.argmax(dim=-1) == synthetic.labels  # [M]
+    assessed = run(synthetic, make_table(synthetic), train, val, classifier, judge=judge)
+    found = assessed.measures
+    for name, chosen in (("dog", synthetic.labels == 1), ("emu", synthetic.labels == 2)):
+        agreement = found["per_class"][name]["label_agreement"]
+        assert agreement["value"] == pytest.approx(float(right[chosen].double().mean()), rel=1e-5)
+        assert agreement["num_synthetic"] == int(chosen.sum())
     assert found["per_class"]["cat"]["label_agreement"] is None
-    assert found["label_agreement"]["value"] == pytest.approx(100 / 110)
+    assert found["label_agreement"]["value"] == pytest.approx(
+        float(right.double().mean()), rel=1e-5
+    )
+    rows = assessed.judged.to_pydict()
+    assert rows["class"] == [CLASS_NAMES[k] for k in synthetic.labels.tolist()]
+    assert rows["index"] == [*range(40), *range(70)]
+    assert rows["judge_label"] == [CLASS_NAMES[k] for k in p.argmax(dim=-1).tolist()]
+    assert rows["judge_probability"] == pytest.approx(p.max(dim=-1).values.tolist(), abs=1e-5)
 
 
 def test_the_grid_shows_each_image_with_its_source_and_neighbours(
@@ -407,13 +421,13 @@ def workspace(tmp_path, train, val, synthetic, classifier):
 GENERATOR = generator_config("none")
 
 
-def run_stage(folder, reports, **options):
+def run_stage(folder, reports, config=CONFIG, **options):
     return assess(
         folder / "prepared",
         folder / "synthetic",
         folder / "baseline",
         GENERATOR,
-        CONFIG,
+        config,
         5,
         reports,
         **options,
@@ -454,6 +468,32 @@ def test_a_classifier_of_other_classes_is_refused(workspace, classifier):
     save_classifier(workspace / "baseline", other, real_counts=[1, 1, 1], bins=bins)
     with pytest.raises(InputError, match="train_baseline"):
         run_stage(workspace, workspace / "reports")
+
+
+def test_a_judge_of_other_classes_is_refused_before_any_image_is_read(workspace, classifier):
+    other = replace_names(classifier, ("ant", "bee", "cow"))
+    bins = dict.fromkeys(other.class_names, "few")
+    save_classifier(workspace / "judge", other, real_counts=[1, 1, 1], bins=bins)
+    config = CONFIG.model_copy(update={"judge": str(workspace / "judge")})
+    done = []
+    with pytest.raises(InputError, match=r"assess\.judge: .* knows the classes \['ant'.*null"):
+        run_stage(workspace, workspace / "reports", config=config, advance=done.append)
+    assert not done
+    (workspace / "judge" / "config.json").unlink()
+    with pytest.raises(InputError, match=r"assess\.judge: .*null"):
+        run_stage(workspace, workspace / "reports", config=config)
+
+
+def test_what_a_judge_sees_is_kept_for_each_image(workspace, classifier):
+    config = CONFIG.model_copy(update={"judge": str(workspace / "baseline")})
+    found = run_stage(workspace, workspace / "a", config=config)
+    run_stage(workspace, workspace / "b", config=config)
+    path = workspace / "a" / "assess" / "judged.parquet"
+    assert path.read_bytes() == (workspace / "b" / "assess" / "judged.parquet").read_bytes()
+    rows = pq.read_table(path).to_pydict()
+    assert list(rows) == ["class", "index", "judge_label", "judge_probability"]
+    right = [a == b for a, b in zip(rows["class"], rows["judge_label"], strict=True)]
+    assert found["label_agreement"]["value"] == pytest.approx(sum(right) / 110, rel=1e-5)
 
 
 def replace_names(classifier, names):
