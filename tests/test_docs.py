@@ -2,11 +2,15 @@
 
 import json
 import re
+from dataclasses import fields
 
 import pytest
+import torch
 from micro import ROOT
 from ruamel.yaml import YAML
 
+from fgds_core.classify.metrics import measure
+from fgds_core.data.splits import Meta
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.params import SECTIONS, read_params
@@ -32,6 +36,80 @@ def test_documented_parameters_are_parameters(name: str, tree: dict) -> None:
             models[section].model_validate(known | values)
         elif section in SECTIONS:
             assert isinstance(values, dict)
+
+
+def table(name: str, heading: str) -> list[list[list[str]]]:
+    """What stands between backticks in each cell of the first table below a heading."""
+    text = (ROOT / "docs" / name).read_text()
+    below = re.split(rf"^#+ {heading}\n", text, flags=re.M)[1]
+    _, _, body = re.search(r"^(\|.*\n)(\|[-|]+\|\n)((?:\|.*\n)+)", below, re.M).groups()
+    return [
+        [re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[1:-1]]
+        for row in body.splitlines()
+    ]
+
+
+def test_the_table_of_outputs_is_that_of_dvc() -> None:
+    stages = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+    owned = {
+        name: sorted(
+            out if isinstance(out, str) else next(iter(out))
+            for kind in ("outs", "metrics")
+            for out in stage.get(kind, [])
+        )
+        for name, stage in stages.items()
+    }
+    documented = table("outputs.md", "What the stages leave behind")
+    assert {stage[0]: sorted(outs) for stage, outs in documented} == owned
+
+
+def test_the_entries_of_the_json_files_are_documented() -> None:
+    entries = [name for names, _ in table("outputs.md", "Images") for name in names]
+    assert sorted(entries) == sorted(each.name for each in fields(Meta))
+    measures = [
+        name for names, _ in table("outputs.md", "Measures of the classifiers") for name in names
+    ]
+    found = measure(
+        torch.eye(2), torch.arange(2), ["cat", "dog"], {"cat": "few", "dog": "few"}, seed=0
+    )
+    assert sorted(measures) == sorted(found)
+
+
+PLACES = re.compile(
+    r"\b(?:fgds_core|tasks|flows|benchmarks|assets|tests|docs|recipes)(?:/[\w.-]*\w)+"
+)
+MODULES = re.compile(r"\b(?:fgds_core|tasks|flows|benchmarks)(?:\.[a-z_0-9]+)+\b(?![/*])")
+TEXTS = [
+    *(ROOT / name for name in ("README.md", "Makefile", "params.yaml", "prefect.yaml")),
+    *(ROOT / "docs").iterdir(),
+    *(
+        path
+        for folder in ("fgds_core", "tasks", "flows", "benchmarks", "assets")
+        for path in (ROOT / folder).rglob("*")
+    ),
+]
+
+
+def test_files_and_modules_that_are_named_are_there() -> None:
+    for path in TEXTS:
+        if path.is_file() and path.suffix in ("", ".md", ".py", ".yaml"):
+            text = path.read_text()
+            for place in PLACES.findall(text):
+                assert list(ROOT.glob(f"{place}*")), f"{path} names {place}"
+            for module in MODULES.findall(text):
+                assert is_there(module), f"{path} names {module}"
+
+
+def is_there(module: str) -> bool:
+    """Whether a dotted name is that of a module or folder, or of something within a module."""
+    place = ROOT
+    for part in module.split("."):
+        place /= part
+        if place.with_suffix(".py").is_file():
+            return True
+        if not place.is_dir():
+            return part in ("py", "md")
+    return True
 
 
 def test_links_between_documents_lead_somewhere() -> None:

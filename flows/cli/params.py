@@ -1,8 +1,8 @@
 """Reads `params.yaml` strictly: every section, every key, every value, before anything starts.
 
-A section is a frozen pydantic model in `fgds_core.config`. All of them are checked whichever stage
-runs, so their modules are imported by name: a stage's code is what it computes with, and the
-parameters of the others are no part of it.
+A section is a frozen pydantic model that stands beside the code it configures. All of them are
+checked whichever stage runs, so their modules are imported by name: a stage's code is what it
+computes with, and the parameters of the others are no part of it.
 """
 
 import json
