@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fgds_core.classify.network import Classifier, DataContract, create_classifier
-from fgds_core.generators.load import Generator
+from fgds_core.generators.model import Generator
 from fgds_core.generators.stable_unclip import FAMILY
 
 

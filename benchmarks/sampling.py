@@ -46,11 +46,12 @@ from fgds_core.diffusion.guidance.look import Look, at, guided, plain
 from fgds_core.diffusion.guidance.reuse import reused
 from fgds_core.diffusion.guidance.rules import load_rule
 from fgds_core.diffusion.noise import randn, stream
-from fgds_core.diffusion.sample import make_scheduler, noise_levels, sample
+from fgds_core.diffusion.sample import sample
 from fgds_core.diffusion.schedule import guided_steps
+from fgds_core.diffusion.solver import make_scheduler, noise_levels
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.critic import Feedback
-from fgds_core.generators.load import Generator
+from fgds_core.generators.model import Generator
 from fgds_core.synthesis.draw import FEEDBACK_DECODERS
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from fgds_core.diffusion.sample import check_solver, make_scheduler, schedule_of
+from fgds_core.diffusion.solver import make_scheduler, schedule_of
+from fgds_core.diffusion.trial import check_solver
 from fgds_core.errors import InputError
 from fgds_core.synthesis.config import SynthesizeConfig
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fgds_core.assess.config import AssessConfig
+from fgds_core.diffusion.schedulers import EITHER, FLOW_SCHEDULERS
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 
@@ -11,10 +12,6 @@ TEXT_ALONE = ("text-to-image", "stable-diffusion-3")
 
 FLOW = ("stable-diffusion-3",)
 """Kinds of generators that predict a flow."""
-
-FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
-EITHER = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
-"""Solvers of diffusion models that solve flows as well."""
 
 
 def disagreements(

@@ -19,12 +19,13 @@ import torch
 from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.data.imbalance import quotas
 from fgds_core.data.splits import read_meta, read_prepared
-from fgds_core.diffusion.sample import check_solver
+from fgds_core.diffusion.trial import check_solver
 from fgds_core.errors import InputError
 from fgds_core.feedback.critic import Feedback
 from fgds_core.feedback.load import load_feedback
 from fgds_core.generators.config import GeneratorConfig
-from fgds_core.generators.load import Generator, load_generator
+from fgds_core.generators.load import load_generator
+from fgds_core.generators.model import Generator
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.synthesis.card import write_card
 from fgds_core.synthesis.config import SynthesizeConfig

@@ -15,20 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fgds_core.assess.networks import INCEPTION_FILE, check_inception
 from fgds_core.errors import InputError
-from fgds_core.generators.config import GeneratorConfig, tower_folder
-from fgds_core.generators.folders import (
-    INCEPTION_FILE,
-    PROCESSOR,
-    TOWER,
-    Folder,
-    check_component,
-    check_inception,
-    check_processor,
-    variant_there,
-)
-from fgds_core.generators.pretrained import fetch, load_network, load_other, weights_of
+from fgds_core.generators.adapter import tower_folder
+from fgds_core.generators.config import GeneratorConfig
 from fgds_core.images.pixels import to_uint8
+from fgds_core.pretrained.clip import PROCESSOR, TOWER, check_processor
+from fgds_core.pretrained.component import check_component, variant_there
+from fgds_core.pretrained.folder import Folder
+from fgds_core.pretrained.load import fetch, load_network, load_other, weights_of
 
 Embed = Callable[[Tensor], Tensor]
 """Images in [-1, 1], [B, 3, H, W] -> features, [B, D]."""

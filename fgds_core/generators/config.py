@@ -30,12 +30,6 @@ class AdapterConfig(Section):
     )
 
 
-def tower_folder(adapter: AdapterConfig) -> str:
-    """Where an adapter's vision tower lies below its path."""
-    folder = adapter.image_encoder
-    return folder if "/" in folder else f"{adapter.subfolder}/{folder}"
-
-
 class GeneratorConfig(Section):
     """The generator: where it lies and how it is asked."""
 

@@ -1,7 +1,4 @@
-"""Pre-trained generators: one module for each kind, one interface for all.
-
-`load_generator` reads a diffusers folder or hub id of the kind that the parameters name.
-"""
+"""Loads a generator from a diffusers folder or hub id of the kind that the parameters name."""
 
 import inspect
 from pathlib import Path
@@ -9,40 +6,29 @@ from pathlib import Path
 import torch
 
 from fgds_core.errors import InputError
-from fgds_core.generators import ip_adapter, stable_diffusion_3, stable_unclip, text_to_image
-from fgds_core.generators.config import AdapterConfig, GeneratorConfig, tower_folder
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.generators.family import Component, Pipeline, load_family
 from fgds_core.generators.folders import (
-    LAYOUTS,
     UNUSED,
-    Folder,
-    check_adapter,
     check_generator,
     check_index,
     check_latents,
-    check_place,
     check_tiny_decoder,
     is_there,
-    read,
-    variant_there,
 )
-from fgds_core.generators.model import Component, Family, Generator, Pipeline
-from fgds_core.generators.pretrained import (
-    brief,
+from fgds_core.generators.layout import WEIGHTS
+from fgds_core.generators.model import Generator
+from fgds_core.pretrained.component import variant_there
+from fgds_core.pretrained.folder import Folder, check_place, read
+from fgds_core.pretrained.load import (
     class_of,
     fetch,
     load_network,
     load_other,
     quiet,
+    reason,
     weights_of,
 )
-from fgds_core.generators.text_to_image import is_xl
-
-KINDS: dict[str, Family] = {
-    "stable-unclip": stable_unclip.FAMILY,
-    "text-to-image": text_to_image.FAMILY,
-    "ip-adapter": ip_adapter.FAMILY,
-    "stable-diffusion-3": stable_diffusion_3.FAMILY,
-}
 
 
 def load_generator(
@@ -69,18 +55,17 @@ def load_generator(
     Raises:
         InputError: If there is no such generator, it lacks a component, or is of another kind.
     """
-    family = KINDS[config.kind]
+    family = load_family(config.kind)
     dtype = dtype or getattr(torch, config.dtype)
     pipeline = _load_pipeline(config, dtype)
-    if config.adapter is not None:
-        _load_adapter(pipeline, config.adapter)
+    family.attach(pipeline, config)
     tiny_decoder = None if config.tiny_decoder is None else _load_tiny(config.tiny_decoder, dtype)
     for component in [*pipeline.components.values(), tiny_decoder]:
         if isinstance(component, torch.nn.Module):
             component.requires_grad_(False).eval().to(device)
             if component.dtype != dtype:
                 component.to(dtype)
-    if dtype == torch.float16 and _overflows(pipeline):
+    if dtype == torch.float16 and family.overflows(pipeline):
         pipeline.vae.to(dtype=torch.float32)
     generator = Generator(
         pipeline, family, config.path, config.image_size, micro_batch, tiny_decoder
@@ -108,7 +93,7 @@ def _load_pipeline(config: GeneratorConfig, dtype: torch.dtype) -> Pipeline:
     name, _ = check_generator(config, None if str(folder) == config.path else folder)
     place = Folder(folder, "generator.path")
     index = read(place, "model_index.json")
-    layout = LAYOUTS[name]
+    layout = load_family(config.kind).layouts[name]
     parts = {**layout.components, **layout.optional}
     loaded: dict[str, Component] = dict.fromkeys(UNUSED)
     for part, component in parts.items():
@@ -131,7 +116,7 @@ def _load_pipeline(config: GeneratorConfig, dtype: torch.dtype) -> Pipeline:
                 **{part: value for part, value in loaded.items() if part in known},
             )
         except Exception as error:
-            raise place.wrong(f"is no whole {name} ({brief(error)})") from error
+            raise place.wrong(f"is no whole {name} ({reason(error)})") from error
 
 
 def _folder(config: GeneratorConfig) -> Path:
@@ -142,7 +127,8 @@ def _folder(config: GeneratorConfig) -> Path:
     name, index = check_index(
         config, read(Folder(index_file, "generator.path"), "model_index.json")
     )
-    parts = {**LAYOUTS[name].components, **LAYOUTS[name].optional}
+    layout = load_family(config.kind).layouts[name]
+    parts = {**layout.components, **layout.optional}
     parts = {part: component for part, component in parts.items() if is_there(index, part)}
     stems = {part: of.weights for part, of in parts.items() if of.weights is not None}
     files = ["model_index.json"]
@@ -159,54 +145,15 @@ def _folder(config: GeneratorConfig) -> Path:
     return folder.path
 
 
-def _load_adapter(pipeline: Pipeline, adapter: AdapterConfig) -> None:
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
-
-    key, tower = "generator.adapter", tower_folder(adapter)
-    weights = f"{adapter.subfolder}/{adapter.weight_name}"
-    files = [weights, *weights_of("model", tower)]
-    folder = fetch(adapter.path, adapter.revision, files, f"{key}.path")
-    check_adapter(adapter, pipeline.unet.config, folder)
-    encoder = load_network(
-        CLIPVisionModelWithProjection.from_pretrained, Folder(folder, key) / tower, pipeline.dtype
-    )
-    side = encoder.config.image_size
-    with quiet():
-        try:
-            pipeline.register_modules(
-                image_encoder=encoder,
-                feature_extractor=CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side),
-            )
-            pipeline.load_ip_adapter(
-                str(folder),
-                subfolder=adapter.subfolder,
-                weight_name=adapter.weight_name,
-                image_encoder_folder=None,
-                local_files_only=True,
-                low_cpu_mem_usage=False,
-            )
-        except Exception as error:
-            raise InputError(
-                f"generator.adapter: the IP-Adapter {weights} of {adapter.path} does not fit the"
-                f" generator ({brief(error)}); give the one made for it"
-            ) from error
-    pipeline.set_ip_adapter_scale(adapter.scale)
-
-
 def _load_tiny(path: str, dtype: torch.dtype) -> Component:
     from diffusers import AutoencoderTiny
 
     key = "generator.tiny_decoder"
-    folder = fetch(path, None, weights_of("diffusion_pytorch_model"), key)
+    folder = fetch(path, None, weights_of(WEIGHTS), key)
     check_tiny_decoder(path, folder)
     vae = load_network(AutoencoderTiny.from_pretrained, Folder(folder, key), dtype)
     # Nothing but convolutions: there and back take a quarter less time (32 x 32, one CPU core)
     return vae.to(memory_format=torch.channels_last)
-
-
-def _overflows(pipeline: Pipeline) -> bool:
-    """Whether the decoder overflows in half precision: that of Stable Diffusion XL."""
-    return is_xl(pipeline) and bool(pipeline.vae.config.force_upcast)
 
 
 def _check_text(generator: Generator, prompt: str) -> None:
@@ -232,7 +179,7 @@ def _check_text(generator: Generator, prompt: str) -> None:
     except Exception as error:
         raise InputError(
             f"{key}: tokenizer and text encoder of {generator.name} cannot encode the prompt"
-            f" {prompt!r} ({brief(error)}); take a whole copy of the published model"
+            f" {prompt!r} ({reason(error)}); take a whole copy of the published model"
         ) from error
     if not all(values.isfinite().all() for values in encoded.values()):
         raise InputError(

@@ -6,7 +6,7 @@ is asked - is a `Family`: one record of functions for each kind.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,54 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.diffusion.denoise import ClassifierFree, Condition
-from fgds_core.diffusion.sample import schedule_of
+from fgds_core.diffusion.solver import schedule_of
 from fgds_core.errors import InputError
+from fgds_core.generators.family import Component, Family, ImageCondition, Pipeline
 from fgds_core.images.pixels import to_uint8
-
-Pipeline = Any
-"""A pipeline of diffusers, a holder of components."""
-
-Component = Any
-"""A network of diffusers or transformers, with a `config`."""
-
-
-@dataclass(frozen=True)
-class ImageCondition:
-    """How a family is conditioned on an image.
-
-    Attributes:
-        embed: (pipeline, 8-bit pictures [3, H, W]) -> their embeddings, [B, D].
-        condition: (pipeline, embeddings [B, D], noise level, noise [B, D]) -> what the network is
-            told.
-        unconditional: (pipeline, B) -> what the network is told instead where there is no image.
-        noised: Whether the network knows the noise level of an embedding; if not it must be 0.
-    """
-
-    embed: Callable[[Pipeline, list[Tensor]], Tensor]
-    condition: Callable[[Pipeline, Tensor, int, Tensor], Condition]
-    unconditional: Callable[[Pipeline, int], Condition]
-    noised: bool
-
-
-@dataclass(frozen=True)
-class Family:
-    """What one kind of generator does in its own way.
-
-    Attributes:
-        network: Name of the denoising component.
-        encode_prompt: (pipeline, prompt) -> what the network is told, without the axis of images.
-        no_prompt: pipeline -> the same for the unconditional half of classifier-free guidance.
-        ask: (pipeline, noisy latents, timestep, condition) -> the network's prediction.
-        image: How it is conditioned on images; None takes text alone.
-        check: Refuses components that do not belong together.
-    """
-
-    network: str
-    encode_prompt: Callable[[Pipeline, str, int], Condition]
-    no_prompt: Callable[[Pipeline, int], Condition]
-    ask: Callable[[Pipeline, Tensor, Tensor, Condition], Tensor]
-    image: ImageCondition | None = None
-    check: Callable[[Pipeline, str], None] = lambda pipeline, name: None
 
 
 @dataclass(frozen=True)
@@ -259,21 +215,21 @@ def _decode(vae: Component, z: Tensor) -> Tensor:
 
 
 def drop_coordinates(
-    embeddings: Tensor, rate: float, rescale: bool, generators: Sequence[torch.Generator]
+    embeddings: Tensor, rate: float, rescale: bool, rngs: Sequence[torch.Generator]
 ) -> Tensor:
-    """Sets random coordinates of each embedding to zero, with one generator per image.
+    """Sets random coordinates of each embedding to zero, with one random generator per image.
 
     Args:
         embeddings: Image embeddings, [B, D].
         rate: Probability of each coordinate to be dropped, in [0, 1).
         rescale: Whether the others are divided by `1 - rate`, which keeps the expectation.
-        generators: One per image.
+        rngs: One per image.
 
     Returns:
         Embeddings with holes, [B, D].
     """
     if rate == 0:
         return embeddings
-    chances = torch.stack([torch.rand(embeddings.shape[1], generator=g) for g in generators])
+    chances = torch.stack([torch.rand(embeddings.shape[1], generator=rng) for rng in rngs])
     kept = (chances >= rate).to(embeddings)  # [B, D]
     return embeddings * kept / (1 - rate if rescale else 1)

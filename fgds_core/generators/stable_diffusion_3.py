@@ -3,10 +3,39 @@
 Source: Esser et al. (2024), https://arxiv.org/abs/2403.03206
 """
 
-from torch import Tensor
+from __future__ import annotations
 
-from fgds_core.diffusion.denoise import Condition
-from fgds_core.generators.model import Family, Pipeline
+from typing import TYPE_CHECKING
+
+from fgds_core.generators.family import Family, Pipeline
+from fgds_core.generators.layout import SCHEDULER, VAE, WEIGHTS, Layout
+from fgds_core.pretrained import clip
+from fgds_core.pretrained.component import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fgds_core.diffusion.denoise import Condition
+
+LAYOUTS = {
+    "StableDiffusion3Pipeline": Layout(
+        {
+            "scheduler": SCHEDULER,
+            "text_encoder": clip.TEXT_ENCODER,
+            "text_encoder_2": clip.TEXT_ENCODER,
+            "tokenizer": clip.TOKENIZER,
+            "tokenizer_2": clip.TOKENIZER,
+            "transformer": Component("diffusers", ("SD3Transformer2DModel",), weights=WEIGHTS),
+            "vae": VAE,
+        },
+        {
+            "text_encoder_3": Component("transformers", ("T5EncoderModel",), weights=clip.WEIGHTS),
+            "tokenizer_3": Component(
+                "transformers", ("T5Tokenizer", "T5TokenizerFast"), "tokenizer_config.json"
+            ),
+        },
+    ),
+}
 
 
 def encode_prompt(pipeline: Pipeline, prompt: str, image_size: int) -> Condition:
@@ -38,6 +67,7 @@ def ask(pipeline: Pipeline, z: Tensor, timestep: Tensor, condition: Condition) -
 
 
 FAMILY = Family(
+    layouts=LAYOUTS,
     network="transformer",
     encode_prompt=encode_prompt,
     no_prompt=no_prompt,

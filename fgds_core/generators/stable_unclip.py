@@ -7,20 +7,35 @@ unconditional half is the empty prompt and zeros for the whole image vector, as 
 Source: Ramesh et al. (2022), https://arxiv.org/abs/2204.06125
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from fgds_core.diffusion.denoise import Condition
-from fgds_core.generators.model import Family, ImageCondition, Pipeline
-from fgds_core.generators.text_to_image import encode_prompt, no_prompt
+from typing import TYPE_CHECKING
 
+from fgds_core.generators.clip import embed
+from fgds_core.generators.family import Family, ImageCondition, Pipeline
+from fgds_core.generators.layout import DIFFUSION, SCHEDULER, WEIGHTS, Layout
+from fgds_core.generators.stable_diffusion import encode_prompt, no_prompt
+from fgds_core.pretrained.clip import PROCESSOR, TOWER
+from fgds_core.pretrained.component import Component
 
-def embed(pipeline: Pipeline, pictures: list[Tensor]) -> Tensor:
-    """CLIP embeddings of 8-bit pictures [3, H, W], [B, D]."""
-    tower = pipeline.image_encoder
-    pixels = pipeline.feature_extractor(images=pictures, return_tensors="pt").pixel_values
-    embeddings: Tensor = tower(pixels.to(tower.device, tower.dtype)).image_embeds
-    return embeddings
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fgds_core.diffusion.denoise import Condition
+
+LAYOUTS = {
+    "StableUnCLIPImg2ImgPipeline": Layout(
+        {
+            **DIFFUSION,
+            "feature_extractor": PROCESSOR,
+            "image_encoder": TOWER,
+            "image_noising_scheduler": SCHEDULER,
+            "image_normalizer": Component(
+                "stable_diffusion", ("StableUnCLIPImageNormalizer",), weights=WEIGHTS
+            ),
+        },
+    ),
+}
 
 
 def condition(
@@ -35,6 +50,8 @@ def condition(
 
 def unconditional(pipeline: Pipeline, num_images: int) -> Condition:
     """Zeros for the whole image vector."""
+    import torch
+
     unet = pipeline.unet
     width = unet.config.projection_class_embeddings_input_dim
     return {"class_labels": torch.zeros(num_images, width, device=unet.device, dtype=unet.dtype)}
@@ -47,6 +64,7 @@ def ask(pipeline: Pipeline, z: Tensor, timestep: Tensor, condition: Condition) -
 
 
 FAMILY = Family(
+    layouts=LAYOUTS,
     network="unet",
     encode_prompt=encode_prompt,
     no_prompt=no_prompt,

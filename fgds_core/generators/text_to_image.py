@@ -4,13 +4,26 @@ Sources: Rombach et al. (2022), https://arxiv.org/abs/2112.10752; Podell et al. 
 https://arxiv.org/abs/2307.01952
 """
 
-from typing import Any
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
-from fgds_core.diffusion.denoise import Condition
-from fgds_core.generators.model import Family, Pipeline
+from fgds_core.generators import stable_diffusion
+from fgds_core.generators.family import Family, Pipeline
+from fgds_core.generators.layout import DIFFUSION, Layout
+from fgds_core.pretrained.clip import TEXT_ENCODER, TOKENIZER
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fgds_core.diffusion.denoise import Condition
+
+LAYOUTS = {
+    "StableDiffusionPipeline": Layout(DIFFUSION),
+    "StableDiffusionXLPipeline": Layout(
+        {**DIFFUSION, "text_encoder_2": TEXT_ENCODER, "tokenizer_2": TOKENIZER}
+    ),
+}
 
 ADDED = ("text_embeds", "time_ids", "image_embeds")
 """What the UNet takes as `added_cond_kwargs`."""
@@ -21,14 +34,17 @@ def is_xl(pipeline: Pipeline) -> bool:
     return type(pipeline).__name__ == "StableDiffusionXLPipeline"
 
 
+def overflows(pipeline: Pipeline) -> bool:
+    """Whether the decoder overflows in half precision: that of Stable Diffusion XL."""
+    return is_xl(pipeline) and bool(pipeline.vae.config.force_upcast)
+
+
 def encode_prompt(pipeline: Pipeline, prompt: str, image_size: int) -> Condition:
     """What the text encoders give for one prompt; for XL with the sizes it was trained with."""
-    device = pipeline.unet.device
     if not is_xl(pipeline):
-        embedding, _ = pipeline.encode_prompt(prompt, device, 1, False)
-        return {"encoder_hidden_states": embedding.squeeze(0)}  # [T, C]
+        return stable_diffusion.encode_prompt(pipeline, prompt, image_size)
     embedding, _, pooled, _ = pipeline.encode_prompt(
-        prompt, device=device, do_classifier_free_guidance=False
+        prompt, device=pipeline.unet.device, do_classifier_free_guidance=False
     )
     return _xl(pipeline, embedding.squeeze(0), pooled.squeeze(0), image_size)
 
@@ -38,7 +54,7 @@ def no_prompt(pipeline: Pipeline, image_size: int) -> Condition:
     condition = encode_prompt(pipeline, "", image_size)
     if is_xl(pipeline) and pipeline.config.force_zeros_for_empty_prompt:
         zeros = {
-            name: torch.zeros_like(condition[name])
+            name: condition[name].new_zeros(condition[name].shape)
             for name in ("encoder_hidden_states", "text_embeds")
         }
         return {**condition, **zeros}
@@ -68,8 +84,10 @@ def _xl(pipeline: Pipeline, embedding: Tensor, pooled: Tensor, image_size: int) 
 
 
 FAMILY = Family(
+    layouts=LAYOUTS,
     network="unet",
     encode_prompt=encode_prompt,
     no_prompt=no_prompt,
     ask=ask,
+    overflows=overflows,
 )

@@ -25,7 +25,8 @@ from fgds_core.diffusion.guidance.reuse import reused
 from fgds_core.diffusion.guidance.rules import load_rule
 from fgds_core.diffusion.guidance.stats import GuidanceStats, recorded
 from fgds_core.diffusion.noise import another_seed, image_seed, randn, stream
-from fgds_core.diffusion.sample import make_scheduler, sample
+from fgds_core.diffusion.sample import sample
+from fgds_core.diffusion.solver import make_scheduler
 from fgds_core.errors import InputError
 from fgds_core.feedback.critic import Feedback
 from fgds_core.generators.model import Generator, drop_coordinates

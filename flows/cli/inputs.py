@@ -14,23 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from fgds_core.assess.config import AssessConfig
+from fgds_core.assess.networks import check_inception, check_tower
 from fgds_core.classify.card import read_classifier_config
 from fgds_core.errors import InputError
 from fgds_core.files import PATH_MOST, brief, entries
+from fgds_core.generators.adapter import check_adapter
 from fgds_core.generators.config import GeneratorConfig
-from fgds_core.generators.folders import (
-    Folder,
-    check_adapter,
-    check_generator,
-    check_inception,
-    check_latents,
-    check_place,
-    check_tiny_decoder,
-    check_tower,
-    check_weights,
-    is_folder,
-    read,
-)
+from fgds_core.generators.folders import check_generator, check_latents, check_tiny_decoder
+from fgds_core.pretrained.component import check_weights
+from fgds_core.pretrained.folder import Folder, check_place, is_folder, read
 from fgds_core.synthesis.config import SynthesizeConfig
 from tasks.layout import PREPARED
 
@@ -161,7 +153,7 @@ def check_schedule(folder: Path, scheduler: str, synthesize: SynthesizeConfig) -
     Raises:
         InputError: The schedule cannot be read, or the solver does not fit it.
     """
-    from fgds_core.diffusion.sample import check_solver, read_schedule
+    from fgds_core.diffusion.trial import check_solver, read_schedule
 
     schedule = read_schedule(Folder(folder / "scheduler", "generator.path"), scheduler)
     check_solver(synthesize.scheduler, schedule, synthesize.num_inference_steps)

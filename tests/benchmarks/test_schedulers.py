@@ -10,7 +10,9 @@ from benchmarks.schedulers import FORMS, SOLVERS
 from fgds_core.diffusion.denoise import ClassifierFree
 from fgds_core.diffusion.guidance.look import plain
 from fgds_core.diffusion.noise import randn, stream
-from fgds_core.diffusion.sample import check_solver, make_scheduler, sample
+from fgds_core.diffusion.sample import sample
+from fgds_core.diffusion.solver import make_scheduler
+from fgds_core.diffusion.trial import check_solver
 from fgds_core.errors import InputError
 
 STEPS = 6

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from fgds_core.diffusion.denoise import NoiseLevel
 from fgds_core.diffusion.noise import stream
 from fgds_core.errors import InputError
-from fgds_core.generators.load import Generator, load_generator
-from fgds_core.generators.model import drop_coordinates
+from fgds_core.generators.load import load_generator
+from fgds_core.generators.model import Generator, drop_coordinates
 from fgds_core.images.pixels import to_uint8
 
 LEVEL = NoiseLevel(1.0, 1.0, torch.tensor(400))

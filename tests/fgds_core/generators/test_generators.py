@@ -18,12 +18,14 @@ from fgds_core.diffusion.denoise import ClassifierFree
 from fgds_core.diffusion.guidance.look import plain
 from fgds_core.diffusion.guidance.rules import RULES
 from fgds_core.diffusion.noise import randn, stream
-from fgds_core.diffusion.sample import make_scheduler, sample
+from fgds_core.diffusion.sample import sample
+from fgds_core.diffusion.solver import make_scheduler
 from fgds_core.errors import InputError
 from fgds_core.feedback.criteria import Seen
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.generators.config import GeneratorConfig
-from fgds_core.generators.load import Generator, load_generator
+from fgds_core.generators.load import load_generator
+from fgds_core.generators.model import Generator
 
 NAMES = (
     "stable-unclip",

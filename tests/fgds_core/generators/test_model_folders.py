@@ -13,18 +13,12 @@ import torch
 from micro import generator_config
 from safetensors.torch import load_file, save_file
 
+from fgds_core.assess.networks import INCEPTION_FILE, check_inception, check_tower
 from fgds_core.errors import InputError
-from fgds_core.generators import folders as model_folders
-from fgds_core.generators.folders import (
-    check_adapter,
-    check_generator,
-    check_inception,
-    check_latents,
-    check_place,
-    check_tiny_decoder,
-    check_tower,
-    is_hub_id,
-)
+from fgds_core.generators.adapter import check_adapter
+from fgds_core.generators.folders import check_generator, check_latents, check_tiny_decoder
+from fgds_core.pretrained import clip, component
+from fgds_core.pretrained.folder import check_place, is_hub_id
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -393,9 +387,9 @@ def test_a_variant_is_taken_where_it_is_and_refused_where_nothing_has_it(folder:
 
 def test_large_weights_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(folder, float("nan"))
-    monkeypatch.setattr(model_folders, "SMALL", 100_000)
+    monkeypatch.setattr(component, "SMALL", 100_000)
     limit = (folder / UNET).stat().st_size
-    monkeypatch.setattr(model_folders, "SMALL", limit - 1)
+    monkeypatch.setattr(component, "SMALL", limit - 1)
     check_generator(generator_config(folder))  # loading will refuse it
 
 
@@ -466,7 +460,7 @@ def test_a_tower_is_checked_for_its_features(
 def test_inception_is_found_in_its_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"assess\.inception_weights"):
         check_inception(tmp_path)
-    file = tmp_path / model_folders.INCEPTION_FILE
+    file = tmp_path / INCEPTION_FILE
     file.write_bytes(b"")
     assert check_inception(tmp_path) == check_inception(file) == file
 
@@ -508,8 +502,8 @@ STRANGE = (None, "x", -1, 0, 1e308, [], {}, [[]], {"a": []}, True, 2**70, "1" * 
 def test_no_value_of_any_key_is_more_than_a_message(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_folders, "tensors", lambda file: {})  # what takes the time
-    monkeypatch.setattr(model_folders, "_check_rules", lambda place: None)
+    monkeypatch.setattr(component, "tensors", lambda file: {})  # what takes the time
+    monkeypatch.setattr(clip, "_check_rules", lambda place: None)
     files = sorted(folder.rglob("*.json"))
     assert len(files) >= 10
     refused = []

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from fgds_core.assess.features import FeatureSources, Tower, load_extractor, tower_of
 from fgds_core.errors import InputError
-from fgds_core.generators import folders as model_folders
 from fgds_core.generators.load import load_generator
-from fgds_core.generators.pretrained import weights_of
+from fgds_core.pretrained import component
+from fgds_core.pretrained.load import weights_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PICKLES = (
@@ -87,7 +87,7 @@ def test_large_weights_are_looked_through_when_they_are_loaded(
     path = folder / "image_encoder" / "model.safetensors"
     name = sorted(load_file(path))[0]
     change(path, **{name: torch.full_like(load_file(path)[name], torch.nan)})
-    monkeypatch.setattr(model_folders, "_check_finite", lambda file: None)
+    monkeypatch.setattr(component, "_check_finite", lambda file: None)
     with pytest.raises(InputError, match="image_encoder holds weights that are not finite"):
         load_generator(generator_config(folder))
     with pytest.raises(InputError, match="image_encoder holds weights that are not finite"):

@@ -13,7 +13,8 @@ from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.diffusion.noise import stream
 from fgds_core.errors import InputError
 from fgds_core.feedback.load import load_feedback
-from fgds_core.generators.load import Generator, load_generator
+from fgds_core.generators.load import load_generator
+from fgds_core.generators.model import Generator
 from fgds_core.images.dataset import ImageDataset, read_images
 from fgds_core.synthesis import shards
 from fgds_core.synthesis.config import SynthesizeConfig

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fgds_core.errors import InputError
-from fgds_core.generators.folders import Folder, check_place
+from fgds_core.pretrained.folder import Folder, check_place
 
 PATTERNS = ("{stem}.safetensors", "{stem}-*-of-*.safetensors")
 
@@ -39,7 +39,7 @@ def fetch(path: str, revision: str | None, files: Sequence[str], key: str) -> Pa
 def not_on_hub(path: str, key: str, error: Exception) -> InputError:
     """What to say of a model that the hub does not give."""
     return InputError(
-        f"{key}: the model {path} cannot be brought from the hub ({brief(error)}); correct the id"
+        f"{key}: the model {path} cannot be brought from the hub ({reason(error)}); correct the id"
         " and its revision, ask for access to the model, or give a folder"
     )
 
@@ -58,7 +58,7 @@ def load_network(
 
     Args:
         load: `from_pretrained` of its class.
-        place: Its folder, from `model_folders`, which has checked it.
+        place: Its folder, which `check_component` has checked.
         dtype: What its weights become.
         variant: Variant of the weights' files.
 
@@ -77,7 +77,7 @@ def load_network(
             )
         except Exception as error:  # the libraries raise many kinds
             raise place.wrong(
-                f"holds no weights that fit its config.json ({brief(error)})"
+                f"holds no weights that fit its config.json ({reason(error)})"
             ) from error
     if missing := sorted(report["missing_keys"]):
         raise place.wrong(
@@ -118,11 +118,11 @@ def load_other(load: Callable[..., Any], place: Folder) -> Any:  # noqa: ANN401
         try:
             return load(str(place.path), local_files_only=True)
         except Exception as error:
-            raise place.wrong(f"cannot be loaded ({brief(error)})") from error
+            raise place.wrong(f"cannot be loaded ({reason(error)})") from error
 
 
 def class_of(library: str, name: str) -> Any:  # noqa: ANN401
-    """A class that `model_folders` knows, by its library and name in `model_index.json`.
+    """A class that is known, by its library and name in `model_index.json`.
 
     Raises:
         InputError: Today's library does not have it.
@@ -142,7 +142,7 @@ def class_of(library: str, name: str) -> Any:  # noqa: ANN401
         ) from None
 
 
-def brief(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The kind of an error and the beginning of what it says."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 

@@ -1,0 +1,1 @@
+"""Pre-trained models of others: their folders, checked and loaded."""
