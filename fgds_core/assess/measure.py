@@ -469,9 +469,9 @@ def _share(
 
 
 @torch.inference_mode()
-def _verdicts(judge: Classifier, images: ImageSet, batch_size: int) -> Verdicts:
+def _verdicts(judge: Classifier, images: ImageDataset, batch_size: int) -> Verdicts:
     said = [
-        verdict(judge(x.to(judge.mean.device))) for x in torch.split(images.images, batch_size)
+        verdict(judge(x.to(judge.mean.device))) for x in torch.split(gather(images), batch_size)
     ]
     labels, probabilities = (torch.cat(part).cpu().numpy() for part in zip(*said, strict=True))
     return Verdicts(labels, probabilities)
