@@ -51,7 +51,8 @@ def make_workspace(folder: Path, num_classes: int) -> None:
 
     from fgds_core.data.imbalance import shot_bins
     from fgds_core.data.splits import Meta, write_meta
-    from fgds_core.images.pixels import PNG, encode
+    from fgds_core.images.formats import PNG
+    from fgds_core.images.pixels import encode
     from fgds_core.images.table import image_table, write_images
 
     names = tuple(f"class {number:04d}" for number in range(num_classes))

@@ -14,7 +14,8 @@ import fgds_core.synthesis.draw
 import tasks.synthesize
 from fgds_core.data.splits import read_meta
 from fgds_core.diffusion.noise import image_seed
-from fgds_core.images.pixels import PNG, encode
+from fgds_core.images.formats import PNG
+from fgds_core.images.pixels import encode
 from fgds_core.images.table import image_table
 from fgds_core.synthesis.draw import Part
 from fgds_core.synthesis.shards import PartRecord, synthetic_schema, write_synthetic_part

@@ -40,7 +40,8 @@ from fgds_core.feedback.criteria.loss import loss
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.images.dataset import ImageDataset, gather
-from fgds_core.images.pixels import PNG, encode, from_uint8
+from fgds_core.images.formats import PNG
+from fgds_core.images.pixels import encode, from_uint8
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.shards import read_synthetic
 

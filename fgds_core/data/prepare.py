@@ -23,7 +23,7 @@ from fgds_core.data.sources import Source, SourceImage, open_source
 from fgds_core.data.splits import META_NAME, SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.files import listed, shown
-from fgds_core.images.pixels import PNG, decode_picture, encode_picture
+from fgds_core.images.formats import PNG, decode_picture, encode_picture
 from fgds_core.images.table import ROW_GROUP_ROWS, image_schema, image_table, write_image_batches
 
 log = logging.getLogger(__name__)

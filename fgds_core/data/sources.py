@@ -31,7 +31,7 @@ from fgds_core.files import (
     listed,
     shown,
 )
-from fgds_core.images.pixels import FORMATS, is_picture
+from fgds_core.images.formats import FORMATS, is_picture
 from fgds_core.images.table import class_names_of
 
 _SUFFIXES = (

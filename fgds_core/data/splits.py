@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from fgds_core.errors import InputError
 from fgds_core.files import read_json, sha256_file, write_json
 from fgds_core.images.dataset import ImageDataset, read_images
-from fgds_core.images.pixels import PNG, Encoding
+from fgds_core.images.formats import PNG, Encoding
 from fgds_core.images.table import ROW_GROUP_ROWS
 
 META_NAME = "meta.json"

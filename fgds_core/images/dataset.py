@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fgds_core.errors import InputError
-from fgds_core.images.pixels import FORMATS, from_uint8
+from fgds_core.images.formats import FORMATS
+from fgds_core.images.pixels import from_uint8
 from fgds_core.images.table import class_names_of, column_values, read_table
 
 KEPT_BYTES = 256 * 2**20

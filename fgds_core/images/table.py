@@ -8,16 +8,18 @@ shows pictures and class names. The same rows always give the same bytes.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from torch import Tensor
 
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, relative_to, replacing, sha256_file
-from fgds_core.images.pixels import PNG, encode
+from fgds_core.images.formats import PNG
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROW_GROUP_ROWS = 1000
 """Most rows of a row group: what a reader that streams holds in memory at a time."""
@@ -67,8 +69,8 @@ def class_names_of(schema: pa.Schema, column: str = "label") -> tuple[str, ...] 
 
 
 def image_table(
-    images: Tensor | Sequence[bytes],
-    labels: Tensor | Sequence[int],
+    images: "Tensor | Sequence[bytes]",
+    labels: "Tensor | Sequence[int]",
     class_names: Sequence[str],
     extra: Mapping[str, Sequence[Any]] | None = None,
     *,
@@ -89,7 +91,12 @@ def image_table(
     Raises:
         ValueError: Lengths differ, a label is no class, or the columns are not the schema's.
     """
-    files = encode(images, PNG) if isinstance(images, Tensor) else list(images)
+    if isinstance(images, Sequence):
+        files = list(images)
+    else:
+        from fgds_core.images.pixels import encode
+
+        files = encode(images, PNG)
     classes = [int(label) for label in labels]
     extra = extra or {}
     paths = [None] * len(files) if paths is None else paths

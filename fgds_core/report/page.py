@@ -25,7 +25,7 @@ from fgds_core.data.imbalance import BINS
 from fgds_core.data.splits import Meta, read_meta
 from fgds_core.errors import InputError
 from fgds_core.files import read_csv, read_json, replacing
-from fgds_core.images.pixels import PNG, decode_picture, encode_picture
+from fgds_core.images.formats import PNG, decode_picture, encode_picture
 from fgds_core.report import paired
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.gains import (

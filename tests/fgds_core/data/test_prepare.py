@@ -14,7 +14,8 @@ from fgds_core.data.splits import read_meta, read_prepared
 from fgds_core.errors import InputError
 from fgds_core.files import sha256_tree
 from fgds_core.images.dataset import gather
-from fgds_core.images.pixels import decode_picture, from_uint8
+from fgds_core.images.formats import decode_picture
+from fgds_core.images.pixels import from_uint8
 from fgds_core.images.table import image_table, read_table, write_images
 
 SPLITS = ("train", "val", "test")

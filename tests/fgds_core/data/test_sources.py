@@ -17,7 +17,7 @@ from fgds_core.data.sources import _drawn_splits, open_source
 from fgds_core.data.splits import SPLITS
 from fgds_core.errors import InputError
 from fgds_core.files import check_root, hash_file
-from fgds_core.images.pixels import PNG, encode_picture
+from fgds_core.images.formats import PNG, encode_picture
 from fgds_core.images.table import image_table, write_images
 
 SPLIT_FOLDERS = {"by": "folders", "train": "train", "validation": "val", "test": "test"}

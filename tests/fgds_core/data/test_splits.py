@@ -16,7 +16,7 @@ from fgds_core.data.splits import (
 )
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import gather
-from fgds_core.images.pixels import Encoding
+from fgds_core.images.formats import Encoding
 from fgds_core.images.table import image_table, write_images
 
 NAMES = ("cat", "T-shirt/top", "ankle boot")

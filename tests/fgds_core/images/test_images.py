@@ -16,18 +16,15 @@ from PIL import Image, TiffImagePlugin
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, sha256_file
 from fgds_core.images.dataset import gather, read_images
-from fgds_core.images.pixels import (
+from fgds_core.images.formats import (
     FORMATS,
     PNG,
     Encoding,
-    decode_images,
     decode_picture,
-    encode,
     encode_picture,
-    from_uint8,
     is_picture,
-    to_uint8,
 )
+from fgds_core.images.pixels import decode_images, encode, from_uint8, to_uint8
 from fgds_core.images.table import (
     ROW_GROUP_BYTES,
     ROW_GROUP_ROWS,
