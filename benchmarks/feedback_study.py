@@ -145,43 +145,26 @@ def train_guide(params: Mapping[str, Any], seed: int) -> Path:
 
 def draw_set(params: Mapping[str, Any], seed: int, guide: Path, out: Path) -> tuple[Any, Any]:
     """Draws a synthetic set into a folder; its images and its table."""
-    from fgds_core.classify.network import load_classifier
-    from fgds_core.data.imbalance import quotas
-    from fgds_core.data.splits import read_meta, read_prepared
-    from fgds_core.feedback.load import load_feedback
-    from fgds_core.generators.load import load_generator
-    from fgds_core.synthesis.draw import plan_parts, write_part
+    from fgds_core.data.splits import read_meta
+    from fgds_core.synthesis.models import load_models
+    from fgds_core.synthesis.part import write_part
+    from fgds_core.synthesis.plan import plan_set
+    from fgds_core.synthesis.recipe import Recipe
     from fgds_core.synthesis.shards import read_synthetic, write_index
 
-    config, meta = params["synthesize"], read_meta(PREPARED)
-    generator = load_generator(params["generator"])
-    classifier = load_classifier(guide)
-    feedback = load_feedback(config, guide, classifier)
-    judge = None if config.judge is None else load_classifier(Path(config.judge))
-    real = read_prepared(PREPARED, "train")
-    counts = meta.counts["train"]
+    recipe, meta = Recipe(params["generator"], params["synthesize"], seed), read_meta(PREPARED)
+    models = load_models(recipe, PREPARED, guide)
+    plan = plan_set(meta.counts["train"], meta.class_names, recipe.synthesize)
+    batch_size, name = params["compute"].batch_size, "feedback-study"
     records = [
-        write_part(
-            part,
-            generator,
-            feedback,
-            judge,
-            real,
-            params["generator"].prompts,
-            config,
-            seed,
-            "feedback-study",
-            out,
-            batch_size=params["compute"].batch_size,
-        )
-        for part in plan_parts(counts, meta.class_names, config)
+        write_part(part, recipe, models, name, out, batch_size=batch_size) for part in plan.parts
     ]
     write_index(
         out,
         records,
         class_names=meta.class_names,
-        wanted=quotas(counts, config.target_per_class),
-        fingerprint="feedback-study",
+        wanted=plan.wanted,
+        fingerprint=name,
         made_by={},
     )
     return read_synthetic(out)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +10,15 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-import fgds_core.synthesis.draw
+import fgds_core.synthesis.part
 import tasks.synthesize
 from fgds_core.data.splits import read_meta
 from fgds_core.diffusion.noise import image_seed
 from fgds_core.images.formats import PNG
 from fgds_core.images.pixels import encode
 from fgds_core.images.table import image_table
-from fgds_core.synthesis.draw import Part
+from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.shards import PartRecord, synthetic_schema, write_synthetic_part
 from tasks.layout import PREPARED
 
@@ -29,16 +30,15 @@ LATENCY_S = float(os.environ["STUB_LATENCY_S"])
 
 def write_part(
     part: Part,
-    *loaded: object,
-    advance: Callable[[int], object] = lambda num_images: None,
+    recipe: Recipe,
+    models: object,
+    fingerprint: str,
+    out: Path,
     **options: object,
 ) -> PartRecord:
-    """Takes the place of `fgds_core.synthesis.draw.write_part`; every image is black."""
-    seed, fingerprint, out = loaded[-3:]
+    """Takes the place of `fgds_core.synthesis.part.write_part`; every image is black."""
     time.sleep(LATENCY_S * part.num_images)
-    return write_synthetic_part(
-        Path(str(out)), part.path, rows(part, int(str(seed))), str(fingerprint)
-    )
+    return write_synthetic_part(out, part.path, rows(part, recipe.seed), fingerprint)
 
 
 def rows(part: Part, run_seed: int) -> pa.Table:
@@ -65,7 +65,7 @@ def class_names() -> tuple[str, ...]:
     return read_meta(Path(PREPARED)).class_names
 
 
-fgds_core.synthesis.draw.write_part = (
+fgds_core.synthesis.part.write_part = (
     write_part  # tasks arrive pickled with what they call, by name
 )
 tasks.synthesize.load_studio = lambda *arguments: SimpleNamespace(

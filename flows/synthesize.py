@@ -28,8 +28,8 @@ from tasks.workers.fanout import make_runner, run_each, runs_here
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fgds_core.synthesis.draw import Part
-    from tasks.synthesize import DrawnPart, Plan
+    from fgds_core.synthesis.plan import Part, Plan
+    from tasks.synthesize import DrawnPart
 
 
 @flow(name="synthesize")

@@ -17,11 +17,13 @@ from fgds_core.data.splits import META_NAME, Meta, read_meta
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
-from fgds_core.synthesis.draw import Part, finished_part, write_part
+from fgds_core.synthesis.part import finished_part, write_part
+from fgds_core.synthesis.plan import Part, plan_set
+from fgds_core.synthesis.recipe import Recipe
 from tasks.layout import PREPARED, SYNTHETIC
 from tasks.store.config import StoreConfig
 from tasks.store.parts import stored
-from tasks.synthesize import Sources, check_code, load_studio, plan_for
+from tasks.synthesize import Sources, check_code, load_studio
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import num_workers
 from tasks.workers.fanout import make_runner, run_each
@@ -122,7 +124,7 @@ def workload(
     Raises:
         InputError: No class needs an image.
     """
-    planned = plan_for(counts, class_names, config)
+    planned = plan_set(counts, class_names, config)
     finished: Counter[int] = Counter()
     num_parts: Counter[int] = Counter()
     unfinished = []
@@ -237,13 +239,8 @@ def probe(
         with TemporaryDirectory(prefix="fgds-probe-") as folder:
             write_part(
                 few,
-                studio.generator,
-                studio.feedback,
-                studio.judge,
-                studio.real,
-                generator.prompts,
-                config,
-                seed,
+                Recipe(generator, config, seed),
+                studio,
                 fingerprint,
                 Path(folder),
                 batch_size=compute.batch_size,

@@ -12,7 +12,7 @@ from pathlib import Path
 from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
-from fgds_core.synthesis.draw import Part
+from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.shards import read_index, read_sidecar, sidecar_path
 from tasks.identity.drawing import fingerprint, input_digests, made_by, part_fingerprints
 from tasks.layout import SYNTHETIC

@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,20 +16,15 @@ from typing import Any
 
 import torch
 
-from fgds_core.classify.network import Classifier, load_classifier
-from fgds_core.data.imbalance import quotas
-from fgds_core.data.splits import read_meta, read_prepared
-from fgds_core.diffusion.trial import check_solver
+from fgds_core.data.splits import read_meta
 from fgds_core.errors import InputError
-from fgds_core.feedback.critic import Feedback
-from fgds_core.feedback.load import load_feedback
 from fgds_core.generators.config import GeneratorConfig
-from fgds_core.generators.load import load_generator
-from fgds_core.generators.model import Generator
-from fgds_core.images.dataset import ImageDataset
 from fgds_core.synthesis.card import write_card
 from fgds_core.synthesis.config import SynthesizeConfig
-from fgds_core.synthesis.draw import Part, check_fit, finished_part, plan_parts, write_part
+from fgds_core.synthesis.models import LoadedModels, load_models
+from fgds_core.synthesis.part import finished_part, write_part
+from fgds_core.synthesis.plan import Part, Plan, plan_set
+from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.shards import PartRecord, remove_index, sidecar_path, write_index
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.identity.drawing import drawing_code, fingerprint
@@ -98,38 +93,10 @@ class DrawnPart(Outputs):
     seconds: float | None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What there is to draw.
-
-    Attributes:
-        parts: Of the class with most to draw first, so that none is left over at the end.
-        class_names: Name of each of the K classes.
-        real: Real training images of each class, [K].
-        wanted: Synthetic images of each class, [K].
-    """
-
-    parts: tuple[Part, ...]
-    class_names: tuple[str, ...]
-    real: tuple[int, ...]
-    wanted: tuple[int, ...]
-
-
 def plan(config: SynthesizeConfig) -> Plan:
     """Plans the synthetic set for the prepared data."""
     meta = read_meta(Path(PREPARED))
-    return plan_for(meta.counts["train"], meta.class_names, config)
-
-
-def plan_for(real: Sequence[int], class_names: Sequence[str], config: SynthesizeConfig) -> Plan:
-    """Plans the synthetic set for so many real images of each class, [K]."""
-    wanted = quotas(real, config.target_per_class)
-    parts = sorted(
-        plan_parts(real, class_names, config),
-        key=lambda part: wanted[part.label],
-        reverse=True,
-    )
-    return Plan(tuple(parts), tuple(class_names), tuple(real), tuple(wanted))
+    return plan_set(meta.counts["train"], meta.class_names, config)
 
 
 def parquet_bytes(num_images: int, num_real: int) -> float:
@@ -207,13 +174,8 @@ def draw_part(
             remove_index(out)
             record = write_part(
                 part,
-                studio.generator,
-                studio.feedback,
-                studio.judge,
-                studio.real,
-                generator.prompts,
-                config,
-                seed,
+                Recipe(generator, config, seed),
+                studio,
                 fingerprint,
                 out,
                 batch_size=compute.batch_size,
@@ -236,24 +198,14 @@ def _turn(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext() if device.type == "cpu" else _drawing
 
 
-@dataclass(frozen=True)
-class Studio:
-    """All that drawing needs, loaded once in a process."""
-
-    generator: Generator
-    feedback: Feedback | None
-    judge: Classifier | None
-    real: ImageDataset
-
-
 _loading = threading.Lock()
-_studio: dict[tuple[object, ...], Studio] = {}
+_studio: dict[tuple[object, ...], LoadedModels] = {}
 _gpu: list[str] = []
 
 
 def load_studio(
     generator: GeneratorConfig, config: SynthesizeConfig, sources: Sources, compute: ComputeConfig
-) -> Studio:
+) -> LoadedModels:
     """Loads the networks and the real images, once for each process and content of the inputs.
 
     Raises:
@@ -270,27 +222,22 @@ def load_studio(
 
 def _load_studio(
     generator: GeneratorConfig, config: SynthesizeConfig, sources: Sources, compute: ComputeConfig
-) -> Studio:
+) -> LoadedModels:
     if sources.store is not None:
         fetch(sources.store)
     device = _device(compute)
     say("synthesize", f"loading the real images, the classifiers and the generator on {device}")
     with work():
-        real = read_prepared(Path(PREPARED), "train")
-        baseline = load_classifier(Path(BASELINE), device)
-        judge = None if config.judge is None else load_classifier(Path(config.judge), device)
-        check_fit(real.class_names, baseline, judge)
-        loaded = load_generator(
-            generator,
+        return load_models(
+            Recipe(generator, config, 0),
+            Path(PREPARED),
+            Path(BASELINE),
             device,
             micro_batch=compute.micro_batch,
             channels_last=compute.channels_last,
             compile=compute.compile,
             gradient_checkpointing=compute.gradient_checkpointing,
         )
-        check_solver(config.scheduler, loaded.scheduler_config, config.num_inference_steps)
-        feedback = load_feedback(config, Path(BASELINE), baseline, device)
-    return Studio(loaded, feedback, judge, real)
 
 
 def _device(compute: ComputeConfig) -> str:

@@ -16,12 +16,12 @@ from tasks.identity.generator import generator_digests
 from tasks.layout import BASELINE, PREPARED
 
 if TYPE_CHECKING:
-    from tasks.synthesize import Plan
+    from fgds_core.synthesis.plan import Plan
 
 NO_EFFECT = {"target_per_class", "images_per_part"}
 """Parameters that say how many images there are and how they are packed, not what they show."""
 
-DRAWING = "fgds_core.synthesis.draw"
+DRAWING = "fgds_core.synthesis.part"
 """The module whose imports are the code that draws, whatever the parameters."""
 
 

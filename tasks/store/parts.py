@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fgds_core.errors import InputError
-from fgds_core.synthesis.draw import Part, finished_part
+from fgds_core.synthesis.part import finished_part
+from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.shards import PartRecord, remove_index, write_sidecar
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
 from tasks.store.config import StoreConfig

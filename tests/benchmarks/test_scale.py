@@ -3,8 +3,8 @@
 import json
 
 from benchmarks.scale import IMAGES_PER_PART, RESULT, TARGET, real_counts
+from fgds_core.synthesis.plan import plan_set
 from flows.cli.params import read_params
-from tasks.synthesize import plan_for
 
 
 def test_it_fills_a_thousand_classes_the_one_with_most_to_draw_first() -> None:
@@ -14,7 +14,7 @@ def test_it_fills_a_thousand_classes_the_one_with_most_to_draw_first() -> None:
     config = read_params()["synthesize"].model_copy(
         update={"target_per_class": TARGET, "images_per_part": IMAGES_PER_PART}
     )
-    planned = plan_for(counts, [f"class {number}" for number in range(1000)], config)
+    planned = plan_set(counts, [f"class {number}" for number in range(1000)], config)
     assert sum(planned.wanted) == 1000 * TARGET - sum(counts)
     assert 1900 < len(planned.parts) < 2100
     wanted = [planned.wanted[part.label] for part in planned.parts]

@@ -1,6 +1,7 @@
 """Every stage puts its tensors where it computes: on a second device it gives the same."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,15 +19,16 @@ from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
 from fgds_core.classify.network import load_classifier
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
-from fgds_core.data.splits import Meta, read_prepared, write_meta
-from fgds_core.feedback.load import load_feedback
-from fgds_core.generators.load import load_generator
+from fgds_core.data.splits import Meta, write_meta
 from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.retrain import retrain
 from fgds_core.stages.train_baseline import train_baseline
 from fgds_core.synthesis import shards
-from fgds_core.synthesis.draw import Part, write_part
+from fgds_core.synthesis.models import load_models
+from fgds_core.synthesis.part import write_part
+from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.recipe import Recipe
 
 COUNTS = {"train": (12, 8, 5), "val": (4, 4, 4), "test": (3, 3, 3)}
 
@@ -60,20 +62,11 @@ def parameters(section: str) -> dict[str, object]:
 
 def draw_part(out: Path, prepared: Path, baseline: Path, device: str, settings, **changes):
     """Draws two images of the last class under feedback, labelled by the baseline."""
-    classifier = load_classifier(baseline, device)
-    return write_part(
-        Part(2, CLASS_NAMES[2], 0, 0, 2),
-        load_generator(settings, device),
-        load_feedback(synthesize_config(**changes), baseline, classifier, device),
-        classifier,
-        read_prepared(prepared, "train"),
-        ("a {class}",),
-        synthesize_config(**changes),
-        0,
-        "made so",
-        out,
-        batch_size=2,
-    )
+    recipe = Recipe(settings, synthesize_config(**changes), 0)
+    models = load_models(recipe, prepared, baseline, device)
+    models = replace(models, judge=load_classifier(baseline, device))
+    part = Part(2, CLASS_NAMES[2], 0, 0, 2)
+    return write_part(part, recipe, models, "made so", out, batch_size=2)
 
 
 def run_stages(root: Path, prepared: Path, unclip: Path, device: str) -> Path:

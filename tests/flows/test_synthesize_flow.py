@@ -48,13 +48,13 @@ def test_networks_are_loaded_once_for_all_parts_and_workers(
     workspace: Path, ready: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
-    load_generator = tasks.synthesize.load_generator
+    load_models = tasks.synthesize.load_models
 
-    def counting(config, *arguments, **options):
-        loads.append(config.path)
-        return load_generator(config, *arguments, **options)
+    def counting(recipe, *arguments, **options):
+        loads.append(recipe.generator.path)
+        return load_models(recipe, *arguments, **options)
 
-    monkeypatch.setattr(tasks.synthesize, "load_generator", counting)
+    monkeypatch.setattr(tasks.synthesize, "load_models", counting)
     tasks.synthesize._studio.clear()
     assert ready("synthesize", compute={"workers": 3}) == 0
     assert len(loads) == 1
@@ -203,15 +203,15 @@ COUNTING = """
 import os
 import tasks.synthesize
 
-if tasks.synthesize.load_generator.__name__ != "counting":  # Dask runs a preload more than once
-    load_generator = tasks.synthesize.load_generator
+if tasks.synthesize.load_models.__name__ != "counting":  # Dask runs a preload more than once
+    load_models = tasks.synthesize.load_models
 
     def counting(*arguments, **options):
         with open("loads.log", "a") as file:
             print(os.getpid(), file=file)
-        return load_generator(*arguments, **options)
+        return load_models(*arguments, **options)
 
-    tasks.synthesize.load_generator = counting
+    tasks.synthesize.load_models = counting
 """
 
 

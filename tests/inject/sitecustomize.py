@@ -43,15 +43,15 @@ def not_finite(synthesize, attempts: float) -> None:
     synthesize.draw = spoiling
 
 
-def counted(synthesize) -> None:
-    write_part = synthesize.write_part
+def counted(part_module) -> None:
+    write_part = part_module.write_part
 
     def counting(part, *arguments, **options):
         with open(os.environ["FGDS_DRAWN"], "a") as file:
             file.write(f"{os.getpid()} {part.path}\n")
         return write_part(part, *arguments, **options)
 
-    synthesize.write_part = counting
+    part_module.write_part = counting
 
 
 FAULTS = {
@@ -87,4 +87,4 @@ class _Injecting(MetaPathFinder):
 
 if "FGDS_FAULT" in os.environ:
     chosen = FAULTS[os.environ["FGDS_FAULT"]]
-    sys.meta_path.insert(0, _Injecting([chosen, ("fgds_core.synthesis.draw", counted)]))
+    sys.meta_path.insert(0, _Injecting([chosen, ("fgds_core.synthesis.part", counted)]))

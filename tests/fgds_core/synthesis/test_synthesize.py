@@ -18,14 +18,11 @@ from fgds_core.generators.model import Generator
 from fgds_core.images.dataset import ImageDataset, read_images
 from fgds_core.synthesis import shards
 from fgds_core.synthesis.config import SynthesizeConfig
-from fgds_core.synthesis.draw import (
-    Part,
-    check_fit,
-    finished_part,
-    plan_images,
-    plan_parts,
-    write_part,
-)
+from fgds_core.synthesis.models import LoadedModels, check_fit
+from fgds_core.synthesis.part import finished_part, write_part
+from fgds_core.synthesis.plan import Part, plan_set
+from fgds_core.synthesis.recipe import Recipe
+from fgds_core.synthesis.request import plan_images
 
 NAMES = ("cat", "dog", "owl")
 PROMPTS = ("a {class}", "one {class} outdoors", "the {class}")
@@ -49,21 +46,20 @@ def real() -> ImageDataset:
     return image_set(images, torch.arange(12) % 3, NAMES, groups)
 
 
+def recipe(**changes) -> Recipe:
+    """The recipe of the tests, with changes of the section `synthesize`."""
+    settings = generator_config("nowhere", prompts=list(PROMPTS))
+    return Recipe(settings, synthesize_config(**changes), 7)
+
+
 @pytest.fixture
 def write(generator, classifier, real, tiny_classifier, tmp_path):
     def run(part: Part, settings: SynthesizeConfig, out: Path = tmp_path, **changes):
-        values = {
-            "feedback": load_feedback(settings, tiny_classifier, classifier),
-            "judge": None,
-            "real": real,
-            "prompts": PROMPTS,
-            "config": settings,
-            "run_seed": 7,
-            "fingerprint": "made so",
-            "out": out,
-            "batch_size": 3,
-        }
-        return write_part(part, generator, **values | changes)
+        feedback = load_feedback(settings, tiny_classifier, classifier)
+        given = {name: changes.pop(name) for name in ("real", "judge") if name in changes}
+        models = LoadedModels(generator, feedback, **{"real": real, **given})
+        its = dataclasses.replace(recipe(), synthesize=settings)
+        return write_part(part, its, models, "made so", out, **{"batch_size": 3, **changes})
 
     return run
 
@@ -73,46 +69,48 @@ def rows(out: Path, record: shards.PartRecord, folder: str = "") -> dict[str, li
 
 
 def test_parts_fill_every_class_to_the_target_and_no_further():
-    parts = plan_parts([9, 12, 0], NAMES, synthesize_config())
+    parts = plan_set([9, 12, 0], NAMES, synthesize_config()).parts
     assert [(p.label, p.index, p.first_index, p.num_images) for p in parts] == [
         (2, 0, 0, 4),
         (2, 1, 4, 4),
         (2, 2, 8, 1),
     ]
-    most = plan_parts([9, 12, 0], NAMES, synthesize_config(target_per_class="max"))
-    assert sum(p.num_images for p in most if p.label == 0) == 3
-    assert sum(p.num_images for p in most if p.label == 2) == 12
+    most = plan_set([9, 12, 0], NAMES, synthesize_config(target_per_class="max"))
+    assert most.wanted == (3, 0, 12)
+    assert sum(p.num_images for p in most.parts if p.label == 0) == 3
+    assert sum(p.num_images for p in most.parts if p.label == 2) == 12
+    assert most.parts[0].label == 2  # the class with most to draw goes first
 
 
 def test_over_a_million_images_are_thousands_of_files():
     names = [f"class {k}" for k in range(1000)]
     config = synthesize_config(target_per_class=1200, images_per_part=1000)
-    parts = plan_parts([0] * 1000, names, config)
+    parts = plan_set([0] * 1000, names, config).parts
     assert sum(part.num_images for part in parts) == 1_200_000
     assert 2 * len({part.path for part in parts}) == 4000  # each with a sidecar
 
 
 def test_a_target_that_wants_nothing_is_refused():
     with pytest.raises(InputError, match=r"is 9, and even the smallest class has 9 .* above 9,"):
-        plan_parts([9, 12, 10], NAMES, synthesize_config())
+        plan_set([9, 12, 10], NAMES, synthesize_config())
 
 
 def test_images_follow_from_seed_class_and_index_alone():
-    whole = plan_images(Part(1, "dog", 0, 0, 10), PROMPTS, 4, synthesize_config(), 7)
-    tail = plan_images(Part(1, "dog", 3, 6, 4), PROMPTS, 4, synthesize_config(), 7)
+    whole = plan_images(Part(1, "dog", 0, 0, 10), recipe(), 4)
+    tail = plan_images(Part(1, "dog", 3, 6, 4), recipe(), 4)
     assert tail == whole[6:]
     assert {r.prompt for r in whole} <= {t.format(**{"class": "dog"}) for t in PROMPTS}
     assert len({r.prompt for r in whole}) > 1
     assert {r.conditioning_id for r in whole} <= {0, 1, 2, 3}
     # Another place among the classes changes neither seeds nor choices.
-    moved = plan_images(Part(5, "dog", 0, 0, 10), PROMPTS, 4, synthesize_config(), 7)
+    moved = plan_images(Part(5, "dog", 0, 0, 10), recipe(), 4)
     assert [dataclasses.replace(r, label=1) for r in moved] == whole
 
 
 def test_conditioning_says_what_the_generator_is_told():
     part = Part(0, "cat", 0, 0, 5)
-    text = plan_images(part, PROMPTS, 2, synthesize_config(conditioning="text"), 7)
-    image = plan_images(part, PROMPTS, 2, synthesize_config(conditioning="image"), 7)
+    text = plan_images(part, recipe(conditioning="text"), 2)
+    image = plan_images(part, recipe(conditioning="image"), 2)
     assert all(r.conditioning_id is None and "cat" in r.prompt for r in text)
     assert all(r.conditioning_id in (0, 1) and r.prompt == "" for r in image)
 

@@ -13,7 +13,8 @@ from s3 import BUCKET, Network, config, damage, objects
 from fgds_core.errors import InputError
 from fgds_core.images.table import image_table
 from fgds_core.synthesis import shards
-from fgds_core.synthesis.draw import Part, finished_part
+from fgds_core.synthesis.part import finished_part
+from fgds_core.synthesis.plan import Part
 from tasks.store.bucket import Bucket
 from tasks.store.config import StoreConfig
 from tasks.store.parts import collect, fetch_part, offer, send_part, stored

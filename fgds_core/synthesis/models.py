@@ -1,0 +1,107 @@
+"""What drawing loads before its first image: generator, feedback and the real images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fgds_core.classify.network import Classifier, load_classifier
+from fgds_core.data.splits import read_meta, read_prepared
+from fgds_core.diffusion.trial import check_solver
+from fgds_core.errors import InputError
+from fgds_core.feedback.critic import Feedback
+from fgds_core.feedback.load import load_feedback
+from fgds_core.generators.load import load_generator
+from fgds_core.generators.model import Generator
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.formats import PNG, Encoding
+from fgds_core.synthesis.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class LoadedModels:
+    """All that drawing needs, on its device.
+
+    Attributes:
+        generator: The generator.
+        feedback: What guidance climbs; None draws without.
+        real: The real training images. Those of a part's class condition; they set the size of
+            the synthetic ones.
+        encoding: How finished images are stored, which is how the real ones are.
+        judge: Labels the finished images; None leaves that empty.
+    """
+
+    generator: Generator
+    feedback: Feedback | None
+    real: ImageDataset
+    encoding: Encoding = PNG
+    judge: Classifier | None = None
+
+
+def load_models(
+    recipe: Recipe,
+    prepared: Path,
+    guide: Path,
+    device: torch.device | str = "cpu",
+    *,
+    micro_batch: int | None = None,
+    channels_last: bool = False,
+    compile: bool = False,
+    gradient_checkpointing: bool = False,
+) -> LoadedModels:
+    """Loads what the images of a recipe are drawn with.
+
+    Args:
+        recipe: How they are drawn.
+        prepared: Folder of the prepared data.
+        guide: Folder of the classifier that guides.
+        device: Where the networks shall be.
+        micro_batch: Images that go through encoders and decoder at a time; None is all of them.
+        channels_last: Whether the generator keeps images channels last in memory.
+        compile: Whether `torch.compile` translates denoising network and decoders.
+        gradient_checkpointing: Whether guided steps compute activations twice, to save memory.
+
+    Raises:
+        InputError: An input is missing, or they do not fit each other.
+    """
+    config = recipe.synthesize
+    real = read_prepared(prepared, "train")
+    classifier = load_classifier(guide, device)
+    judge = None if config.judge is None else load_classifier(Path(config.judge), device)
+    check_fit(real.class_names, classifier, judge)
+    generator = load_generator(
+        recipe.generator,
+        device,
+        micro_batch=micro_batch,
+        channels_last=channels_last,
+        compile=compile,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+    check_solver(config.scheduler, generator.scheduler_config, config.num_inference_steps)
+    feedback = load_feedback(config, guide, classifier, device)
+    return LoadedModels(generator, feedback, real, read_meta(prepared).encoding, judge)
+
+
+def check_fit(
+    class_names: Sequence[str], classifier: Classifier | None, judge: Classifier | None
+) -> None:
+    """Refuses classifiers that know other classes than the data.
+
+    Args:
+        class_names: Names of the data's classes.
+        classifier: Gives feedback; None without.
+        judge: Labels the finished images; None without.
+
+    Raises:
+        InputError: If the names differ, or their order.
+    """
+    for role, model, remedy in (
+        ("the baseline", classifier, "run the stage train_baseline again"),
+        ("synthesize.judge", judge, "name a judge of these classes in this order, or null"),
+    ):
+        if model is not None and model.class_names != tuple(class_names):
+            raise InputError(
+                f"{role} knows the classes {list(model.class_names)}, the data has"
+                f" {list(class_names)}; {remedy}"
+            )

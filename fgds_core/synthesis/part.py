@@ -1,0 +1,144 @@
+"""Draws one part of a class and writes its file.
+
+Batches are fixed slices of a part, so a resumed run repeats them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from fgds_core.errors import InputError
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.pixels import encode, from_uint8, to_uint8
+from fgds_core.images.table import image_table
+from fgds_core.synthesis import shards
+from fgds_core.synthesis.condition import embed_each_once
+from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.draw import Drawn, draw_finite, scale_of
+from fgds_core.synthesis.models import LoadedModels
+from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.recipe import Recipe
+from fgds_core.synthesis.request import ImageRequest, plan_images
+
+
+def write_part(
+    part: Part,
+    recipe: Recipe,
+    models: LoadedModels,
+    fingerprint: str,
+    out: Path,
+    *,
+    batch_size: int,
+    micro_batch: int | None = None,
+    advance: Callable[[int], object] = lambda num_images: None,
+) -> shards.PartRecord:
+    """Draws one part and writes it.
+
+    Args:
+        part: The part.
+        recipe: How its images are drawn.
+        models: What they are drawn with.
+        fingerprint: Of everything that decides what the part holds.
+        out: Folder of the synthetic set.
+        batch_size: Images drawn together.
+        micro_batch: Images decoded and classified at a time; None is all of a batch.
+        advance: Called with the number of images done since the last call.
+
+    Returns:
+        The record of the finished part.
+
+    Raises:
+        InputError: If the class has no real image to condition on.
+        FloatingPointError: If an image came out with values that are not finite in every attempt.
+    """
+    config, own = recipe.synthesize, models.real.of_class(part.label)
+    if config.conditioning != "text" and not len(own):
+        raise InputError(
+            f"class {part.class_name!r} has no real training image to condition on; add one, or"
+            " set synthesize.conditioning to text"
+        )
+    requests = plan_images(part, recipe, len(own))
+    embedded = embed_each_once(models.generator, requests, own, batch_size)
+    tables = []
+    for first in range(0, len(requests), batch_size):
+        batch = requests[first : first + batch_size]
+        drawn = draw_finite(
+            models.generator,
+            batch,
+            embedded,
+            config,
+            models.feedback,
+            image_size=own.size,
+            micro_batch=micro_batch,
+        )
+        rows = [_table(images, whole, own, config, models) for whole, images in drawn]
+        tables.append(rows[0] if len(rows) == 1 else pa.concat_tables(rows).sort_by("index"))
+        advance(len(batch))
+    return shards.write_synthetic_part(out, part.path, pa.concat_tables(tables), fingerprint)
+
+
+def finished_part(part: Part, fingerprint: str, out: Path) -> shards.PartRecord | None:
+    """Finds a part finished before, by fingerprint, images and bytes; None if it must be drawn."""
+    record = shards.finished_part(out, part.path, fingerprint)
+    wanted = (part.label, part.first_index, part.num_images)
+    if record is None or (record.label, record.first_index, record.num_rows) != wanted:
+        return None
+    return record
+
+
+def _table(
+    drawn: Drawn,
+    batch: Sequence[ImageRequest],
+    own: ImageDataset,
+    config: SynthesizeConfig,
+    models: LoadedModels,
+) -> pa.Table:
+    """Puts a batch into the rows of a part; `own` are the real images of its class."""
+    num_images = len(batch)
+    judge_label: list[int | None] = [None] * num_images
+    judge_probability: list[float | None] = [None] * num_images
+    if models.judge is not None:
+        stored = from_uint8(to_uint8(drawn.images))
+        with torch.inference_mode():
+            logits = models.judge(stored.to(models.generator.device))  # [B, K]
+        probability, label = logits.float().softmax(dim=-1).max(dim=-1)
+        judge_label, judge_probability = label.tolist(), probability.tolist()
+    on = drawn.stats.first is not None
+    chosen = [request.conditioning_id for request in batch]
+    return image_table(
+        encode(drawn.images, models.encoding),
+        [request.label for request in batch],
+        own.class_names,
+        {
+            "group": [None if own.groups is None or i is None else own.groups[i] for i in chosen],
+            "prompt": [request.prompt for request in batch],
+            "seed": [request.seed for request in batch],
+            "index": [request.index for request in batch],
+            "attempt": [request.attempt for request in batch],
+            "conditioning_id": chosen,
+            "embedding_dropout": [0.0 if i is None else config.embedding_dropout for i in chosen],
+            "noise_level": [0 if i is None else config.noise_level for i in chosen],
+            "guidance_scale": [config.guidance_scale] * num_images,
+            "feedback": [config.feedback if on else "none"] * num_images,
+            "feedback_scale": [scale_of(config, r.attempt) if on else 0.0 for r in batch],
+            "criterion_first": _finite_or_none(drawn.stats.first, num_images),
+            "criterion_last": _finite_or_none(drawn.stats.last, num_images),
+            "criterion_final": _finite_or_none(drawn.criterion, num_images),
+            "guided_steps": drawn.stats.guided.tolist(),
+            "skipped_steps": drawn.stats.skipped.tolist(),
+            "nonfinite_steps": drawn.stats.non_finite.tolist(),
+            "judge_label": judge_label,
+            "judge_probability": judge_probability,
+        },
+        schema=shards.synthetic_schema(own.class_names),
+    )
+
+
+def _finite_or_none(values: Tensor | None, num_images: int) -> list[float | None]:
+    if values is None:
+        return [None] * num_images
+    return [value if math.isfinite(value) else None for value in values.tolist()]
