@@ -76,7 +76,7 @@ def test_the_entries_of_the_json_files_are_documented() -> None:
 
 
 PLACES = re.compile(
-    r"\b(?:fgds_core|tasks|flows|benchmarks|assets|tests|docs|recipes)(?:/[\w.-]*\w)+"
+    r"(?<![/\w])(?:fgds_core|tasks|flows|benchmarks|assets|tests|docs|recipes)(?:/[\w.-]*\w)+"
 )
 MODULES = re.compile(r"\b(?:fgds_core|tasks|flows|benchmarks)(?:\.[a-z_0-9]+)+\b(?![/*])")
 TEXTS = [

@@ -17,13 +17,12 @@ from micro import ROOT
 from fgds_core.classify.card import ClassifierConfig
 from fgds_core.classify.network import INTERPOLATIONS
 from fgds_core.data.imbalance import BINS
-from fgds_core.generators.folders import PIPELINES
 from flows.cli.params import SECTIONS, models_of, section_type
 
 REGISTRIES = {
     "data.kind": "fgds_core.data.sources:SOURCES",
     "prepare.interpolation": "fgds_core.data.prepare:INTERPOLATIONS",
-    "generator.kind": "fgds_core.generators.load:KINDS",
+    "generator.kind": "fgds_core.generators.family:KINDS",
     "synthesize.feedback": "fgds_core.feedback.criteria:CRITERIA",
     "synthesize.feedback_rule": "fgds_core.diffusion.guidance.rules:RULES",
     "synthesize.feedback_decoder": "fgds_core.synthesis.draw:FEEDBACK_DECODERS",
@@ -116,7 +115,6 @@ def test_what_repeats_the_names_of_others_repeats_them_all() -> None:
     stored = ClassifierConfig.model_fields
     assert set(words(stored["interpolation"].annotation)) == set(INTERPOLATIONS)
     assert set(words(stored["bins"].annotation)) == set(BINS)
-    assert set(PIPELINES) == OFFERED["generator.kind"]
 
 
 @pytest.mark.parametrize(("module", "registry"), lazy())
