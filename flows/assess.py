@@ -6,30 +6,34 @@ Writes `reports/synthetic.json` (FID, KID, precision, recall, density, coverage)
 intervals, sample sizes and classes, `reports/assess/`.
 """
 
-import json
 from pathlib import Path
 
 from prefect import flow
 
 from fgds_core.assess.config import AssessConfig
+from fgds_core.files import read_json
 from fgds_core.generators.config import GeneratorConfig
 from tasks.identity.cache import Outputs, content_digests, run
 from tasks.identity.generator import generator_digests
 from tasks.identity.links import watch_links
-from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC_INDEX
 from tasks.watch.progress import say_result
 from tasks.workers.config import ComputeConfig
+from tasks.workspace import FIRST, Workspace
 
 
 @flow(name="assess")
 def assess(
-    seed: int, generator: GeneratorConfig, assess: AssessConfig, compute: ComputeConfig
+    seed: int,
+    generator: GeneratorConfig,
+    assess: AssessConfig,
+    compute: ComputeConfig,
+    workspace: Workspace = FIRST,
 ) -> Outputs:
     """Measures the synthetic set."""
     from tasks.assess import assess_synthetic
 
     watch_links("assess", generator.path, assess.judge)
-    inputs = content_digests(PREPARED, SYNTHETIC_INDEX, BASELINE)
+    inputs = content_digests(workspace.prepared, workspace.synthetic_index, workspace.baseline)
     named = (assess.inception_weights, assess.judge)
     inputs |= content_digests(*(path for path in named if path is not None))
     outputs = run(
@@ -39,8 +43,9 @@ def assess(
         seed=seed,
         inputs=inputs | generator_digests(generator),
         compute=compute,
+        workspace=workspace,
     )
-    for line in results(Path(REPORTS, "assess", "measures.json")):
+    for line in results(workspace.reports / "assess" / "measures.json"):
         say_result("assess", line)
     return outputs
 
@@ -51,7 +56,7 @@ def results(measures: Path) -> list[str]:
     Args:
         measures: The file the stage has written.
     """
-    found = json.loads(measures.read_text(encoding="utf-8"))
+    found = read_json(measures, "run the stage assess again")
     names = {"fid": "FID", "kid": "KID", "density": "density", "coverage": "coverage"}
     values = {name: found[name]["value"] for name in names}
     said = [

@@ -6,18 +6,21 @@ Writes `data/prepared/{train,val,test}.parquet` and `meta.json`, and prints how 
 classes there are.
 """
 
-from pathlib import Path
-
 from prefect import flow
 
 from fgds_core.data.config import DataConfig, PrepareConfig
 from tasks.identity.cache import Outputs, content_digests, run
-from tasks.layout import PREPARED
 from tasks.workers.config import ComputeConfig
+from tasks.workspace import FIRST, Workspace
 
 
 @flow(name="prepare")
-def prepare(data: DataConfig, prepare: PrepareConfig, compute: ComputeConfig) -> Outputs:
+def prepare(
+    data: DataConfig,
+    prepare: PrepareConfig,
+    compute: ComputeConfig,
+    workspace: Workspace = FIRST,
+) -> Outputs:
     """Prepares the real images."""
     from fgds_core.data.prepare import summary
     from fgds_core.data.sources import open_source
@@ -34,10 +37,11 @@ def prepare(data: DataConfig, prepare: PrepareConfig, compute: ComputeConfig) ->
         config=prepare,
         inputs=content_digests(data.root),
         compute=compute,
+        workspace=workspace,
     )
     if source.left_out:
         print(source.left_out)
-    print(summary(read_meta(Path(PREPARED))))
+    print(summary(read_meta(workspace.prepared)))
     return outputs
 
 

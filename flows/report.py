@@ -6,8 +6,11 @@ Writes `reports/index.html` and `reports/summary.csv`, and prints the table of a
 """
 
 import os
+from dataclasses import dataclass, fields
+from typing import Any
 
 from prefect import flow
+from pydantic import BaseModel
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
@@ -17,56 +20,52 @@ from fgds_core.report.config import ReportConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.tables import TABLE_LATER, show_results
 from tasks.identity.cache import Outputs, content_digests, run
-from tasks.layout import PREPARED, REPORTS
+from tasks.workspace import FIRST, Workspace
 
-MEASURED = (
-    "baseline",
-    "baseline.json",
-    "control",
-    "control.json",
-    "assess",
-    "final",
-    "final.json",
-)
-"""What the page reads of the reports."""
+
+@dataclass(frozen=True)
+class ResultParams:
+    """All parameters that decide a result, which the page shows."""
+
+    seed: int
+    data: DataConfig
+    prepare: PrepareConfig
+    train_baseline: TrainBaselineConfig
+    generator: GeneratorConfig
+    synthesize: SynthesizeConfig
+    assess: AssessConfig
+    retrain: RetrainConfig
+    report: ReportConfig
+
+    def as_json(self) -> dict[str, Any]:
+        """Section -> its values."""
+        sections = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for name, value in sections.items()
+        }
 
 
 @flow(name="report")
-def report(
-    seed: int,
-    data: DataConfig,
-    prepare: PrepareConfig,
-    train_baseline: TrainBaselineConfig,
-    generator: GeneratorConfig,
-    synthesize: SynthesizeConfig,
-    assess: AssessConfig,
-    retrain: RetrainConfig,
-    report: ReportConfig,
-) -> Outputs:
-    """Writes the page; it shows the parameters of all stages."""
+def report(params: ResultParams, workspace: Workspace = FIRST) -> Outputs:
+    """Writes the page."""
     from tasks.report import write_page
 
-    sections = {
-        "data": data,
-        "prepare": prepare,
-        "train_baseline": train_baseline,
-        "generator": generator,
-        "synthesize": synthesize,
-        "assess": assess,
-        "retrain": retrain,
-        "report": report,
-    }
-    params = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    trained = (workspace.real_reports, "baseline"), (workspace.real_reports, "control")
+    inputs = content_digests(
+        workspace.prepared / "meta.json",
+        *(folder / f"{name}{end}" for folder, name in trained for end in ("", ".json")),
+        *(workspace.reports / name for name in ("assess", "final", "final.json")),
+    )
     outputs = run(
         write_page,
-        config=report,
-        params={"seed": seed, **params},
-        inputs=content_digests(
-            f"{PREPARED}/meta.json", *(f"{REPORTS}/{name}" for name in MEASURED)
-        ),
+        config=params.report,
+        params=params.as_json(),
+        inputs=inputs,
+        workspace=workspace,
     )
     if TABLE_LATER not in os.environ:
-        show_results()
+        show_results(workspace)
     return outputs
 
 

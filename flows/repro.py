@@ -25,6 +25,7 @@ from flows.cli.server import prefect_server
 from flows.cli.tables import TABLE_LATER, show_results
 from tasks.store.bucket import check_store
 from tasks.watch.timing import TIMING, process_s, record_job
+from tasks.workspace import FIRST
 
 
 def main() -> int:
@@ -46,7 +47,7 @@ def main() -> int:
             watch(params["data"].root)
             if is_up_to_date():
                 print("Everything is up to date: nothing to do.\n")
-                show_results()
+                show_results(FIRST)
                 return 0
             check_store(params["store"])
             check_inputs(params)
@@ -62,7 +63,7 @@ def main() -> int:
     if status:
         return status
     record_job(process_s(), peak.rss_gb)
-    show_results()
+    show_results(FIRST)
     print(f"Took {process_s() / 60:.1f} min; the stages' times are in {TIMING}.")
     return 0
 

@@ -9,13 +9,15 @@ from prefect import flow
 
 from fgds_core.classify.config import RetrainConfig
 from tasks.identity.cache import Outputs, content_digests, run
-from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC_INDEX
 from tasks.watch.progress import accuracy_line, say_result
 from tasks.workers.config import ComputeConfig
+from tasks.workspace import FIRST, Workspace
 
 
 @flow(name="retrain")
-def retrain(seed: int, retrain: RetrainConfig, compute: ComputeConfig) -> Outputs:
+def retrain(
+    seed: int, retrain: RetrainConfig, compute: ComputeConfig, workspace: Workspace = FIRST
+) -> Outputs:
     """Trains the final classifier."""
     from tasks.retrain import retrain_model
 
@@ -23,10 +25,11 @@ def retrain(seed: int, retrain: RetrainConfig, compute: ComputeConfig) -> Output
         retrain_model,
         config=retrain,
         seed=seed,
-        inputs=content_digests(PREPARED, SYNTHETIC_INDEX, BASELINE),
+        inputs=content_digests(workspace.prepared, workspace.synthetic_index, workspace.baseline),
         compute=compute,
+        workspace=workspace,
     )
-    say_result("retrain", accuracy_line(f"{REPORTS}/final.json"))
+    say_result("retrain", accuracy_line(workspace.reports / "final.json"))
     return outputs
 
 

@@ -18,10 +18,11 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from fgds_core.errors import InputError
+from flows.cli.arguments import arguments_of, sections_of
 from flows.cli.inputs import check_inputs
 from flows.cli.naming import named, pipeline_run_name, tags_of
 from flows.cli.params import PARAMS, read_params
-from flows.cli.stage import check_wanted, run_pipeline, sections_of
+from flows.cli.stage import check_wanted, run_pipeline
 from tasks.identity import code
 from tasks.identity.artifacts import attempt, show_results
 from tasks.identity.cache import check_places
@@ -29,6 +30,7 @@ from tasks.identity.dvc import record
 from tasks.store.bucket import check_store
 from tasks.watch.timing import record_stage, work_s
 from tasks.workers.exclusive import exclusive
+from tasks.workspace import FIRST
 
 STAGES = (
     "prepare",
@@ -61,7 +63,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
     everything = read_params(Path(params), overrides or {})
     check_inputs(everything)
     check_store(everything["store"])
-    check_places()
+    check_places(FIRST.outputs)
     labels = tags_of(everything)
     attempt(lambda: _tag_this_run(labels))
     for name in STAGES:
@@ -71,9 +73,9 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
         for name in STAGES:
             stage = stage_flow(name)
             sections = sections_of(stage)
-            check_wanted(name, everything["synthesize"])
+            check_wanted(name, everything["synthesize"], FIRST)
             with _timed(name):
-                stage(**{section: everything[section] for section in sections})
+                stage(**arguments_of(stage, everything, FIRST))
                 as_in_dvc = (
                     as_in_dvc
                     and differing(everything).isdisjoint(sections)
@@ -81,7 +83,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
                 )
                 if as_in_dvc:
                     record(name)
-        show_results()
+        show_results(FIRST)
 
 
 def differing(params: Mapping[str, Any]) -> set[str]:

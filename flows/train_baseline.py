@@ -9,14 +9,17 @@ from prefect import flow
 
 from fgds_core.classify.config import TrainBaselineConfig
 from tasks.identity.cache import Outputs, content_digests, run
-from tasks.layout import PREPARED, REPORTS
 from tasks.watch.progress import accuracy_line, say_result
 from tasks.workers.config import ComputeConfig
+from tasks.workspace import FIRST, Workspace
 
 
 @flow(name="train_baseline")
 def train_baseline(
-    seed: int, train_baseline: TrainBaselineConfig, compute: ComputeConfig
+    seed: int,
+    train_baseline: TrainBaselineConfig,
+    compute: ComputeConfig,
+    workspace: Workspace = FIRST,
 ) -> Outputs:
     """Trains the baseline."""
     from tasks.train_baseline import train_baseline_model
@@ -25,10 +28,11 @@ def train_baseline(
         train_baseline_model,
         config=train_baseline,
         seed=seed,
-        inputs=content_digests(PREPARED),
+        inputs=content_digests(workspace.prepared),
         compute=compute,
+        workspace=workspace,
     )
-    say_result("train_baseline", accuracy_line(f"{REPORTS}/baseline.json"))
+    say_result("train_baseline", accuracy_line(workspace.real_reports / "baseline.json"))
     return outputs
 
 

@@ -10,14 +10,17 @@ from prefect import flow
 
 from fgds_core.classify.config import TrainBaselineConfig
 from tasks.identity.cache import Outputs, content_digests, run
-from tasks.layout import PREPARED, REPORTS
 from tasks.watch.progress import accuracy_line, say_result
 from tasks.workers.config import ComputeConfig
+from tasks.workspace import FIRST, Workspace
 
 
 @flow(name="train_control")
 def train_control(
-    seed: int, train_baseline: TrainBaselineConfig, compute: ComputeConfig
+    seed: int,
+    train_baseline: TrainBaselineConfig,
+    compute: ComputeConfig,
+    workspace: Workspace = FIRST,
 ) -> Outputs:
     """Trains the control."""
     from tasks.train_control import train_control_model
@@ -26,10 +29,11 @@ def train_control(
         train_control_model,
         config=train_baseline,
         seed=seed,
-        inputs=content_digests(PREPARED),
+        inputs=content_digests(workspace.prepared),
         compute=compute,
+        workspace=workspace,
     )
-    say_result("train_control", accuracy_line(f"{REPORTS}/control.json"))
+    say_result("train_control", accuracy_line(workspace.real_reports / "control.json"))
     return outputs
 
 

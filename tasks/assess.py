@@ -1,20 +1,16 @@
 """The task of the stage assess."""
 
-from pathlib import Path
-
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.measure import assess
 from fgds_core.data.splits import read_meta
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.shards import read_index
 from tasks.identity.cache import Outputs, replaced, stage_task, written
-from tasks.layout import BASELINE, PREPARED, REPORTS, SYNTHETIC
 from tasks.watch.progress import bar, say
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import use_device
-
-OWNED = (f"{REPORTS}/synthetic.json", f"{REPORTS}/synthetic.metrics.json", f"{REPORTS}/assess")
+from tasks.workspace import Workspace
 
 
 @stage_task(name="assess")
@@ -24,6 +20,7 @@ def assess_synthetic(
     seed: int,
     inputs: dict[str, str],
     compute: ComputeConfig,
+    workspace: Workspace,
 ) -> Outputs:
     """Measures the synthetic set against real validation images, unless that was done before.
 
@@ -34,26 +31,29 @@ def assess_synthetic(
         inputs: Content digests of the prepared data, the synthetic set, the baseline and the
             generator.
         compute: In no cache key.
+        workspace: Where the images are and the measures go.
     """
-    meta = read_meta(Path(PREPARED))
+    reports = workspace.reports
+    owned = [reports / name for name in ("synthetic.json", "synthetic.metrics.json", "assess")]
+    meta = read_meta(workspace.prepared)
     num_real = sum(meta.counts["train"]) + sum(meta.counts["val"])
-    num_synthetic = sum(read_index(Path(SYNTHETIC)).wanted)
+    num_synthetic = sum(read_index(workspace.synthetic).wanted)
     with (
-        replaced(*OWNED) as place,
+        replaced(*owned) as place,
         work(),
         bar("assess", num_real + num_synthetic, "images") as advance,
     ):
         say("assess", f"reading the images and the network of the features ({config.features})")
         assess(
-            Path(PREPARED),
-            Path(SYNTHETIC),
-            Path(BASELINE),
+            workspace.prepared,
+            workspace.synthetic,
+            workspace.baseline,
             generator,
             config,
             seed,
-            place(OWNED[0]).parent,
+            place(owned[0]).parent,
             device=use_device(compute),
             batch_size=compute.batch_size,
             advance=advance,
         )
-    return written(*OWNED)
+    return written(*owned)

@@ -1,20 +1,22 @@
 """The task of the stage prepare."""
 
-from pathlib import Path
-
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.prepare import prepare
 from fgds_core.data.sources import open_source
 from tasks.identity.cache import Outputs, stage_task, written
-from tasks.layout import PREPARED
 from tasks.watch.progress import bar
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
+from tasks.workspace import Workspace
 
 
 @stage_task(name="prepare")
 def prepare_data(
-    data: DataConfig, config: PrepareConfig, inputs: dict[str, str], compute: ComputeConfig
+    data: DataConfig,
+    config: PrepareConfig,
+    inputs: dict[str, str],
+    compute: ComputeConfig,
+    workspace: Workspace,
 ) -> Outputs:
     """Checks the real images and writes `data/prepared`, unless the same was done before.
 
@@ -23,8 +25,9 @@ def prepare_data(
         config: What is done to them.
         inputs: Content digests of the raw images.
         compute: In no cache key.
+        workspace: Where the prepared images go.
     """
     num_images = sum(open_source(data).num_images.values())
     with work(), bar("prepare", num_images, "images") as advance:
-        prepare(data, config, Path(PREPARED), advance=advance)
-    return written(PREPARED)
+        prepare(data, config, workspace.prepared, advance=advance)
+    return written(workspace.prepared)

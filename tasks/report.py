@@ -1,26 +1,26 @@
 """The task of the stage report."""
 
-from pathlib import Path
 from typing import Any
 
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.page import write_report
 from tasks.identity.cache import Outputs, stage_task, written
-from tasks.layout import PREPARED, REPORTS
 from tasks.watch.timing import work
-
-OWNED = (f"{REPORTS}/index.html", f"{REPORTS}/summary.csv")
+from tasks.workspace import Workspace
 
 
 @stage_task(name="report")
-def write_page(config: ReportConfig, params: dict[str, Any], inputs: dict[str, str]) -> Outputs:
+def write_page(
+    config: ReportConfig, params: dict[str, Any], inputs: dict[str, str], workspace: Workspace
+) -> Outputs:
     """Writes the page of results, unless the same one was written before.
 
     Args:
         config: How much the page shows.
         params: All parameters that decide a result, by section.
         inputs: Content digests of what the other stages wrote.
+        workspace: Where the reports are.
     """
     with work():
-        write_report(Path(PREPARED), Path(REPORTS), params, config)
-    return written(*OWNED)
+        write_report(workspace.prepared, workspace.reports, params, config)
+    return written(workspace.reports / "index.html", workspace.reports / "summary.csv")

@@ -1,25 +1,23 @@
 """The task of the stage retrain."""
 
-from pathlib import Path
+from functools import partial
 
 from fgds_core.classify.config import RetrainConfig
 from fgds_core.classify.train import read_training
 from fgds_core.stages.retrain import retrain
-from tasks.identity.cache import Outputs, replaced, stage_task, written
-from tasks.layout import BASELINE, FINAL, PREPARED, REPORTS, SYNTHETIC
-from tasks.resume import training_checkpoint
-from tasks.watch.curves import curves
-from tasks.watch.progress import bar
-from tasks.watch.timing import work
+from tasks.identity.cache import Outputs, stage_task
+from tasks.training import Training, trained
 from tasks.workers.config import ComputeConfig
-from tasks.workers.devices import use_device
-
-OWNED = (FINAL, f"{REPORTS}/final", f"{REPORTS}/final.json", f"{REPORTS}/final.metrics.json")
+from tasks.workspace import Workspace
 
 
 @stage_task(name="retrain")
 def retrain_model(
-    config: RetrainConfig, seed: int, inputs: dict[str, str], compute: ComputeConfig
+    config: RetrainConfig,
+    seed: int,
+    inputs: dict[str, str],
+    compute: ComputeConfig,
+    workspace: Workspace,
 ) -> Outputs:
     """Trains on real and synthetic images, unless the same was done before.
 
@@ -28,26 +26,13 @@ def retrain_model(
         seed: Seed of the run.
         inputs: Content digests of the prepared data, the synthetic set and the baseline.
         compute: In no cache key.
+        workspace: Where the images are and the results go.
     """
-    checkpoint = training_checkpoint("retrain", config, seed, inputs, compute)
-    with (
-        replaced(*OWNED) as place,
-        work(),
-        bar("retrain", read_training(Path(BASELINE)).num_steps, "steps") as advance,
-        curves(str(place(f"{REPORTS}/final") / "live")) as on_epoch,
-    ):
-        retrain(
-            Path(PREPARED),
-            Path(SYNTHETIC),
-            Path(BASELINE),
-            config,
-            seed,
-            place(FINAL),
-            place(f"{REPORTS}/final.json").parent,
-            device=use_device(compute),
-            on_epoch=on_epoch,
-            advance=advance,
-            checkpoint=checkpoint,
-        )
-    checkpoint.remove()
-    return written(*OWNED)
+    num_steps = read_training(workspace.baseline).num_steps
+    made_from = (config, seed, inputs)
+    places = (workspace.prepared, workspace.synthetic, workspace.baseline)
+    return trained(
+        Training("retrain", workspace.final, workspace.reports, num_steps, made_from),
+        compute,
+        partial(retrain, *places, config, seed),
+    )

@@ -1,29 +1,22 @@
 """The task of the stage train_control."""
 
-from pathlib import Path
+from functools import partial
 
 from fgds_core.classify.config import TrainBaselineConfig
 from fgds_core.stages.train_control import train_control
-from tasks.identity.cache import Outputs, replaced, stage_task, written
-from tasks.layout import CONTROL, PREPARED, REPORTS
-from tasks.resume import training_checkpoint
-from tasks.watch.curves import curves
-from tasks.watch.progress import bar
-from tasks.watch.timing import work
+from tasks.identity.cache import Outputs, stage_task
+from tasks.training import Training, trained
 from tasks.workers.config import ComputeConfig
-from tasks.workers.devices import use_device
-
-OWNED = (
-    CONTROL,
-    f"{REPORTS}/control",
-    f"{REPORTS}/control.json",
-    f"{REPORTS}/control.metrics.json",
-)
+from tasks.workspace import Workspace
 
 
 @stage_task(name="train_control")
 def train_control_model(
-    config: TrainBaselineConfig, seed: int, inputs: dict[str, str], compute: ComputeConfig
+    config: TrainBaselineConfig,
+    seed: int,
+    inputs: dict[str, str],
+    compute: ComputeConfig,
+    workspace: Workspace,
 ) -> Outputs:
     """Trains on real images alone in class-balanced batches, unless the same was done before.
 
@@ -32,24 +25,13 @@ def train_control_model(
         seed: Seed of the run.
         inputs: Content digests of the prepared data.
         compute: In no cache key.
+        workspace: Where the images are and the results go.
     """
-    checkpoint = training_checkpoint("train_control", config, seed, inputs, compute)
-    with (
-        replaced(*OWNED) as place,
-        work(),
-        bar("train_control", config.num_steps, "steps") as advance,
-        curves(str(place(f"{REPORTS}/control") / "live")) as on_epoch,
-    ):
-        train_control(
-            Path(PREPARED),
-            config,
-            seed,
-            place(CONTROL),
-            place(f"{REPORTS}/control.json").parent,
-            device=use_device(compute),
-            on_epoch=on_epoch,
-            advance=advance,
-            checkpoint=checkpoint,
-        )
-    checkpoint.remove()
-    return written(*OWNED)
+    made_from = (config, seed, inputs)
+    return trained(
+        Training(
+            "train_control", workspace.control, workspace.real_reports, config.num_steps, made_from
+        ),
+        compute,
+        partial(train_control, workspace.prepared, config, seed),
+    )

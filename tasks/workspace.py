@@ -62,21 +62,25 @@ class Workspace:
 
     @property
     def reports(self) -> Path:
-        """What this round is measured by; baseline and control are in the first's."""
+        """What is measured of this round."""
         return self._own("reports")
+
+    @property
+    def real_reports(self) -> Path:
+        """What is measured of baseline and control: with the first round's reports."""
+        return Path("reports")
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The folders that stages replace as a whole."""
-        first = Workspace().reports
         return (
             self.prepared,
             self.synthetic,
             self.baseline,
             self.control,
             self.final,
-            first / "baseline",
-            first / "control",
+            self.real_reports / "baseline",
+            self.real_reports / "control",
             self.reports / "assess",
             self.reports / "final",
         )
@@ -88,3 +92,7 @@ class Workspace:
     def _own(self, kind: str) -> Path:
         """Where one kind of outputs lies that each round has its own of."""
         return Path(kind) if self.round == 1 else Path(kind, f"round-{self.round}")
+
+
+FIRST = Workspace()
+"""The round that `dvc.yaml` describes."""

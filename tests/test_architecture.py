@@ -16,8 +16,8 @@ from importlinter.api import read_configuration
 from importlinter.cli import lint_imports
 from ruamel.yaml import YAML
 
+from flows.cli.arguments import sections_of
 from flows.cli.params import SECTIONS, read_params
-from flows.cli.stage import sections_of
 from flows.closure import is_code
 from flows.synth_pipeline import STAGES, stage_flow
 from tasks.identity.code import PLUMBING, closure

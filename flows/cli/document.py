@@ -13,15 +13,14 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from ruamel.yaml import YAML, SafeConstructor
-from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, StringMark
 from ruamel.yaml.events import (
     AliasEvent,
     CollectionEndEvent,
     CollectionStartEvent,
     DocumentStartEvent,
-    NodeEvent,
     ScalarEvent,
 )
 from ruamel.yaml.nodes import Node
@@ -226,8 +225,8 @@ def _check_events(text: str) -> None:
         if isinstance(event, DocumentStartEvent):
             documents += 1
             problem = "must be one document, this begins another" if documents > 1 else None
-        if isinstance(event, NodeEvent) and not isinstance(event, AliasEvent):
-            tag = None if event.tag is None else str(event.tag)
+        if isinstance(event, ScalarEvent | CollectionStartEvent):
+            tag = event.tag
             if tag is not None and tag != "!" and not _TAGS.fullmatch(tag):
                 problem = "must hold no tags; write a plain value, in quotes if it is text"
         if isinstance(event, CollectionStartEvent):

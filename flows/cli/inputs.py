@@ -210,7 +210,7 @@ def check_features(assess: AssessConfig, generator: GeneratorConfig) -> None:
     Raises:
         InputError: Its weights are missing or damaged.
     """
-    if assess.features == "inception":
+    if assess.inception_weights is not None:
         check_inception(assess.inception_weights)
     elif assess.features == "clip":
         check_tower(generator)

@@ -9,7 +9,9 @@ from prefect import Flow
 from prefect.runtime import flow_run
 
 from fgds_core.errors import InputError
+from flows.cli.arguments import sections_in
 from flows.cli.params import read_params
+from tasks.workspace import FIRST
 
 
 def named(flow: Flow[..., Any]) -> Flow[..., Any]:
@@ -19,7 +21,10 @@ def named(flow: Flow[..., Any]) -> Flow[..., Any]:
 
 def stage_run_name() -> str:
     """Such as `synthesize tiny-unclip loss 0.05 seed 0`; called within the run."""
-    return run_name(flow_run.flow_name, flow_run.parameters)
+    parameters = flow_run.parameters
+    name = run_name(flow_run.flow_name, sections_in(parameters))
+    workspace = parameters.get("workspace", FIRST)
+    return name if workspace == FIRST else f"{name} round {workspace.round}"
 
 
 def pipeline_run_name() -> str:
@@ -55,16 +60,18 @@ def tags_of(params: Mapping[str, Any]) -> set[str]:
 
 def described(params: Mapping[str, Any]) -> dict[str, str]:
     """The data, the generator and the recipe, as far as the sections tell them."""
-    told = {}
+    found = {}
     if "data" in params:
-        told["data"] = _last_name(params["data"].root)
+        found["data"] = _last_name(params["data"].root)
     if "generator" in params:
-        told["generator"] = _last_name(params["generator"].path)
+        found["generator"] = _last_name(params["generator"].path)
     if "synthesize" in params:
         recipe = params["synthesize"]
         unguided = recipe.feedback == "none" or not recipe.feedback_scale
-        told["recipe"] = "unguided" if unguided else f"{recipe.feedback} {recipe.feedback_scale:g}"
-    return told
+        found["recipe"] = (
+            "unguided" if unguided else f"{recipe.feedback} {recipe.feedback_scale:g}"
+        )
+    return found
 
 
 def current_commit() -> str | None:

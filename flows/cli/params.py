@@ -116,7 +116,8 @@ def dump_params(params: Mapping[str, Any]) -> str:
     }
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
+    # ruamel infers the type of this setting from its default, None
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     text = StringIO()
     yaml.dump(tree, text)
     return text.getvalue()
@@ -206,7 +207,8 @@ def section_type(where: str) -> object:
 
 @cache
 def _adapter(section: str) -> TypeAdapter[Any]:
-    return TypeAdapter(section_type(SECTIONS[section]))
+    annotation: Any = section_type(SECTIONS[section])
+    return TypeAdapter(annotation)
 
 
 def models_of(annotation: object) -> Iterator[type[BaseModel]]:

@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import inspect
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from pydantic import BaseModel
 
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.synthesis.config import SynthesizeConfig
+from flows.cli.arguments import arguments_of, sections_of
 from flows.cli.durations import with_time
 from flows.cli.inputs import check_inputs
 from flows.cli.keys import HelpFormatter, describe_keys
@@ -29,9 +29,9 @@ from flows.cli.naming import named, tags_of
 from flows.cli.params import PARAMS, SECTIONS, dump_params, read_params
 from flows.cli.server import answers, use_server
 from tasks.identity.cache import check_places
-from tasks.layout import PREPARED
-from tasks.watch.timing import process_s, record_stage, work_s
+from tasks.watch.timing import TIMING, process_s, record_stage, work_s
 from tasks.workers.exclusive import exclusive
+from tasks.workspace import FIRST, Workspace
 
 STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
 
@@ -63,6 +63,9 @@ END_S = 60
 
 OUTPUT_FOLDERS = ("data", "models", "reports", ".runs")
 
+OF_A_ROUND = ("synthesize", "assess", "retrain", "report")
+"""Stages that each round has results of its own from."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -71,12 +74,12 @@ class Question:
     Attributes:
         name: The option that asks it, without hyphens.
         help: What `--help` says of it.
-        answer: Called with the stage's sections by name; prints.
+        answer: Called with the stage's sections by name, and the workspace; prints.
     """
 
     name: str
     help: str
-    answer: Callable[..., object]
+    answer: Callable[[Mapping[str, Any], Workspace], object]
 
 
 def run_stage(flow: Flow[..., Any], description: str | None, *questions: Question) -> NoReturn:
@@ -85,7 +88,7 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
     The exit status is 0, 2 after a mistake in the input, 1 after any other failure.
 
     Args:
-        flow: Its parameters have the names of the sections it reads.
+        flow: Its parameters are sections it reads, see `arguments_of`, and the workspace.
         description: What `--help` says first: what is made; how long it takes is added. None
             where Python was told to leave docstrings out.
         questions: What the command answers beside; the last of those asked.
@@ -94,23 +97,26 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
     options = parser(f"python -m flows.{flow.name}", with_time(description, flow.name), sections)
     for question in questions:
         options.add_argument(f"--{question.name}", action="store_true", help=question.help)
+    if flow.name in OF_A_ROUND:
+        add_round(options)
     args = options.parse_args()
+    workspace = Workspace(vars(args).get("round", 1))
     asked = [question for question in questions if vars(args)[question.name]]
     params = _read(args, sections, None if asked else flow.name)
     if asked:
-        sys.exit(exit_status(lambda: asked[-1].answer(**params)))
+        sys.exit(exit_status(lambda: asked[-1].answer(params, workspace)))
     print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
     # Heavy, and the server may be starting meanwhile.
     status = exit_status(lambda: import_module(f"tasks.{flow.name}"))
 
     def run() -> None:
-        check_wanted(flow.name, read_params(args.params)["synthesize"])
+        check_wanted(flow.name, read_params(args.params)["synthesize"], workspace)
         with tags(*tags_of(params)):
-            named(flow)(**params)
+            named(flow)(**arguments_of(flow, params, workspace))
 
-    status = status or guarded(run)
+    status = status or guarded(run, workspace)
     if not status:
-        record_stage(flow.name, process_s(), work_s())
+        record_stage(flow.name, process_s(), work_s(), workspace.reports / TIMING.name)
     _leave(status)
 
 
@@ -128,18 +134,31 @@ def run_pipeline(flow: Flow[..., Any], description: str | None) -> NoReturn:
     _leave(guarded(lambda: flow(params=str(args.params))))
 
 
-def sections_of(flow: Flow[..., Any]) -> tuple[str, ...]:
-    """The sections of the parameters that a stage's flow reads: the names of its parameters."""
-    return tuple(inspect.signature(flow.fn).parameters)
+def add_round(options: argparse.ArgumentParser) -> None:
+    """Adds the option that names the round of a `Workspace`."""
+    options.add_argument(
+        "--round",
+        type=_round,
+        default=1,
+        metavar="N",
+        help="round N: guided by the final classifier of the round before, with its own folders"
+        " round-N below data, models and reports, which DVC does not record (1)",
+    )
 
 
-def guarded(run: Callable[[], object]) -> int:
+def _round(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1000:
+        raise argparse.ArgumentTypeError(f"got {text!r}; must be a whole number from 1 to 999")
+    return int(text)
+
+
+def guarded(run: Callable[[], object], workspace: Workspace = FIRST) -> int:
     """Runs a flow once the workspace and the server are ready for it; see `exit_status`."""
     _keep_prefect_quiet()
 
     def checked() -> None:
         check_writable()
-        check_places()
+        check_places(workspace.outputs)
         with exclusive():
             use_server()
             run()
@@ -237,22 +256,23 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise TerminationSignal(number)
 
 
-def check_wanted(stage: str, config: SynthesizeConfig) -> None:
+def check_wanted(stage: str, config: SynthesizeConfig, workspace: Workspace) -> None:
     """Refuses data that nothing would be added to, before a network is trained on them.
 
     Args:
         stage: The one that is about to start.
         config: Says how many images each class shall have.
+        workspace: Where the prepared images are.
 
     Raises:
         InputError: No class needs a synthetic image.
     """
-    if stage not in BEFORE_SYNTHESIZE or not Path(PREPARED, "meta.json").is_file():
+    if stage not in BEFORE_SYNTHESIZE or not (workspace.prepared / "meta.json").is_file():
         return
     from fgds_core.data.imbalance import check_target
     from fgds_core.data.splits import read_meta
 
-    check_target(read_meta(Path(PREPARED)).counts["train"], config.target_per_class)
+    check_target(read_meta(workspace.prepared).counts["train"], config.target_per_class)
 
 
 def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:

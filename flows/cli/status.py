@@ -1,34 +1,27 @@
 """The answer to `python -m flows.synthesize --status`; needs no server."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from fgds_core.generators.config import GeneratorConfig
-from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.stage import Question
 from flows.cli.tables import MAX_ROWS, table
-from tasks.store.config import StoreConfig
 from tasks.watch.journal import Run
 from tasks.watch.progress import clock
-from tasks.workers.config import ComputeConfig
+from tasks.workspace import Workspace
 
 MAX_FAILURES = 10
 RESUME = "Draw the rest with `dvc repro`, or `python -m flows.synthesize`."
 
 
-def show_status(
-    seed: int,
-    generator: GeneratorConfig,
-    synthesize: SynthesizeConfig,
-    compute: ComputeConfig,
-    store: StoreConfig,
-    *,
-    verify: bool = False,
-) -> None:
+def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool = False) -> None:
     """Prints how far each class is, what failed, and the ETA."""
     from tasks.status import read_status
 
+    generator, synthesize, seed, store = (
+        params[name] for name in ("generator", "synthesize", "seed", "store")
+    )
     status = read_status(generator, synthesize, seed, store, verify=verify)
     classes = sorted(
         (each for each in status.classes if each.wanted),

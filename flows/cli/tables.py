@@ -1,9 +1,8 @@
 """Tables of numbers as plain text, and the one that a run ends with."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from tasks.layout import REPORTS
+from tasks.workspace import Workspace
 
 TABLE_LATER = "FGDS_TABLE_LATER"
 """Variable of the environment: whoever runs the stage report prints its table, at the end."""
@@ -28,9 +27,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
     )
 
 
-def show_results() -> None:
+def show_results(workspace: Workspace) -> None:
     """Prints the accuracies of the three classifiers, the gain, and where the report is."""
     from fgds_core.report.summary import gain_table, read_summary
 
-    print(gain_table(read_summary(Path(REPORTS, "summary.csv"))))
-    print(f"\nReport: {Path(REPORTS, 'index.html').resolve()}")
+    print(gain_table(read_summary(workspace.reports / "summary.csv")))
+    print(f"\nReport: {(workspace.reports / 'index.html').resolve()}")

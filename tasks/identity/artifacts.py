@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 from prefect.artifacts import (
     create_link_artifact,
@@ -24,7 +24,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.layout import PREPARED, REPORTS
+from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def progress_artifact(name: str) -> Iterator[Callable[[float], None]]:
     """
     key = f"{name.replace('_', '-')}-progress"
     made = attempt(lambda: create_progress_artifact(0.0, key, f"How far {name} is"))
-    if made is None:
+    if not isinstance(made, UUID):
         yield lambda share: None
         return
     done, stop = [0.0], threading.Event()
@@ -85,11 +85,12 @@ def progress_artifact(name: str) -> Iterator[Callable[[float], None]]:
         thread.join(LAST_UPDATE_S)
 
 
-def show_results() -> None:
+def show_results(workspace: Workspace) -> None:
     """Shows what a finished pipeline has come to: accuracies, synthetic images, the report."""
-    page = Path(REPORTS, "index.html").resolve()
-    attempt(lambda: create_table_artifact(accuracies(), "accuracy", ACCURACY))
-    attempt(lambda: create_markdown_artifact(sample_grid(), "synthetic-samples", "Samples"))
+    page = (workspace.reports / "index.html").resolve()
+    rows, grid = partial(accuracies, workspace), partial(sample_grid, workspace)
+    attempt(lambda: create_table_artifact(rows(), "accuracy", ACCURACY))
+    attempt(lambda: create_markdown_artifact(grid(), "synthetic-samples", "Samples"))
     attempt(lambda: create_link_artifact(page.as_uri(), str(page), "report", "The HTML report"))
 
 
@@ -104,15 +105,15 @@ def attempt(make: Callable[[], Made]) -> Made | None:
         return None
 
 
-def accuracies() -> list[dict[str, str]]:
+def accuracies(workspace: Workspace) -> list[dict[str, str]]:
     """The rows of the table of the three classifiers, in percent; gains in points."""
     from fgds_core.report.summary import accuracies, read_summary
 
-    rows = accuracies(read_summary(Path(REPORTS, "summary.csv")))
+    rows = accuracies(read_summary(workspace.reports / "summary.csv"))
     return [{"test accuracy, %": name, **cells} for name, cells in rows]
 
 
-def sample_grid() -> str:
+def sample_grid(workspace: Workspace) -> str:
     """A strip of synthetic images below each class's name as Markdown, the images within.
 
     Not a table: Prefect's pages cut off what is wider than a cell.
@@ -121,12 +122,12 @@ def sample_grid() -> str:
 
     from fgds_core.data.splits import read_meta
 
-    meta = read_meta(Path(PREPARED))
+    meta = read_meta(workspace.prepared)
     lines = []
     real = meta.counts["train"]
     rarest = sorted(range(len(real)), key=real.__getitem__)[:CLASSES]
     rows = pq.read_table(
-        Path(REPORTS, "assess", "neighbours.parquet"),
+        workspace.reports / "assess" / "neighbours.parquet",
         columns=["image", "of"],
         filters=[("role", "==", "synthetic"), ("of", "in", rarest)],
     ).to_pylist()

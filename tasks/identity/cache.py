@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import State, Task, task
 from prefect.cache_policies import INPUTS, CacheKeyFnPolicy
@@ -23,7 +23,6 @@ from prefect.context import TaskRunContext
 from fgds_core.errors import InputError
 from fgds_core.files import files_below, hash_file
 from tasks.identity import code
-from tasks.layout import OUTPUTS
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ def stage_task(
     )
 
 
-def content_digests(*paths: str) -> dict[str, str]:
+def content_digests(*paths: str | Path) -> dict[str, str]:
     """Content digests of a stage's inputs, for the key of its task.
 
     Args:
@@ -100,7 +99,7 @@ def content_digests(*paths: str) -> dict[str, str]:
         InputError: One is not there.
     """
     digests = {}
-    for path in paths:
+    for path in map(_posix, paths):
         if not Path(path).exists():
             raise InputError(
                 f"{path} is missing; make it with `dvc repro`, which runs the earlier stages first"
@@ -115,10 +114,10 @@ def combined(files: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def written(*owned: str) -> Outputs:
+def written(*owned: str | Path) -> Outputs:
     """Records what lies at the places a task owns."""
     return Outputs(
-        owned,
+        tuple(map(_posix, owned)),
         tuple(
             OutputFile(file.as_posix(), hash_file(file, "sha256"), hash_file(file, "md5"))
             for file in _files(owned)
@@ -126,7 +125,7 @@ def written(*owned: str) -> Outputs:
     )
 
 
-def clear(*owned: str) -> None:
+def clear(*owned: str | Path) -> None:
     """Removes what an earlier run left at the places a task owns."""
     for path in map(Path, owned):
         if path.is_dir() and not path.is_symlink():
@@ -136,7 +135,7 @@ def clear(*owned: str) -> None:
 
 
 @contextmanager
-def replaced(*owned: str) -> Iterator[Callable[[str], Path]]:
+def replaced(*owned: str | Path) -> Iterator[Callable[[str | Path], Path]]:
     """Puts new results in the place of a task's old ones when all are whole, or not at all.
 
     The old ones stay until the block has ended without an error. What it wrote takes their place
@@ -159,7 +158,7 @@ def replaced(*owned: str) -> Iterator[Callable[[str], Path]]:
         for old in (folder / _OLD).glob("*"):
             if old.name in {p.name for p in places} and not (folder / old.name).exists():
                 old.rename(folder / old.name)
-        clear(str(folder / _NEW), str(folder / _OLD))
+        clear(folder / _NEW, folder / _OLD)
         (folder / _NEW).mkdir(parents=True)
     moved: list[Path] = []
     try:
@@ -174,19 +173,22 @@ def replaced(*owned: str) -> Iterator[Callable[[str], Path]]:
     except BaseException:
         for place in moved:
             if (old := place.parent / _OLD / place.name).exists():
-                clear(str(place))
+                clear(place)
                 old.rename(place)
         raise
     finally:
         for folder in {place.parent for place in places}:
-            clear(str(folder / _NEW), str(folder / _OLD))
+            clear(folder / _NEW, folder / _OLD)
 
 
 _NEW, _OLD = ".new", ".old"
 
 
-def check_places(places: Iterable[str] = OUTPUTS) -> None:
+def check_places(places: Iterable[str | Path]) -> None:
     """Refuses links where stages replace whole folders.
+
+    Args:
+        places: Such as `Workspace.outputs`.
 
     Raises:
         InputError: A place is a link.
@@ -227,7 +229,7 @@ def restore(outputs: Outputs) -> bool:
     places = {path: Path(path) for path in outputs.owned}
     fresh = {path: place.with_name(place.name + ".part") for path, place in places.items()}
     try:
-        clear(*map(str, fresh.values()))
+        clear(*fresh.values())
         for path, source in sources.items():
             assert source is not None
             owned = next(p for p in outputs.owned if Path(path).is_relative_to(p))
@@ -239,7 +241,7 @@ def restore(outputs: Outputs) -> bool:
             if fresh[path].exists():
                 fresh[path].rename(place)
     finally:
-        clear(*map(str, fresh.values()))
+        clear(*fresh.values())
     log.info("restored %s with DVC's cache", ", ".join(outputs.owned))
     return True
 
@@ -264,8 +266,9 @@ def run(task: Task[..., Out], **inputs: object) -> Out:
     Returns:
         What it has written, now or before; the files are in this workspace.
     """
-    state = task(**inputs, return_state=True)
-    outputs: Out = state.result()
+    # Of arguments that are not named in its type, Prefect takes `return_state` for another
+    state = cast("State[Out]", task(**inputs, return_state=True))
+    outputs = state.result()
     if not holds(state, outputs):
         outputs = task.with_options(refresh_cache=True)(**inputs)
     return outputs
@@ -276,7 +279,11 @@ def holds(state: State[Any], outputs: Outputs) -> bool:
     return state.name != CACHED or is_intact(outputs) or restore(outputs)
 
 
-def _files(owned: Iterable[str]) -> list[Path]:
+def _posix(path: str | Path) -> str:
+    return path.as_posix() if isinstance(path, Path) else path
+
+
+def _files(owned: Iterable[str | Path]) -> list[Path]:
     """Every file at the given places, sorted; through links to files and to folders."""
     found = []
     for path in map(Path, owned):

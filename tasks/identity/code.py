@@ -31,7 +31,6 @@ PLUMBING = frozenset(
         "tasks.identity.code",
         "tasks.identity.links",
         "tasks.plan",
-        "tasks.resume",
         "tasks.store",
         "tasks.store.bucket",
         "tasks.store.config",

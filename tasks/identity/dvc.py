@@ -12,30 +12,30 @@ from fgds_core.errors import InputError
 
 
 def has_git(root: Path) -> bool:
-    """Whether the folder is under git; DVC wants to be told where it is not."""
+    """Whether the folder is under git; DVC has to be given that setting where it is not."""
     return any((folder / ".git").exists() for folder in (root, *root.parents))
 
 
 @cache
 def _repo(root: Path) -> Repo:
-    # Told here rather than in .dvc/config, which people with git share.
+    # Set here rather than in .dvc/config, which people with git share.
     return Repo(str(root), config=None if has_git(root) else {"core": {"no_scm": True}})
 
 
 def record(stage: str) -> None:
     """Records what a stage read and wrote, as if DVC had run it: `dvc repro` then skips it."""
-    with _told(f"record the stage {stage}"):
+    with _translate_errors(f"record the stage {stage}"):
         _repo(Path.cwd()).commit(stage, force=True, relink=False)
 
 
 def is_up_to_date() -> bool:
     """Whether `dvc repro` would run no stage."""
-    with _told("compare the stages with dvc.lock"):
+    with _translate_errors("compare the stages with dvc.lock"):
         return not _repo(Path.cwd()).status()
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _translate_errors(what: str) -> Iterator[None]:
     """Says what DVC raises, such as that another command has locked it, as one message."""
     try:
         yield
@@ -56,7 +56,7 @@ def reproduce(targets: tuple[str, ...] = ()) -> int:
 
     if not has_git(Path.cwd()):
         main(["config", "--quiet", "--local", "core.no_scm", "true"])
-    return main(["repro", *targets])
+    return int(main(["repro", *targets]))
 
 
 def cache_folder() -> Path | None:

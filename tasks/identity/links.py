@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
 from fgds_core.files import check_root, files_below, shown
-from tasks.layout import OUTPUTS, REPORTS
+from tasks.workspace import FIRST
 
 WATCHED = Path("data/watched")
 
@@ -63,7 +63,8 @@ def watch_links(stage: str, *folders: str | None) -> None:
 def _check_apart(root: str) -> None:
     """Refuses a root that holds what the stages make, or lies in it."""
     raw = Path(os.path.abspath(root))
-    for place in map(Path, (*OUTPUTS, REPORTS, WATCHED)):
+    later = [*Path("data").glob("round-*/synthetic"), *Path("models").glob("round-*/final")]
+    for place in (*FIRST.outputs, FIRST.reports, WATCHED, *later):
         if place.absolute().is_relative_to(raw) or raw.is_relative_to(place.absolute()):
             raise InputError(
                 f"data.root: {shown(root)} holds {place}, which the stages make, or lies in it; "

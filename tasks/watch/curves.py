@@ -12,7 +12,7 @@ def curves(folder: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
         A function to call after each validation with the values by name, `step` among them: the
         optimiser steps so far, which the curves are drawn over.
     """
-    from dvclive import Live
+    from dvclive.live import Live
 
     with Live(dir=folder, save_dvc_exp=False, dvcyaml=None, report=None) as live:
 

@@ -3,7 +3,6 @@
 In Prefect's UI it is a progress artifact. What a stage came to is one line at its end.
 """
 
-import json
 import logging
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Protocol, TextIO
 
 from tqdm import tqdm
 
+from fgds_core.files import read_json
 from tasks.identity.artifacts import progress_artifact
 
 log = logging.getLogger(__name__)
@@ -93,9 +93,9 @@ def say_result(stage: str, result: str) -> None:
     log.info("%s", result)
 
 
-def accuracy_line(metrics: str) -> str:
+def accuracy_line(metrics: Path) -> str:
     """Such as `test accuracy 80.5 % (many 71.2, medium 87.9, few 85.5)`, of a Metrics JSON."""
-    values = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    values = read_json(metrics, "run the stage again")
     shots = [
         f"{name} {100 * values[name]:.1f}"
         for name in ("many", "medium", "few")

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from micro import MICRO, ROOT, results_in, set_params, write_pictures
 
+from flows.cli.arguments import arguments_of
 from flows.cli.params import read_params
-from flows.cli.stage import guarded, sections_of
+from flows.cli.stage import guarded
 from flows.synth_pipeline import stage_flow
+from tasks.workspace import FIRST
 
 
 def furnish(folder: Path, tiny_unclip: Path) -> None:
@@ -23,7 +25,7 @@ def furnish(folder: Path, tiny_unclip: Path) -> None:
 def run_here(name: str) -> int:
     """Runs a stage with the parameters of the working folder; returns its exit status."""
     params, flow = read_params(), stage_flow(name)
-    return guarded(lambda: flow(**{section: params[section] for section in sections_of(flow)}))
+    return guarded(lambda: flow(**arguments_of(flow, params, FIRST)))
 
 
 @pytest.fixture

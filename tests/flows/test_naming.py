@@ -57,7 +57,7 @@ def test_the_pipeline_is_called_by_its_parameters_and_tagged(
 ) -> None:
     set_params(workspace, {"generator": {"path": "models/my-unclip"}})
     monkeypatch.setattr(flows.synth_pipeline, "STAGES", ())
-    monkeypatch.setattr(flows.synth_pipeline, "show_results", lambda: None)
+    monkeypatch.setattr(flows.synth_pipeline, "show_results", lambda workspace: None)
     synth_pipeline(overrides={"seed": 3})
     run = last_run()
     assert run.name == "synth-pipeline pictures my-unclip entropy 0.05 seed 3"

@@ -10,11 +10,11 @@ import pytest
 
 import tasks.synthesize
 from flows.cli.params import read_params
-from flows.cli.stage import sections_of
 from flows.cli.status import show_status
 from flows.synth_pipeline import stage_flow
 from tasks.status import Status, read_status
 from tasks.watch.journal import JOURNAL
+from tasks.workspace import FIRST
 
 Run = Callable[..., int]
 
@@ -37,8 +37,7 @@ def counts(status: Status) -> list[tuple[int, int, int]]:
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
-    params = read_params()
-    show_status(**{name: params[name] for name in sections_of(stage_flow("synthesize"))})
+    show_status(read_params(), FIRST)
     return capsys.readouterr().out
 
 

@@ -8,7 +8,8 @@ import pytest
 from micro import set_params
 
 import flows.synth_pipeline
-from flows.synth_pipeline import STAGES, sections_of, stage_flow, synth_pipeline
+from flows.cli.arguments import sections_of
+from flows.synth_pipeline import STAGES, stage_flow, synth_pipeline
 
 
 @pytest.fixture
@@ -31,8 +32,9 @@ def recorded(
         with monkeypatch.context() as patch:
             patch.setattr(flows.synth_pipeline, "stage_flow", stages.__getitem__)
             patch.setattr(flows.synth_pipeline, "sections_of", lambda stage: stage.sections)
+            patch.setattr(flows.synth_pipeline, "arguments_of", lambda *given: {})
             patch.setattr(flows.synth_pipeline, "record", names.append)
-            patch.setattr(flows.synth_pipeline, "show_results", lambda: None)
+            patch.setattr(flows.synth_pipeline, "show_results", lambda workspace: None)
             synth_pipeline.fn()
         return names
 

@@ -12,10 +12,11 @@ from fgds_core.errors import UnfinishedError
 from fgds_core.images.dataset import gather, read_images
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.shards import read_index, read_synthetic
+from flows.cli.arguments import arguments_of
 from flows.cli.params import read_params
-from flows.cli.stage import sections_of
 from flows.plan import main as show_plan_of
 from flows.synthesize import synthesize
+from tasks.workspace import FIRST
 
 Run = Callable[..., int]
 
@@ -33,7 +34,7 @@ def test_a_failing_class_leaves_the_others_and_the_next_run_resumes(
     monkeypatch.setattr(tasks.synthesize, "write_part", failing)
     params = read_params()
     with pytest.raises(UnfinishedError, match=r"classes dog;[\s\S]*Resume with `dvc repro`"):
-        synthesize(**{name: params[name] for name in sections_of(synthesize)})
+        synthesize(**arguments_of(synthesize, params, FIRST))
     assert drawn == ["02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
     assert not (workspace / "data" / "synthetic" / "_index.json").exists()
 

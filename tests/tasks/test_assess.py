@@ -8,6 +8,7 @@ import pytest
 
 import tasks.assess
 from flows.assess import results
+from tasks.workspace import FIRST
 
 
 def test_an_assessment_that_fails_leaves_the_last_one(
@@ -30,7 +31,7 @@ def test_an_assessment_that_fails_leaves_the_last_one(
         monkeypatch.setattr(tasks.assess, "assess", assess)
         compute = SimpleNamespace(batch_size=4)
         config = SimpleNamespace(features="clip")
-        tasks.assess.assess_synthetic.fn(None, config, 0, {}, compute)
+        tasks.assess.assess_synthetic.fn(None, config, 0, {}, compute, FIRST)
 
     run("first")
     with pytest.raises(OSError, match="No space"):

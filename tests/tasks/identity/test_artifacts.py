@@ -15,6 +15,7 @@ from fgds_core.data.splits import Meta, write_meta
 from fgds_core.images.table import image_table, write_images
 from tasks.identity import artifacts
 from tasks.watch.progress import bar
+from tasks.workspace import FIRST
 
 
 def progress_of(stage: str) -> list[float]:
@@ -50,7 +51,7 @@ def test_the_table_of_accuracies_has_the_gain_over_the_control(
         "many,,,,,,,0\n"
         "ece,0.1,0.08,0.07,-0.01,,,10000\n"
     )
-    overall, many = artifacts.accuracies()
+    overall, many = artifacts.accuracies(FIRST)
     assert overall == {
         "test accuracy, %": "overall",
         "imbalanced": "66.2",
@@ -77,7 +78,7 @@ def test_what_cannot_be_shown_stops_no_run(
     def stage() -> str:
         with bar("broken", 4, "steps", io.StringIO()) as advance:
             advance(4)
-        artifacts.show_results()  # there are no reports
+        artifacts.show_results(FIRST)  # there are no reports
         return "done"
 
     assert stage() == "done"
@@ -114,13 +115,13 @@ def test_no_class_breaks_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyP
     nothing = dict.fromkeys(splits, 0)
     digests = dict.fromkeys(splits, "0" * 64)
     bins = dict.fromkeys(names, "few")
-    write_meta(tmp_path / "prepared", Meta(names, 8, splits, bins, None, nothing, digests))
+    monkeypatch.chdir(tmp_path)
+    workspace = FIRST
+    write_meta(workspace.prepared, Meta(names, 8, splits, bins, None, nothing, digests))
     extra = {"of": [0, 1, 2], "role": ["synthetic"] * 3}
     table = image_table(torch.zeros(3, 3, 8, 8), [0, 1, 2], names, extra)
-    write_images(tmp_path / "reports" / "assess" / "neighbours.parquet", table)
-    monkeypatch.setattr(artifacts, "PREPARED", str(tmp_path / "prepared"))
-    monkeypatch.setattr(artifacts, "REPORTS", str(tmp_path / "reports"))
-    paragraphs = artifacts.sample_grid().split("\n\n")
+    write_images(workspace.reports / "assess" / "neighbours.parquet", table)
+    paragraphs = artifacts.sample_grid(workspace).split("\n\n")
     assert len(paragraphs) == 2 * len(names)
     for name, title, strip in zip(names, paragraphs[::2], paragraphs[1::2], strict=True):
         assert title == f"**{artifacts.plain(name)}**, 3 real images"

@@ -20,6 +20,7 @@ from tasks.identity.cache import (
     stage_task,
     written,
 )
+from tasks.workspace import FIRST
 
 made: list[str] = []
 
@@ -260,13 +261,13 @@ def test_results_go_through_no_link_and_leave_what_it_points_to(prefect_folder: 
     ):
         pass
     with pytest.raises(InputError, match="reports/assess is a symbolic link"):
-        check_places()
+        check_places(FIRST.outputs)
     assert [file.name for file in theirs.iterdir()] == ["mine.txt"]
     assert Path("reports/assess").is_symlink()
 
 
 def test_outputs_that_are_no_links_are_fine(prefect_folder: Path) -> None:
-    check_places()
+    check_places(FIRST.outputs)
     Path("disk/data/prepared").mkdir(parents=True)
     Path("data").symlink_to("disk/data")  # a workspace may lie on several disks
-    check_places()
+    check_places(FIRST.outputs)

@@ -99,9 +99,9 @@ def test_a_result_is_one_line_on_the_console_and_in_the_log(
 def test_an_accuracy_is_told_with_its_bins_as_far_as_there_are_some(tmp_path: Path) -> None:
     file = tmp_path / "final.json"
     file.write_text('{"overall": 0.8046, "many": 0.712, "medium": null, "few": 0.0}')
-    assert progress.accuracy_line(str(file)) == "test accuracy 80.5 % (many 71.2, few 0.0)"
+    assert progress.accuracy_line(file) == "test accuracy 80.5 % (many 71.2, few 0.0)"
     file.write_text('{"overall": 0.5, "many": null, "medium": null, "few": null}')
-    assert progress.accuracy_line(str(file)) == "test accuracy 50.0 %"
+    assert progress.accuracy_line(file) == "test accuracy 50.0 %"
 
 
 def test_tasks_reach_the_bar_by_its_name(clock: Clock) -> None:

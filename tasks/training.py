@@ -1,0 +1,94 @@
+"""What the tasks that train a classifier have in common."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from fgds_core.classify.checkpoint import Checkpoint
+from tasks.identity import code
+from tasks.identity.cache import Outputs, replaced, written
+from tasks.watch.curves import curves
+from tasks.watch.progress import bar
+from tasks.watch.timing import work
+from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import use_device
+
+CHECKPOINTS = Path(".runs")
+"""Beside the outputs: DVC removes those before a stage runs."""
+
+Train = Callable[..., object]
+"""Trains and writes: the network into the first folder, the reports into the second."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a stage.
+
+    Attributes:
+        stage: Its name.
+        model: Where the classifier goes; its last part names the reports.
+        reports: The folder of the reports.
+        num_steps: Optimiser steps.
+        made_from: The section, the seed and the content digests that decide the result.
+    """
+
+    stage: str
+    model: Path
+    reports: Path
+    num_steps: int
+    made_from: tuple[BaseModel, int, Mapping[str, str]]
+
+    @property
+    def owned(self) -> tuple[Path, ...]:
+        """The places that belong to the training alone."""
+        name = self.model.name
+        reports = (name, f"{name}.json", f"{name}.metrics.json")
+        return (self.model, *(self.reports / report for report in reports))
+
+
+def trained(training: Training, compute: ComputeConfig, train: Train) -> Outputs:
+    """Trains with a bar, curves and a checkpoint; the results replace old ones when whole.
+
+    Args:
+        training: What is trained and where it goes.
+        compute: Where it computes; changes no result.
+        train: Called once.
+
+    Returns:
+        What was written.
+    """
+    checkpoint = checkpoint_of(training, compute)
+    report = training.reports / training.model.name
+    with (
+        replaced(*training.owned) as place,
+        work(),
+        bar(training.stage, training.num_steps, "steps") as advance,
+        curves(str(place(report) / "live")) as on_epoch,
+    ):
+        train(
+            place(training.model),
+            place(report).parent,
+            device=use_device(compute),
+            on_epoch=on_epoch,
+            advance=advance,
+            checkpoint=checkpoint,
+        )
+    checkpoint.remove()
+    return written(*training.owned)
+
+
+def checkpoint_of(training: Training, compute: ComputeConfig) -> Checkpoint:
+    """Lets a training that was stopped go on, for as long as it is the same training."""
+    config, seed, inputs = training.made_from
+    # Where it computes decides the last bits
+    made_from = [config.model_dump(mode="json"), seed, dict(inputs), compute.device]
+    text = json.dumps([*made_from, code.digest(f"flows.{training.stage}")], sort_keys=True)
+    return Checkpoint(
+        CHECKPOINTS / f"{training.stage}.checkpoint",
+        hashlib.sha256(text.encode()).hexdigest(),
+        compute.checkpoint_every_s,
+    )
