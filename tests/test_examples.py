@@ -1,0 +1,127 @@
+"""What docs/architecture.md tells people to write works: a copy of the code gets and uses it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import pytest
+from micro import ROOT
+
+DOCUMENT = ROOT / "docs" / "architecture.md"
+
+
+def blocks(text: str) -> Iterator[tuple[str, str, str]]:
+    """The blocks of code that name a file in their first line: kind, file, the other lines."""
+    yield from re.findall(r"^```(python|diff)\n# (\S+)\n(.*?)^```$", text, re.M | re.S)
+
+
+def apply(kind: str, file: Path, lines: str) -> None:
+    """Writes a new file, or changes one as a diff of one place says."""
+    if kind == "python":
+        assert not file.exists()
+        file.write_text(lines)
+        return
+    before = "".join(line[1:] for line in lines.splitlines(True) if line[0] != "+")
+    after = "".join(line[1:] for line in lines.splitlines(True) if line[0] != "-")
+    text = file.read_text()
+    assert text.count(before) == 1, f"{file} has no one place for\n{lines}"
+    file.write_text(text.replace(before, after))
+
+
+def a_criterion_climbs() -> None:
+    """Guided by it, every image is valued higher than without."""
+    import torch
+    from guide import guide
+
+    from fgds_core.diffusion.denoise import ClassifierFree, NoiseLevel
+    from fgds_core.feedback.criteria import Seen, load_criterion
+
+    rng = torch.Generator().manual_seed(0)
+    weights = torch.randn(48, 5, dtype=torch.float64, generator=rng)
+    z = torch.randn(4, 3, 4, 4, dtype=torch.float64, generator=rng)
+    labels, level = torch.arange(4), NoiseLevel(0.8, 0.6, torch.tensor(500))
+    criterion = load_criterion("margin")
+
+    def value(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        features = x.flatten(1)
+        return criterion(Seen(features @ weights, features), labels[which], None)
+
+    def network(z: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(z)
+
+    denoiser = ClassifierFree(network, "epsilon", {}, {}, 1.0)
+    everything = torch.arange(4)
+    for rule in ("relative", "score"):
+        looks = [guide(denoiser, lambda z0: z0, value, rule=rule, scale=s) for s in (0.0, 0.01)]
+        values = [value(look(z, level).z0 + look(z, level).z, everything) for look in looks]
+        assert (values[1] > values[0]).all(), values
+
+
+LAWS: dict[str, Callable[[], None]] = {"A criterion": a_criterion_climbs}
+"""By the heading of each example, what has to hold of what it adds."""
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What does not hold in a copy with all examples applied, by their headings."""
+    copy = tmp_path_factory.mktemp("copy")
+    for folder in ("fgds_core", "tasks", "flows", "tests", "docs"):
+        copytree(ROOT / folder, copy / folder, ignore=ignore_patterns("__pycache__"))
+    for kind, file, lines in blocks(DOCUMENT.read_text()):
+        apply(kind, copy / file, lines)
+    paths = os.pathsep.join([str(copy), str(copy / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-m", "test_examples"],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_each_example_has_a_law() -> None:
+    text = DOCUMENT.read_text().partition("## How to add\n")[2]
+    assert list(LAWS) == re.findall(r"^### (.*)$", text, re.M)
+
+
+@pytest.mark.parametrize("example", LAWS)
+def test_what_an_example_adds_works(example: str, broken: dict[str, str]) -> None:
+    assert example not in broken, broken[example]
+
+
+def test_examples_are_written_as_the_code_is(tmp_path: Path) -> None:
+    for kind, file, lines in blocks(DOCUMENT.read_text()):
+        if kind == "python":
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text(lines)
+    for check in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *check, "--config", ROOT / "pyproject.toml", "."]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def main() -> None:
+    """Tries all laws and prints what does not hold."""
+    from test_registries import REGISTRIES, test_the_parameters_offer_what_the_registry_has
+
+    for path in REGISTRIES:
+        test_the_parameters_offer_what_the_registry_has(path)
+    broken = {}
+    for name, law in LAWS.items():
+        try:
+            law()
+        except Exception:
+            broken[name] = traceback.format_exc()
+    print(json.dumps(broken))
+
+
+if __name__ == "__main__":
+    main()
