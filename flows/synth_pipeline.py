@@ -28,7 +28,7 @@ from tasks.identity.artifacts import attempt, show_results
 from tasks.identity.cache import check_places
 from tasks.identity.dvc import record
 from tasks.store.bucket import check_store
-from tasks.watch.timing import record_stage, work_s
+from tasks.watch.timing import record_stage, work_counted
 from tasks.workers.exclusive import exclusive
 from tasks.workspace import FIRST
 
@@ -108,9 +108,10 @@ def _tag_this_run(labels: set[str]) -> None:
 
 @contextmanager
 def _timed(stage: str) -> Iterator[None]:
-    started, worked = time.monotonic(), work_s()
-    yield
-    record_stage(stage, time.monotonic() - started, work_s() - worked)
+    started = time.monotonic()
+    with work_counted() as work:
+        yield
+    record_stage(stage, time.monotonic() - started, work.seconds)
 
 
 if __name__ == "__main__":

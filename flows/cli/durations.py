@@ -4,10 +4,9 @@ README and `--help` name the recorded run of `make repro`; for this machine, `--
 `reports/timing.json` has of the last run, which is what the page shows.
 """
 
-import json
 from pathlib import Path
 
-from tasks.watch.timing import TIMING
+from tasks.watch.timing import TIMING, read_timing
 
 MINUTES = 2.5
 """The whole of `make repro` on the embedded default with 2 CPU cores, as README says it."""
@@ -26,9 +25,9 @@ def with_time(description: str | None, stage: str | None = None, timing: Path = 
 
 
 def _here(stage: str | None, timing: Path) -> list[str]:
+    found = read_timing(timing)
     try:
-        found = json.loads(timing.read_text(encoding="utf-8"))
         times = found if stage is None else found["stages"][stage]
-        return [f"Here the last run took {times['total_s']:.0f} s."]
-    except (OSError, ValueError, LookupError, TypeError):
+        return [f"Here the last run took {times['total_s']:.0f} s."] if found["stages"] else []
+    except (ValueError, LookupError, TypeError):
         return []

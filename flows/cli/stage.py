@@ -29,7 +29,7 @@ from flows.cli.naming import named, tags_of
 from flows.cli.params import PARAMS, SECTIONS, dump_params, read_params
 from flows.cli.server import answers, use_server
 from tasks.identity.cache import check_places
-from tasks.watch.timing import TIMING, process_s, record_stage, work_s
+from tasks.watch.timing import TIMING, process_s, record_stage, work_counted
 from tasks.workers.exclusive import exclusive
 from tasks.workspace import FIRST, Workspace
 
@@ -114,9 +114,10 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
         with tags(*tags_of(params)):
             named(flow)(**arguments_of(flow, params, workspace))
 
-    status = status or guarded(run, workspace)
+    with work_counted() as work:
+        status = status or guarded(run, workspace)
     if not status:
-        record_stage(flow.name, process_s(), work_s(), workspace.reports / TIMING.name)
+        record_stage(flow.name, process_s(), work.seconds, workspace.reports / TIMING.name)
     _leave(status)
 
 

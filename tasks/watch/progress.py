@@ -8,9 +8,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TextIO
 
 from tqdm import tqdm
@@ -40,7 +42,7 @@ class Advance(Protocol):
         """Units that were `found` in a cache are done, and say nothing about the rate."""
 
 
-_shown: dict[str, Advance] = {}
+_shown: ContextVar[Mapping[str, Advance]] = ContextVar("shown", default=MappingProxyType({}))
 
 
 @contextmanager
@@ -68,18 +70,18 @@ def bar(name: str, total: int, unit: str, stream: TextIO | None = None) -> Itera
                 shown.update(done, pace)
                 show_share(pace.done / max(1, total))
 
-        _shown[name] = advance
+        token = _shown.set({**_shown.get(), name: advance})
         try:
             yield advance
         finally:
-            del _shown[name]
+            _shown.reset(token)
             shown.close(pace)
 
 
 def advance(name: str, done: int) -> None:
-    """Moves the bar of that name, if this process shows it: tasks cannot be handed a bar."""
-    if name in _shown:
-        _shown[name](done)
+    """Moves the bar of that name, if one is shown here: tasks cannot be handed a bar."""
+    if (move := _shown.get().get(name)) is not None:
+        move(done)
 
 
 def say(stage: str, text: str) -> None:

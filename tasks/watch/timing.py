@@ -9,7 +9,8 @@ import resource
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,57 @@ import psutil
 
 TIMING = Path("reports/timing.json")
 
-_lock = threading.Lock()
-_running = 0
-_since = 0.0
-_work_s = 0.0
+
+class WorkTime:
+    """Seconds of work; what overlaps in several threads counts once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._since = 0.0
+        self._finished_s = 0.0
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Counts the time inside."""
+        with self._lock:
+            if not self._running:
+                self._since = time.monotonic()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._finished_s += time.monotonic() - self._since
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        with self._lock:
+            running_s = time.monotonic() - self._since if self._running else 0.0
+            return self._finished_s + running_s
+
+
+_counting: ContextVar[WorkTime | None] = ContextVar("counting", default=None)
 
 
 @contextmanager
-def work() -> Iterator[None]:
-    """Counts the time inside as work; what overlaps in several threads counts once."""
-    global _running, _since, _work_s
-    with _lock:
-        if not _running:
-            _since = time.monotonic()
-        _running += 1
+def work_counted() -> Iterator[WorkTime]:
+    """Counts the `work` that is done inside, in the threads of tasks too."""
+    counted = WorkTime()
+    token = _counting.set(counted)
     try:
-        yield
+        yield counted
     finally:
-        with _lock:
-            _running -= 1
-            if not _running:
-                _work_s += time.monotonic() - _since
+        _counting.reset(token)
 
 
-def work_s() -> float:
-    """Seconds of work in this process so far."""
-    with _lock:
-        return _work_s + (time.monotonic() - _since if _running else 0.0)
+def work() -> AbstractContextManager[None]:
+    """Counts the time inside as work, for whoever counts it."""
+    counted = _counting.get()
+    return nullcontext() if counted is None else counted.working()
 
 
 def process_s() -> float:
@@ -58,7 +83,7 @@ def peak_rss_gb() -> float:
 
 def record_stage(stage: str, total_s: float, work_s: float, path: Path = TIMING) -> None:
     """Notes the times of one stage beside those of the others; `total_s` becomes their sum."""
-    timing = _read(path)
+    timing = read_timing(path)
     stages = timing["stages"]
     stages[stage] = {
         "total_s": round(total_s, 2),
@@ -72,11 +97,12 @@ def record_stage(stage: str, total_s: float, work_s: float, path: Path = TIMING)
 
 def record_job(total_s: float, peak_rss_gb: float, path: Path = TIMING) -> None:
     """Notes the time of a whole job, start and end included, and the peak over its processes."""
-    timing = _read(path)
+    timing = read_timing(path)
     _write(path, {**timing, "total_s": round(total_s, 2), "peak_rss_gb": round(peak_rss_gb, 3)})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_timing(path: Path = TIMING) -> dict[str, Any]:
+    """`stages`, and `total_s` and `peak_rss_gb` of them all; of none if the file has no times."""
     try:
         timing = json.loads(path.read_text(encoding="utf-8"))
         return {key: timing[key] for key in ("stages", "total_s", "peak_rss_gb")}

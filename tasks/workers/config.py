@@ -79,6 +79,10 @@ class ComputeConfig(Section):
     batch_size: int = Field(
         ge=1, le=65_536, description="images that are drawn, embedded or measured together"
     )
+    loader_workers: Annotated[int, Field(ge=0, le=4096)] | None = Field(
+        description="processes that read images for one training; 0 is none beside the training's "
+        "own, null as many as there are cores (small sets are kept in memory and need none)"
+    )
     micro_batch: Annotated[int, Field(ge=1, le=65_536)] | None = Field(
         description="images of a batch that are encoded, decoded and classified at a time; null "
         "is all of them, a small number saves memory"

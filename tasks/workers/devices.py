@@ -35,6 +35,11 @@ def use_device(compute: ComputeConfig) -> str:
     return compute.device
 
 
+def num_loader_workers(compute: ComputeConfig) -> int:
+    """How many processes read images for one training."""
+    return (os.cpu_count() or 1) if compute.loader_workers is None else compute.loader_workers
+
+
 def num_workers(compute: ComputeConfig) -> int:
     """How many parts this machine draws at a time: no more than its GPUs may be shared by."""
     gpus = _num_gpus(compute)

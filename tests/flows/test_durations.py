@@ -1,6 +1,5 @@
 """Run times are said once: README, help and the page name the same measurement."""
 
-import json
 import re
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from micro import ROOT
 
 from flows.cli.durations import MINUTES, with_time
 from flows.synth_pipeline import STAGES, stage_flow
+from tasks.watch.timing import record_job, record_stage
 
 
 def test_help_tells_the_recorded_run_and_the_last_one_here(tmp_path: Path) -> None:
@@ -16,7 +16,8 @@ def test_help_tells_the_recorded_run_and_the_last_one_here(tmp_path: Path) -> No
     recorded = f"Draws.\n\nAll stages take {MINUTES} minutes"
     assert with_time("Draws.\n", "synthesize", timing).startswith(recorded)
     assert "Here" not in with_time("Draws.\n", "synthesize", timing)
-    timing.write_text(json.dumps({"stages": {"synthesize": {"total_s": 41.6}}, "total_s": 150.2}))
+    record_stage("synthesize", 41.6, 40.0, timing)
+    record_job(150.2, 1.0, timing)
     assert with_time("", "synthesize", timing).endswith("Here the last run took 42 s.")
     assert with_time(None, None, timing).endswith("Here the last run took 150 s.")
     assert "Here" not in with_time("", "assess", timing)

@@ -1,9 +1,12 @@
 """`reports/timing.json`."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
+from prefect import flow, task
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.watch import timing
 
@@ -41,12 +44,30 @@ def test_work_that_overlaps_counts_once(monkeypatch: pytest.MonkeyPatch) -> None
 
     clock = Clock()
     monkeypatch.setattr(timing, "time", clock)
-    before = timing.work_s()
-    with timing.work():
-        clock.now += 2
+    with timing.work_counted() as counted:
         with timing.work():
-            clock.now += 3
-    clock.now += 10
+            clock.now += 2
+            with timing.work():
+                clock.now += 3
+        clock.now += 10
+        with timing.work():
+            clock.now += 1
+            assert counted.seconds == 6  # while it goes on
     with timing.work():
-        clock.now += 1
-    assert timing.work_s() - before == 6
+        clock.now += 100  # nobody counts this
+    assert counted.seconds == 6
+
+
+def test_work_in_the_threads_of_tasks_counts(prefect_folder: Path) -> None:
+    @task
+    def works(number: int) -> None:
+        with timing.work():
+            time.sleep(0.05)
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+    def stage() -> None:
+        works.map([1, 2]).wait()
+
+    with timing.work_counted() as counted:
+        stage()
+    assert counted.seconds > 0
