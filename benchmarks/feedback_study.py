@@ -145,7 +145,7 @@ def train_guide(params: Mapping[str, Any], seed: int) -> Path:
 
 def draw_set(params: Mapping[str, Any], seed: int, guide: Path, out: Path) -> tuple[Any, Any]:
     """Draws a synthetic set into a folder; its images and its table."""
-    from fgds_core.data.splits import read_meta
+    from fgds_core.data.meta import read_meta
     from fgds_core.synthesis.models import load_models
     from fgds_core.synthesis.part import write_part
     from fgds_core.synthesis.plan import plan_set
@@ -183,7 +183,8 @@ def _measure(
     from fgds_core.classify.metrics import evaluate
     from fgds_core.classify.network import load_classifier, predict
     from fgds_core.classify.train import train_classifier
-    from fgds_core.data.splits import read_meta, read_prepared
+    from fgds_core.data.meta import read_meta
+    from fgds_core.data.splits import read_prepared
     from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
     from fgds_core.feedback.gaussians import ClassGaussians
     from fgds_core.images.dataset import gather

@@ -50,7 +50,7 @@ def make_workspace(folder: Path, num_classes: int) -> None:
     import torch
 
     from fgds_core.data.imbalance import shot_bins
-    from fgds_core.data.splits import Meta, write_meta
+    from fgds_core.data.meta import Meta, write_meta
     from fgds_core.images.formats import PNG
     from fgds_core.images.pixels import encode
     from fgds_core.images.table import image_table, write_images

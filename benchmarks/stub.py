@@ -12,7 +12,7 @@ import torch
 
 import fgds_core.synthesis.part
 import tasks.synthesize
-from fgds_core.data.splits import read_meta
+from fgds_core.data.meta import read_meta
 from fgds_core.diffusion.noise import image_seed
 from fgds_core.images.formats import PNG
 from fgds_core.images.pixels import encode

@@ -22,9 +22,9 @@ def prepare(
     workspace: Workspace = FIRST,
 ) -> Outputs:
     """Prepares the real images."""
+    from fgds_core.data.meta import read_meta
     from fgds_core.data.prepare import summary
     from fgds_core.data.sources import open_source
-    from fgds_core.data.splits import read_meta
     from tasks.identity.links import watch
     from tasks.prepare import prepare_data
 

@@ -2,7 +2,7 @@
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.measure import assess
-from fgds_core.data.splits import read_meta
+from fgds_core.data.meta import read_meta
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.shards import read_index
 from tasks.identity.cache import Outputs, replaced, stage_task, written

@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fgds_core.data.imbalance import BINS, shot_bins
-from fgds_core.data.splits import META_NAME, Meta, read_meta
+from fgds_core.data.meta import META_NAME, Meta, read_meta
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from fgds_core.data.splits import read_meta
+from fgds_core.data.meta import read_meta
 from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.card import write_card

@@ -10,7 +10,7 @@ from micro import ROOT
 from ruamel.yaml import YAML
 
 from fgds_core.classify.metrics import measure
-from fgds_core.data.splits import Meta
+from fgds_core.data.meta import Meta
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.params import SECTIONS, read_params

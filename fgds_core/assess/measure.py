@@ -32,7 +32,8 @@ from fgds_core.assess.features import Extractor, FeatureSources, load_extractor,
 from fgds_core.assess.fidelity import Array, Estimate, fid, kid, mean_interval, nearest, prdc
 from fgds_core.assess.judge import Verdicts, judged_table, load_judge, verdict, write_judged
 from fgds_core.classify.network import Classifier, load_classifier, predict
-from fgds_core.data.splits import read_meta, read_prepared
+from fgds_core.data.meta import read_meta
+from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
 from fgds_core.feedback.criteria import Seen
 from fgds_core.feedback.criteria.entropy import entropy

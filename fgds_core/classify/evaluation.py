@@ -11,7 +11,8 @@ from typing import Any
 
 from fgds_core.classify.metrics import Evaluation, evaluate
 from fgds_core.classify.network import Classifier
-from fgds_core.data.splits import Meta, read_prepared
+from fgds_core.data.meta import Meta
+from fgds_core.data.splits import read_prepared
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images.dataset import ImageDataset
 

@@ -19,8 +19,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.imbalance import shot_bins
+from fgds_core.data.meta import META_NAME, SPLITS, Meta, write_meta
 from fgds_core.data.sources import Source, SourceImage, open_source
-from fgds_core.data.splits import META_NAME, SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.files import listed, shown
 from fgds_core.images.formats import PNG, decode_picture, encode_picture
@@ -147,9 +147,8 @@ def _prepared_batches(
         if row.group is not None:
             findings.groups.add(row.group)
         try:
-            if row.problem is not None:
-                raise InputError(row.problem)
-            picture = to_rgb(decode_picture(row.data, config.max_image_pixels))
+            data = row.read(config.max_image_bytes)
+            picture = to_rgb(decode_picture(data, config.max_image_pixels))
         except InputError as error:
             findings.corrupt.append(f"{split}: {shown(row.path)}: {error}")
             continue

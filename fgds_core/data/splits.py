@@ -1,75 +1,15 @@
-"""Prepared data: the real images in three splits, and the `meta.json` that speaks of them."""
+"""Prepared data: the real images in three splits."""
 
 import hashlib
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from fgds_core.data.meta import META_NAME, PREPARE_AGAIN, SPLITS, read_meta
 from fgds_core.errors import InputError
-from fgds_core.files import read_json, sha256_file, write_json
+from fgds_core.files import sha256_file
 from fgds_core.images.dataset import ImageDataset, read_images
-from fgds_core.images.formats import PNG, Encoding
 from fgds_core.images.table import ROW_GROUP_ROWS
-
-META_NAME = "meta.json"
-SPLITS = ("train", "val", "test")
-
-_PREPARE_AGAIN = "run the stage prepare again"
-
-
-@dataclass(frozen=True)
-class Meta:
-    """What `meta.json` says about prepared data.
-
-    Attributes:
-        class_names: Name of each of the K classes.
-        image_size: Height and width of every image, in pixels.
-        counts: Images of each class, for each split.
-        bins: "many", "medium" or "few" for each class name, from the real training counts.
-        groups: Names of the groups, sorted, or None for data without groups.
-        duplicates: Images that repeat an earlier image of their own split, for each split.
-        content_sha256: Digest of each split's file.
-        encoding: How every image is stored, and how a synthetic one must be.
-    """
-
-    class_names: tuple[str, ...]
-    image_size: int
-    counts: dict[str, tuple[int, ...]]
-    bins: dict[str, str]
-    groups: tuple[str, ...] | None
-    duplicates: dict[str, int]
-    content_sha256: dict[str, str]
-    encoding: Encoding = PNG
-
-
-def write_meta(folder: Path, meta: Meta) -> None:
-    """Writes `meta.json`: the last file of prepared data, without it there is none."""
-    write_json(folder / META_NAME, asdict(meta))
-
-
-def read_meta(folder: Path) -> Meta:
-    """Reads `meta.json` of prepared data.
-
-    Raises:
-        InputError: The file is missing or damaged.
-    """
-    value = read_json(folder / META_NAME, _PREPARE_AGAIN)
-    try:
-        return Meta(
-            class_names=tuple(value["class_names"]),
-            image_size=int(value["image_size"]),
-            counts={split: tuple(value["counts"][split]) for split in SPLITS},
-            bins=dict(value["bins"]),
-            groups=None if value["groups"] is None else tuple(value["groups"]),
-            duplicates=dict(value["duplicates"]),
-            content_sha256=dict(value["content_sha256"]),
-            encoding=Encoding(**value["encoding"]) if "encoding" in value else PNG,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder / META_NAME} is damaged ({error!r}); {_PREPARE_AGAIN}"
-        ) from error
 
 
 def read_prepared(folder: Path, split: str) -> ImageDataset:
@@ -86,7 +26,7 @@ def read_prepared(folder: Path, split: str) -> ImageDataset:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     path = folder / f"{split}.parquet"
     if sha256_file(path) != read_meta(folder).content_sha256.get(split):
-        raise InputError(f"{path} is not the file {META_NAME} speaks of; {_PREPARE_AGAIN}")
+        raise InputError(f"{path} is not the file {META_NAME} speaks of; {PREPARE_AGAIN}")
     return read_images(path)
 
 

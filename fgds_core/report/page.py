@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fgds_core.data.imbalance import BINS
-from fgds_core.data.splits import Meta, read_meta
+from fgds_core.data.meta import Meta, read_meta
 from fgds_core.errors import InputError
 from fgds_core.files import read_csv, read_json, replacing
 from fgds_core.images.formats import PNG, decode_picture, encode_picture

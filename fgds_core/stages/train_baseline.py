@@ -11,7 +11,8 @@ from fgds_core.classify.config import TrainBaselineConfig
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.network import Classifier, predict, save_classifier
 from fgds_core.classify.train import train_classifier
-from fgds_core.data.splits import read_meta, read_prepared
+from fgds_core.data.meta import read_meta
+from fgds_core.data.splits import read_prepared
 from fgds_core.feedback.fit import fit_class_gaussians
 from fgds_core.feedback.gaussians import FEATURE_STATISTICS
 from fgds_core.feedback.targets import criteria_on_real

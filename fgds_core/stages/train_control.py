@@ -17,7 +17,8 @@ from fgds_core.classify.config import TrainBaselineConfig
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.network import save_classifier
 from fgds_core.classify.train import train_classifier
-from fgds_core.data.splits import read_meta, read_prepared
+from fgds_core.data.meta import read_meta
+from fgds_core.data.splits import read_prepared
 
 log = logging.getLogger(__name__)
 

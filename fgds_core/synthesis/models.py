@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from fgds_core.classify.network import Classifier, load_classifier
-from fgds_core.data.splits import read_meta, read_prepared
+from fgds_core.data.meta import read_meta
+from fgds_core.data.splits import read_prepared
 from fgds_core.diffusion.trial import check_solver
 from fgds_core.errors import InputError
 from fgds_core.feedback.critic import Feedback

@@ -5,7 +5,6 @@ seconds. What a stage computes from is checked there again; here nothing is comp
 mistake in what the last stages need is known before the first one has been paid for.
 """
 
-import json
 import os
 import sys
 import unicodedata
@@ -16,8 +15,10 @@ from typing import Any
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.networks import check_inception, check_tower
 from fgds_core.classify.card import read_classifier_config
+from fgds_core.data.meta import read_meta
+from fgds_core.data.sources import class_names
 from fgds_core.errors import InputError
-from fgds_core.files import PATH_MOST, brief, entries
+from fgds_core.files import PATH_MOST, brief
 from fgds_core.generators.adapter import check_adapter
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.folders import check_generator, check_latents, check_tiny_decoder
@@ -216,44 +217,9 @@ def check_features(assess: AssessConfig, generator: GeneratorConfig) -> None:
         check_tower(generator)
 
 
-def prepared_names() -> list[str] | None:
+def prepared_names() -> tuple[str, ...] | None:
     """The classes of the prepared data; None where there are none that can be read."""
     try:
-        names = json.loads(Path(PREPARED, "meta.json").read_text(encoding="utf-8"))["class_names"]
-    except (OSError, ValueError, LookupError, TypeError):
+        return read_meta(Path(PREPARED)).class_names
+    except InputError:
         return None
-    return names if isinstance(names, list) else None
-
-
-def class_names(data: Any) -> list[str] | None:  # noqa: ANN401
-    """The classes of the raw data as far as names of folders and files tell, in their order.
-
-    Args:
-        data: The section `data`.
-
-    Returns:
-        None where only the images' labels tell, or the layout is not what it should be: the stage
-        prepare says so.
-    """
-    root = Path(data.root)
-    if data.kind == "parquet":
-        return data.class_names or _names_in_parquet(root / data.train, data.label_column)
-    folder = root / data.split.train if data.split.by == "folders" else root
-    try:
-        folders, _ = entries(folder, left_out=[])
-    except (OSError, InputError):
-        return None
-    return sorted(unicodedata.normalize("NFC", path.name) for path in folders) or None
-
-
-def _names_in_parquet(path: Path, column: str) -> list[str] | None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-        metadata = pq.read_schema(files[0]).metadata or {}
-        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
-    except (OSError, pa.ArrowException, LookupError, ValueError, TypeError):
-        return None
-    return [unicodedata.normalize("NFC", str(name)) for name in names]

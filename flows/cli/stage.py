@@ -271,7 +271,7 @@ def check_wanted(stage: str, config: SynthesizeConfig, workspace: Workspace) -> 
     if stage not in BEFORE_SYNTHESIZE or not (workspace.prepared / "meta.json").is_file():
         return
     from fgds_core.data.imbalance import check_target
-    from fgds_core.data.splits import read_meta
+    from fgds_core.data.meta import read_meta
 
     check_target(read_meta(workspace.prepared).counts["train"], config.target_per_class)
 

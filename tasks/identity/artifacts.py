@@ -120,7 +120,7 @@ def sample_grid(workspace: Workspace) -> str:
     """
     import pyarrow.parquet as pq
 
-    from fgds_core.data.splits import read_meta
+    from fgds_core.data.meta import read_meta
 
     meta = read_meta(workspace.prepared)
     lines = []

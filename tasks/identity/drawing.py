@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgds_core.data.splits import class_digests, read_meta
+from fgds_core.data.meta import read_meta
+from fgds_core.data.splits import class_digests
 from fgds_core.diffusion.guidance.rules import RULES
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig

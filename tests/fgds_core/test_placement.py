@@ -19,7 +19,7 @@ from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
 from fgds_core.classify.network import load_classifier
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
-from fgds_core.data.splits import Meta, write_meta
+from fgds_core.data.meta import Meta, write_meta
 from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.retrain import retrain

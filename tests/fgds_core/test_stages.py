@@ -14,7 +14,7 @@ from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
 from fgds_core.classify.evaluation import confusion_rows, shown_by_dvc
 from fgds_core.classify.network import load_classifier
 from fgds_core.data.imbalance import shot_bins
-from fgds_core.data.splits import Meta, write_meta
+from fgds_core.data.meta import Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.images.table import image_table, write_images

@@ -212,7 +212,7 @@ def test_class_names_are_those_of_folders(tmp_path: Path) -> None:
     (tmp_path / "train" / "notes.txt").write_text("")
     split = SplitFolders(by="folders", train="train", validation="v", test="t")
     data = FolderData(kind="folder", root=str(tmp_path), split=split, groups=False)
-    known = ["$ and @", "@home", "@\u00e9", "__x", "cat", "owl"]
+    known = ("$ and @", "@home", "@\u00e9", "__x", "cat", "owl")
     assert class_names(data) == known
     drawn = SplitFractions(by="fractions", validation=0.1, test=0.1, seed=0)
     whole = data.model_copy(update={"split": drawn, "root": str(tmp_path / "train")})
@@ -222,8 +222,8 @@ def test_class_names_are_those_of_folders(tmp_path: Path) -> None:
 
 def test_class_names_are_those_of_tables_or_unknown(place: Path) -> None:
     data = read_params()["data"]
-    assert class_names(data) == ["cat", "dog", "owl"]
-    assert class_names(data.model_copy(update={"class_names": ["a", "b"]})) == ["a", "b"]
+    assert class_names(data) == ("cat", "dog", "owl")
+    assert class_names(data.model_copy(update={"class_names": ["a", "b"]})) == ("a", "b")
     assert class_names(data.model_copy(update={"train": "none.parquet"})) is None
     pq.write_table(pa.table({"label": [0]}), place / "assets" / "pictures" / "bare.parquet")
     assert class_names(data.model_copy(update={"train": "bare.parquet"})) is None

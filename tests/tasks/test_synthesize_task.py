@@ -14,7 +14,7 @@ import torch
 from micro import ROOT, random_images
 
 import tasks.synthesize
-from fgds_core.data.splits import SPLITS, Meta, write_meta
+from fgds_core.data.meta import SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.images.table import image_table, write_images
 from flows.cli.params import read_params

@@ -25,7 +25,7 @@ from fgds_core.assess.measure import (
 )
 from fgds_core.classify.network import create_classifier, predict, save_classifier
 from fgds_core.data.imbalance import shot_bins
-from fgds_core.data.splits import Meta, write_meta
+from fgds_core.data.meta import Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images

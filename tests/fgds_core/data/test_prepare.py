@@ -9,8 +9,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from fgds_core.data.config import FolderData, ParquetData, PrepareConfig
+from fgds_core.data.meta import read_meta
 from fgds_core.data.prepare import content_digest, prepare, summary, to_rgb, to_square
-from fgds_core.data.splits import read_meta, read_prepared
+from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
 from fgds_core.files import sha256_tree
 from fgds_core.images.dataset import gather

@@ -1,8 +1,11 @@
 import json
 import os
+import subprocess
+import sys
 import unicodedata
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,12 +16,15 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from fgds_core.data.config import DataConfig, FolderData, ParquetData, SplitFractions
-from fgds_core.data.sources import _drawn_splits, open_source
-from fgds_core.data.splits import SPLITS
+from fgds_core.data.meta import SPLITS
+from fgds_core.data.sources import SOURCES, class_names, open_source
+from fgds_core.data.sources.folder import _drawn
 from fgds_core.errors import InputError
 from fgds_core.files import check_root, hash_file
 from fgds_core.images.formats import PNG, encode_picture
 from fgds_core.images.table import image_table, write_images
+
+KINDS = get_args(get_args(DataConfig)[0])
 
 SPLIT_FOLDERS = {"by": "folders", "train": "train", "validation": "val", "test": "test"}
 FRACTIONS = {"by": "fractions", "validation": 0.2, "test": 0.3, "seed": 0}
@@ -74,7 +80,7 @@ def test_folders_give_classes_in_order_of_their_names(tmp_path):
     rows = list(source.rows("val"))
     assert [row.path for row in rows] == ["val/cat/0.png", "val/dog/0.png", "val/dog/1.png"]
     assert [row.label for row in rows] == [0, 1, 1]
-    assert rows[0].data == (tmp_path / "val/cat/0.png").read_bytes()
+    assert rows[0].read() == (tmp_path / "val/cat/0.png").read_bytes()
 
 
 def test_group_folders_become_groups(tmp_path):
@@ -176,12 +182,12 @@ def test_drawn_splits_hold_every_image_once_and_every_class(tmp_path):
 def test_drawn_splits_keep_training_images_whatever_the_fractions(count, validation, test, seed):
     split = SplitFractions.model_construct(validation=validation, test=test, seed=seed)
     files = [Path(str(i)) for i in range(count)]
-    splits = _drawn_splits({"cat": files}, split)
-    assert sorted(chain(*(splits[name]["cat"] for name in SPLITS))) == sorted(files)
-    assert splits["train"]["cat"]
+    splits = _drawn("cat", files, split)
+    assert sorted(chain(*(splits[name] for name in SPLITS))) == sorted(files)
+    assert splits["train"]
     if count >= 3:
-        assert splits["val"]["cat"]
-        assert splits["test"]["cat"]
+        assert splits["val"]
+        assert splits["test"]
 
 
 def test_drawn_splits_depend_on_their_seed_and_not_on_other_classes(tmp_path):
@@ -210,7 +216,7 @@ def test_own_tables_are_read(tmp_path):
     assert source.has_groups
     assert source.num_images == {"train": 2, "val": 2, "test": 2}
     rows = list(source.rows("test"))
-    assert [(row.data, row.label, row.group) for row in rows] == [
+    assert [(row.read(), row.label, row.group) for row in rows] == [
         (png(0), 1, "a"),
         (png(1), 0, "b"),
     ]
@@ -334,7 +340,7 @@ def test_labels_and_images_may_be_stored_in_many_ways(tmp_path, image, label):
     write_tables(tmp_path, {"image": image, "label": label})
     rows = list(open_source(parquet_data(tmp_path, class_names=["a", "b"])).rows("train"))
     assert [row.label for row in rows] == [1, 0]
-    assert [row.data for row in rows] == [png(0), png(1)]
+    assert [row.read() for row in rows] == [png(0), png(1)]
 
 
 @pytest.mark.parametrize(
@@ -497,7 +503,8 @@ def test_images_beyond_the_limit_are_no_bytes_but_a_problem(tmp_path):
     write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
     row = next(open_source(parquet_data(tmp_path), max_image_bytes=9).rows("val"))
     assert "more than 9" in row.problem
-    assert row.data == b""
+    with pytest.raises(InputError, match="more than 9"):
+        row.read()
 
 
 # What lies on people's disks
@@ -714,7 +721,8 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse_file)
     with pytest.raises(InputError, match=r"0\.png cannot be read \(Permission denied\); correct"):
         hash_file(tmp_path / "train/cat/0.png", "sha256")
-    assert next(source.rows("train")).problem == "cannot be read (Permission denied)"
+    with pytest.raises(InputError, match=r"^cannot be read \(Permission denied\)$"):
+        next(source.rows("train")).read()
 
 
 def test_large_files_are_refused_unread(tmp_path):
@@ -842,3 +850,26 @@ def test_class_names_must_differ():
     parquet = {"kind": "parquet", "root": "x", "train": "a", "validation": "b", "test": "c"}
     with pytest.raises(ValidationError, match="must differ"):
         parse(parquet | {"class_names": ["a", "a"]})
+
+
+def test_a_kind_of_data_is_a_module_that_loads_no_networks():
+    kinds = {get_args(kind.model_fields["kind"].annotation)[0] for kind in KINDS}
+    assert set(SOURCES) == kinds
+    loaded = f"import sys, {', '.join(SOURCES.values())}; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True)
+    assert said.stdout == "False\n", said.stderr
+
+
+def test_the_names_of_classes_are_known_early_where_no_label_has_to_be_read(tmp_path):
+    root = tmp_path / "raw"
+    write_split_folders(root)
+    assert class_names(folder_data(root)) == open_source(folder_data(root)).class_names
+    (root / "test").rename(root / "train/test")  # whatever else is wrong with the layout
+    assert class_names(folder_data(root)) == ("cat", "dog", "test")
+    write_tables(tmp_path, {"image": EMBEDDED, "label": LABELS})
+    assert class_names(parquet_data(tmp_path)) is None
+    assert class_names(parquet_data(tmp_path, class_names=["a", "b"])) == ("a", "b")
+    table = image_table([png(0)], [0], ("cat", "dog"))
+    write_images(tmp_path / "train.parquet", table)
+    assert class_names(parquet_data(tmp_path, train="t*.parquet")) == ("cat", "dog")
+    assert class_names(parquet_data(tmp_path, train="none")) is None

@@ -6,14 +6,8 @@ import pytest
 import torch
 from micro import random_images
 
-from fgds_core.data.splits import (
-    SPLITS,
-    Meta,
-    class_digests,
-    read_meta,
-    read_prepared,
-    write_meta,
-)
+from fgds_core.data.meta import SPLITS, Meta, read_meta, write_meta
+from fgds_core.data.splits import class_digests, read_prepared
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import gather
 from fgds_core.images.formats import Encoding

@@ -11,7 +11,7 @@ import torch
 
 from fgds_core.classify.metrics import measure
 from fgds_core.data.imbalance import long_tailed_counts, shot_bins
-from fgds_core.data.splits import Meta, write_meta
+from fgds_core.data.meta import Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images.table import image_table, write_images

@@ -11,7 +11,7 @@ import torch
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from fgds_core.data.splits import Meta, write_meta
+from fgds_core.data.meta import Meta, write_meta
 from fgds_core.images.table import image_table, write_images
 from tasks.identity import artifacts
 from tasks.watch.progress import bar

@@ -1,0 +1,67 @@
+"""What `meta.json` says about prepared data."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fgds_core.errors import InputError
+from fgds_core.files import read_json, write_json
+from fgds_core.images.formats import PNG, Encoding
+
+META_NAME = "meta.json"
+SPLITS = ("train", "val", "test")
+
+PREPARE_AGAIN = "run the stage prepare again"
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What `meta.json` says about prepared data.
+
+    Attributes:
+        class_names: Name of each of the K classes.
+        image_size: Height and width of every image, in pixels.
+        counts: Images of each class, for each split.
+        bins: "many", "medium" or "few" for each class name, from the real training counts.
+        groups: Names of the groups, sorted, or None for data without groups.
+        duplicates: Images that repeat an earlier image of their own split, for each split.
+        content_sha256: Digest of each split's file.
+        encoding: How every image is stored, and how a synthetic one must be.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: int
+    counts: dict[str, tuple[int, ...]]
+    bins: dict[str, str]
+    groups: tuple[str, ...] | None
+    duplicates: dict[str, int]
+    content_sha256: dict[str, str]
+    encoding: Encoding = PNG
+
+
+def write_meta(folder: Path, meta: Meta) -> None:
+    """Writes `meta.json`: the last file of prepared data, without it there is none."""
+    write_json(folder / META_NAME, asdict(meta))
+
+
+def read_meta(folder: Path) -> Meta:
+    """Reads `meta.json` of prepared data.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    value = read_json(folder / META_NAME, PREPARE_AGAIN)
+    try:
+        return Meta(
+            class_names=tuple(value["class_names"]),
+            image_size=int(value["image_size"]),
+            counts={split: tuple(value["counts"][split]) for split in SPLITS},
+            bins=dict(value["bins"]),
+            groups=None if value["groups"] is None else tuple(value["groups"]),
+            duplicates=dict(value["duplicates"]),
+            content_sha256=dict(value["content_sha256"]),
+            encoding=Encoding(**value["encoding"]) if "encoding" in value else PNG,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / META_NAME} is damaged ({error!r}); {PREPARE_AGAIN}"
+        ) from error

@@ -1,0 +1,137 @@
+"""Raw data, each format in a module of its own, loaded when it is chosen.
+
+A module names the classes and gives the images of a split one by one. It reads names and layout
+at once and stops on what cannot be right; the images themselves are read later, undecoded. It has
+two functions: `open_data(data, max_image_bytes)` and `class_names(data)`.
+"""
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from fgds_core.data.config import DataConfig
+from fgds_core.data.sources.places import too_many_bytes
+from fgds_core.errors import InputError
+from fgds_core.files import PATH_MOST, brief, check_root, shown
+
+SOURCES = {
+    "parquet": "fgds_core.data.sources.parquet",
+    "folder": "fgds_core.data.sources.folder",
+}
+"""The module of each kind of raw data by its name in the parameters."""
+
+MAX_IMAGE_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One raw image.
+
+    Attributes:
+        content: The image file, or where it is.
+        path: Where it comes from, for messages and for tracing it back.
+        label: Its class, in 0..K-1.
+        group: Its group (context), or None for data without groups.
+        problem: Why there is no image, or None.
+    """
+
+    content: bytes | Path
+    path: str
+    label: int
+    group: str | None
+    problem: str | None = None
+
+    def read(self, max_image_bytes: int = MAX_IMAGE_BYTES) -> bytes:
+        """The bytes of the image file.
+
+        Raises:
+            InputError: There is no image, or it cannot be read or is too large.
+        """
+        if self.problem is not None:
+            raise InputError(self.problem)
+        if isinstance(self.content, bytes):
+            return self.content
+        try:
+            with self.content.open("rb") as file:
+                content = file.read(max_image_bytes + 1)  # whatever its size is said to be
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror})") from error
+        if len(content) > max_image_bytes:
+            raise InputError(too_many_bytes(self.content.stat().st_size, max_image_bytes))
+        return content
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw data, seen through the module of their kind.
+
+    Attributes:
+        class_names: Name of each of the K classes.
+        has_groups: Whether every image has a group.
+        num_images: Number of images of each split ("train", "val", "test").
+        rows: Gives the images of a split, in an order that never changes.
+        left_out: One line about the files that are not read, empty if there are none.
+    """
+
+    class_names: tuple[str, ...]
+    has_groups: bool
+    num_images: dict[str, int]
+    rows: Callable[[str], Iterator[SourceImage]]
+    left_out: str = ""
+
+
+def load_source(kind: str) -> ModuleType:
+    """The module of raw data of that kind, one of `SOURCES`."""
+    return import_module(SOURCES[kind])
+
+
+def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Source:
+    """Opens raw data.
+
+    Args:
+        data: Where they are.
+        max_image_bytes: Larger image files are refused unread; of larger ones in Parquet files,
+            the rows say so.
+
+    Raises:
+        InputError: A path, column, class or image file is missing or too large, splits do not fit
+            together, or there is only one class.
+    """
+    try:
+        check_root(data.root)
+        source: Source = load_source(data.kind).open_data(data, max_image_bytes)
+    except OSError as error:
+        remedy = {
+            errno.EACCES: "correct its permissions",
+            errno.EPERM: "correct its permissions",
+            errno.ENAMETOOLONG: "correct the path in the section data",
+        }.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise InputError(
+            f"{brief(error.filename or data.root, PATH_MOST)} cannot be read ({error.strerror}); "
+            f"{remedy}"
+        ) from error
+    if len(source.class_names) < 2:
+        raise InputError(
+            f"data: there is only one class, {brief(source.class_names[0])}, and nothing to tell "
+            f"apart; name and add images of another class below {shown(data.root)}"
+        )
+    return source
+
+
+def class_names(data: DataConfig) -> tuple[str, ...] | None:
+    """The classes of raw data as far as names of folders and files tell, in their order.
+
+    Returns:
+        None where only the images' labels tell, or the layout is not what it should be, which
+        `open_source` says.
+    """
+    try:
+        names: tuple[str, ...] | None = load_source(data.kind).class_names(data)
+    except (OSError, InputError):
+        return None
+    return names or None
