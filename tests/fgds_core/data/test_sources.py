@@ -871,5 +871,5 @@ def test_the_names_of_classes_are_known_early_where_no_label_has_to_be_read(tmp_
     assert class_names(parquet_data(tmp_path, class_names=["a", "b"])) == ("a", "b")
     table = image_table([png(0)], [0], ("cat", "dog"))
     write_images(tmp_path / "train.parquet", table)
-    assert class_names(parquet_data(tmp_path, train="t*.parquet")) == ("cat", "dog")
+    assert class_names(parquet_data(tmp_path, train="tr*.parquet")) == ("cat", "dog")
     assert class_names(parquet_data(tmp_path, train="none")) is None
