@@ -67,13 +67,13 @@ def sources_of(
     return Sources(fingerprint(inputs), made_by["code"], store)
 
 
-def check_code(sources: Sources, config: SynthesizeConfig) -> None:
+def check_code(sources: Sources, generator: GeneratorConfig, config: SynthesizeConfig) -> None:
     """Refuses to draw by other code than the flow's, which names the images by its own.
 
     Raises:
         InputError: This worker's code is another.
     """
-    if drawing_code(config) != sources.code:
+    if drawing_code(generator, config) != sources.code:
         raise InputError(
             f"the worker on {socket.gethostname()} (process {os.getpid()}) has other code than the"
             " flow; bring its copy of the repository up to date and start it again"
@@ -165,7 +165,7 @@ def draw_part(
     if record is not None:
         advance("synthesize", part.num_images)
     else:
-        check_code(sources, config)
+        check_code(sources, generator, config)
         studio = load_studio(generator, config, sources, compute)
         check_room(part)
         log.info("drawing %s", part.path)

@@ -1,18 +1,21 @@
 """Loads the feedback that the parameters ask for."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from fgds_core.classify.card import CONFIG, read_classifier_config
+from fgds_core.classify.network import WEIGHTS
 from fgds_core.errors import InputError
 from fgds_core.feedback.criteria import load_criterion
 from fgds_core.feedback.critic import Critic, Feedback, TrainingAugmentation
 from fgds_core.feedback.gaussians import FEATURE_STATISTICS, ClassGaussians
+from fgds_core.files import sha256_file
 
 
 class FeedbackParameters(Protocol):
@@ -80,7 +83,8 @@ def load_feedback(
             )
     limits = None
     if config.feedback_target == "real":
-        limits = _read_limits(folder, config).to(device)
+        targets = _read_targets(folder, config)
+        limits = torch.tensor([math.inf if t is None else t for t in targets], device=device)
     augmentation = _read_augmentation(folder) if config.feedback_augment else None
     return Feedback(
         load_criterion(config.feedback),
@@ -92,6 +96,46 @@ def load_feedback(
     )
 
 
+def read_by(config: FeedbackParameters, folder: Path) -> dict[str, Any]:
+    """What of a classifier's folder decides its feedback, as JSON values, for a fingerprint.
+
+    What else lies there, such as the values of other criteria, changes no image.
+
+    Args:
+        config: The parameters; with feedback.
+        folder: The classifier's.
+
+    Raises:
+        InputError: A file is absent or damaged.
+    """
+    stored = read_classifier_config(folder)
+    read: dict[str, Any] = {
+        "network": stored.model_dump(mode="json", include=NETWORK),
+        "weights": sha256_file(folder / WEIGHTS),
+    }
+    if config.feedback == "hardness":
+        read["gaussians"] = sha256_file(folder / FEATURE_STATISTICS)
+    if config.feedback_calibrated:
+        read["temperature"] = stored.temperature
+    if config.feedback_target == "real":
+        read["targets"] = _read_targets(folder, config)
+    if config.feedback_augment:
+        read["augmentation"] = asdict(_read_augmentation(folder))
+    return read
+
+
+NETWORK = {
+    "model",
+    "model_kwargs",
+    "class_names",
+    "input_size",
+    "mean",
+    "std",
+    "interpolation",
+}
+"""Entries of a classifier's configuration that make the network."""
+
+
 @torch.no_grad()
 def _num_features(classifier: Critic, device: torch.device | str) -> int:
     """D, the width of a classifier's features."""
@@ -101,8 +145,8 @@ def _num_features(classifier: Critic, device: torch.device | str) -> int:
     return classifier.logits_and_features(x)[1].shape[1]
 
 
-def _read_limits(folder: Path, config: FeedbackParameters) -> Tensor:
-    """Reads the mean criterion of each class on real images, [K]; infinite where there is none."""
+def _read_targets(folder: Path, config: FeedbackParameters) -> list[float | None]:
+    """Reads the mean criterion of each class on real images, [K]; None where there is none."""
     stored = read_classifier_config(folder)
     key = "criterion_on_real_calibrated" if config.feedback_calibrated else "criterion_on_real"
     values = (getattr(stored, key) or {}).get(config.feedback)
@@ -111,7 +155,7 @@ def _read_limits(folder: Path, config: FeedbackParameters) -> Tensor:
             f"synthesize.feedback_target real needs {key}.{config.feedback} in {folder / CONFIG};"
             " train the baseline again, or set feedback_target to none"
         )
-    return torch.tensor([math.inf if value is None else value for value in values])
+    return list(values)
 
 
 def _read_augmentation(folder: Path) -> TrainingAugmentation:

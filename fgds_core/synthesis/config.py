@@ -142,7 +142,14 @@ class SynthesizeConfig(Section):
                 f"feedback_start ({self.feedback_start}) must be below feedback_end"
                 f" ({self.feedback_end})"
             )
-        if self.feedback != "none" and not self.guided_steps:
+        guided = guided_steps(
+            self.num_inference_steps,
+            self.feedback_every,
+            self.feedback_start,
+            self.feedback_end,
+            self.feedback_steps,
+        )
+        if self.feedback != "none" and not guided:
             raise ValueError(
                 f"no step lies between feedback_start ({self.feedback_start}) and feedback_end"
                 f" ({self.feedback_end}) with num_inference_steps {self.num_inference_steps};"
@@ -153,14 +160,3 @@ class SynthesizeConfig(Section):
                 f"eta ({self.eta}) works with DDIMScheduler only; set it to 0 for {self.scheduler}"
             )
         return self
-
-    @property
-    def guided_steps(self) -> tuple[int, ...]:
-        """Indices of the steps that are guided, where there is feedback."""
-        return guided_steps(
-            self.num_inference_steps,
-            self.feedback_every,
-            self.feedback_start,
-            self.feedback_end,
-            self.feedback_steps,
-        )

@@ -17,6 +17,7 @@ from fgds_core.diffusion.guidance.rules import load_rule
 from fgds_core.diffusion.guidance.stats import GuidanceStats, recorded
 from fgds_core.diffusion.noise import randn, stream
 from fgds_core.diffusion.sample import sample
+from fgds_core.diffusion.schedule import guided_steps
 from fgds_core.diffusion.solver import make_scheduler
 from fgds_core.feedback.critic import Feedback
 from fgds_core.generators.model import Generator
@@ -111,7 +112,14 @@ def draw(
             load_rule(config.feedback_rule),
             config.feedback_scale,
         )
-        look = at(frozenset(config.guided_steps), steered, otherwise=look)
+        steps = guided_steps(
+            config.num_inference_steps,
+            config.feedback_every,
+            config.feedback_start,
+            config.feedback_end,
+            config.feedback_steps,
+        )
+        look = at(frozenset(steps), steered, otherwise=look)
     latents = randn(generator.latent_shape, [stream(seed, "latents") for seed in seeds])
     z0 = sample(
         look,

@@ -5,14 +5,14 @@ report redraws no image and editing the sampler redraws all of them. DVC compare
 compare what Python runs, so that a better comment or docstring repeats and redraws nothing.
 
 Alternatives stand in registries, as names of modules that are loaded when they are chosen. A stage
-depends on all of them, one image on those it was made with.
+depends on all of them, one image on those it was made with, and on no registry.
 """
 
 import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from hashlib import sha256
 from itertools import accumulate
@@ -54,7 +54,12 @@ ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds our packages."""
 
 
-def closure(*modules: str, registered: bool = True, root: Path = ROOT) -> tuple[str, ...]:
+def closure(
+    *modules: str,
+    registered: bool = True,
+    without: frozenset[str] = frozenset(),
+    root: Path = ROOT,
+) -> tuple[str, ...]:
     """Files whose content is the code of some modules.
 
     Imports are read from the source, those inside functions too. What stands under `if
@@ -64,11 +69,76 @@ def closure(*modules: str, registered: bool = True, root: Path = ROOT) -> tuple[
     Args:
         modules: Dotted names, for instance `flows.synthesize`.
         registered: Whether modules count that a registry names, as text.
+        without: Modules that are left out, with what only they import.
         root: The folder that holds the packages.
 
     Returns:
         Paths relative to `root` (POSIX form), sorted.
     """
+    return _closure(modules, registered, without, root, Path.read_bytes)
+
+
+def digest(
+    *modules: str,
+    registered: bool = True,
+    without: frozenset[str] = frozenset(),
+    root: Path = ROOT,
+) -> str:
+    """sha256 of the names and code of the closure of modules; each file is read once in a process.
+
+    Comments, docstrings and blank lines are no code. Where `registered` is false, neither are the
+    registries themselves, nor what an error says that is raised.
+
+    Args:
+        modules: As in `closure`.
+        registered: As in `closure`.
+        without: As in `closure`.
+        root: As in `closure`.
+    """
+    with _reading:
+        return _first_digest(modules, registered, without, root)
+
+
+def has_changed(module: str, root: Path = ROOT) -> bool:
+    """Whether a module's closure is another than when this process read it first."""
+    with _reading:
+        now = _digest((module,), True, frozenset(), root, Path.read_bytes)
+        return now != _first_digest((module,), True, frozenset(), root)
+
+
+_reading = Lock()
+"""Python 3.11 cannot parse in several threads at once (`ast.parse` fails now and then)."""
+
+Read = Callable[[Path], bytes]
+"""Path -> the file's bytes."""
+
+
+@cache
+def _first_read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@cache
+def _first_digest(
+    modules: tuple[str, ...], registered: bool, without: frozenset[str], root: Path
+) -> str:
+    return _digest(modules, registered, without, root, _first_read)
+
+
+def _digest(
+    modules: tuple[str, ...], registered: bool, without: frozenset[str], root: Path, read: Read
+) -> str:
+    lines = [
+        f"{_code_digest(read(root / path), path, registered)}  {path}"
+        for path in _closure(modules, registered, without, root, read)
+    ]
+    return sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _closure(
+    modules: tuple[str, ...], registered: bool, without: frozenset[str], root: Path, read: Read
+) -> tuple[str, ...]:
+    left_out = PLUMBING | without
     found: set[str] = set()
     pending = list(modules)
     while pending:
@@ -77,51 +147,37 @@ def closure(*modules: str, registered: bool = True, root: Path = ROOT) -> tuple[
         if name in found or file is None:
             continue
         found.add(name)
-        if name in PLUMBING:
+        if name in left_out:
             continue
         pending += _ancestors(name)
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        pending += _imports(tree, name, file)
+        imported, named = _references(read(file), name, file.name == "__init__.py")
+        pending += imported
         if registered:
-            pending += _named(tree)
-    files = {path for name in found - PLUMBING for path in _files(name, root)}
+            pending += named
+    files = {path for name in found - left_out for path in _files(name, root)}
     return tuple(sorted(path.relative_to(root).as_posix() for path in files))
 
 
-def digest(*modules: str, registered: bool = True, root: Path = ROOT) -> str:
-    """sha256 of the names and code of the closure of modules; read once in a process.
-
-    Comments, docstrings and blank lines are no code.
-    """
-    with _reading:
-        return _digest(modules, registered, root)
-
-
-def has_changed(module: str, root: Path = ROOT) -> bool:
-    """Whether a module's closure is another than when this process read it first."""
-    with _reading:
-        return _digest.__wrapped__((module,), True, root) != _digest((module,), True, root)
-
-
-_reading = Lock()
-"""Python 3.11 cannot parse in several threads at once (`ast.parse` fails now and then)."""
+@cache
+def _references(
+    source: bytes, name: str, is_package: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Modules that a source imports, and texts in it that may name a module."""
+    tree = ast.parse(source)
+    return tuple(_imports(tree, name, is_package)), tuple(_named(tree))
 
 
 @cache
-def _digest(modules: tuple[str, ...], registered: bool, root: Path) -> str:
-    lines = [
-        f"{sha256(_code((root / path).read_bytes(), path)).hexdigest()}  {path}"
-        for path in closure(*modules, registered=registered, root=root)
-    ]
-    return sha256("\n".join(lines).encode()).hexdigest()
+def _code_digest(source: bytes, path: str, registered: bool) -> str:
+    return sha256(_code(source, path, registered)).hexdigest()
 
 
-def _code(source: bytes, path: str) -> bytes:
+def _code(source: bytes, path: str, registered: bool) -> bytes:
     """What of a file's bytes can have an effect; all of a file that is not Python."""
     if not path.endswith(".py"):
         return source
     # Cut from the text: what `ast.unparse` writes and how f-strings are split differs by version
-    for start, end in sorted(_idle(source), reverse=True):
+    for start, end in reversed(_outermost(_idle(source, registered))):
         before, after = source[:start].rstrip(b" \t"), source[end:]
         rest, _, following = after.partition(b"\n")
         alone = (not before or before.endswith(b"\n")) and not rest.strip()
@@ -129,23 +185,52 @@ def _code(source: bytes, path: str) -> bytes:
     return source
 
 
-def _idle(source: bytes) -> Iterator[tuple[int, int]]:
-    """Places of comments, docstrings and blank lines."""
+def _outermost(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The places that lie within no other, in order."""
+    outermost: list[tuple[int, int]] = []
+    for start, end in sorted(places, key=lambda place: (place[0], -place[1])):
+        if not outermost or start >= outermost[-1][1]:
+            outermost.append((start, end))
+    return outermost
+
+
+def _idle(source: bytes, registered: bool) -> Iterator[tuple[int, int]]:
+    """Places of comments, docstrings and blank lines, perhaps of registries and messages."""
     starts = [0, *accumulate(map(len, source.splitlines(keepends=True)))]
-    for node in ast.walk(ast.parse(source)):
+
+    def end_of(node: ast.expr | ast.stmt) -> int:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return starts[node.end_lineno - 1] + node.end_col_offset
+
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            assert node.end_lineno is not None
-            assert node.end_col_offset is not None
-            yield (
-                starts[node.lineno - 1] + node.col_offset,
-                starts[node.end_lineno - 1] + node.end_col_offset,
-            )
+            yield starts[node.lineno - 1] + node.col_offset, end_of(node)
+        elif not registered and isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            yield end_of(node.exc.func), end_of(node.exc)
+    for statement in tree.body:
+        if not registered and _is_registry(statement):
+            yield starts[statement.lineno - 1] + statement.col_offset, end_of(statement)
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         if token.type == tokenize.COMMENT or (
             token.type == tokenize.NL and not token.line.strip()
         ):
             start = starts[token.start[0] - 1] + len(token.line[: token.start[1]].encode())
             yield start, start + len(token.string.rstrip("\r\n").encode())
+
+
+def _is_registry(statement: ast.stmt) -> bool:
+    """Whether a statement gives names to modules of ours."""
+    value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
+    if not isinstance(value, ast.Dict) or not value.values:
+        return False
+    texts = [entry.value if isinstance(entry, ast.Constant) else None for entry in value.values]
+    return all(isinstance(text, str) and _names_ours(text) for text in texts)
+
+
+def _names_ours(text: str) -> bool:
+    return bool(re.fullmatch(rf"({'|'.join(PACKAGES)})(\.\w+)+", text))
 
 
 def _source(name: str, root: Path) -> Path | None:
@@ -175,26 +260,26 @@ def _ancestors(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
-def _imports(tree: ast.AST, module: str, file: Path) -> Iterator[str]:
+def _imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and _is_never_imported(node.test):
             for statement in node.orelse:
-                yield from _imports(ast.Module([statement], []), module, file)
+                yield from _imports(ast.Module([statement], []), module, is_package)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, module, file)
+            base = _absolute(node, module, is_package)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
         else:
-            yield from _imports(node, module, file)
+            yield from _imports(node, module, is_package)
 
 
 def _named(tree: ast.AST) -> Iterator[str]:
     """Texts that may name a module of ours."""
     for node in ast.walk(tree):
         text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and re.fullmatch(r"\w+(\.\w+)+", text):
+        if isinstance(text, str) and _names_ours(text):
             yield text
 
 
@@ -202,10 +287,10 @@ def _is_never_imported(test: ast.expr) -> bool:
     return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
 
 
-def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
+def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
     if not node.level:
         assert node.module is not None
         return node.module
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    package = module.split(".") if is_package else module.split(".")[:-1]
     package = package[: len(package) - node.level + 1]
     return ".".join([*package, *([node.module] if node.module else [])])

@@ -3,13 +3,17 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import class_digests
 from fgds_core.diffusion.guidance.rules import RULES
+from fgds_core.feedback.criteria import CRITERIA
+from fgds_core.feedback.load import read_by
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.generators.family import KINDS
 from fgds_core.synthesis.config import SynthesizeConfig
 from tasks.identity import code
 from tasks.identity.cache import content_digests
@@ -25,14 +29,57 @@ NO_EFFECT = {"target_per_class", "images_per_part"}
 DRAWING = "fgds_core.synthesis.part"
 """The module whose imports are the code that draws, whatever the parameters."""
 
+NO_PIXEL = frozenset(
+    {
+        "fgds_core",
+        "fgds_core.errors",
+        "fgds_core.files",
+        "fgds_core.section",
+        "fgds_core.diffusion.trial",
+        "fgds_core.generators.config",
+        "fgds_core.synthesis.config",
+        "fgds_core.synthesis.plan",
+    }
+)
+"""Modules that drawing imports and that can change no pixel, left out with what only they import:
+the version, errors, how a file reaches its place whole, the trial of a solver, which images there
+shall be, and what the parameters may be (what they are is in a fingerprint)."""
 
-def drawing_code(config: SynthesizeConfig) -> str:
-    """Digest of the code that draws: what is common, and what of the registries was chosen."""
-    return code.digest(DRAWING, RULES[config.feedback_rule], registered=False)
+
+def drawing_code(
+    generator: GeneratorConfig, config: SynthesizeConfig, root: Path = code.ROOT
+) -> str:
+    """Digest of the code that draws: what is common, and what of the registries was chosen.
+
+    Args:
+        generator: Names the family.
+        config: Names criterion and rule of the feedback, if there is any.
+        root: The folder that holds our packages.
+    """
+    chosen = [KINDS[generator.kind]]
+    if is_guided(config):
+        chosen += [CRITERIA[config.feedback], RULES[config.feedback_rule]]
+    return code.digest(DRAWING, *chosen, registered=False, without=NO_PIXEL, root=root)
 
 
-for _rule in RULES.values():  # read now, so that it is that of what this process imports
-    code.digest(DRAWING, _rule, registered=False)
+code.digest(DRAWING, *CRITERIA.values())  # read now, so that it is what this process imports
+
+
+def is_guided(config: SynthesizeConfig) -> bool:
+    """Whether a classifier guides."""
+    return config.feedback != "none" and config.feedback_scale > 0
+
+
+def drawing_parameters(config: SynthesizeConfig) -> dict[str, Any]:
+    """The parameters of the section `synthesize` that can change an image, as JSON values.
+
+    What has its declared default is left out, so that a new parameter redraws nothing. Without
+    feedback nothing of it counts.
+    """
+    exclude = set(NO_EFFECT)
+    if not is_guided(config):
+        exclude |= {name for name in type(config).model_fields if name.startswith("feedback")}
+    return config.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
 
 
 def input_digests(generator: GeneratorConfig, config: SynthesizeConfig) -> dict[str, str]:
@@ -53,7 +100,7 @@ def made_by(
 ) -> dict[str, Any]:
     """Everything that decides what the synthetic images show, for their fingerprints.
 
-    The baseline counts only if it guides: unguided images outlive a new baseline. Of the real
+    The baseline counts only if it guides, and only what guidance reads of it. Of the real
     images those of the training split count, each for its own class and only where they condition.
 
     Args:
@@ -62,17 +109,20 @@ def made_by(
         seed: Seed of the run.
         inputs: From `input_digests`.
     """
-    guided = config.feedback != "none" and config.feedback_scale > 0
-    unseen = {PREPARED} if guided else {PREPARED, BASELINE}
+    meta, guide = read_meta(Path(PREPARED)), None
+    if is_guided(config) and BASELINE in inputs:
+        guide = read_by(config, Path(BASELINE))
     real = {} if config.conditioning == "text" else class_digests(Path(PREPARED), "train")
     return {
-        "generator": generator.model_dump(mode="json"),
-        "synthesize": config.model_dump(mode="json", exclude=NO_EFFECT),
+        "generator": generator.model_dump(mode="json", exclude_defaults=True),
+        "synthesize": drawing_parameters(config),
         "seed": seed,
-        "inputs": {path: value for path, value in inputs.items() if path not in unseen},
-        "image_size": read_meta(Path(PREPARED)).image_size,
+        "inputs": {path: inputs[path] for path in inputs if path not in (PREPARED, BASELINE)},
+        "guide": guide,
+        "image_size": meta.image_size,
+        "encoding": asdict(meta.encoding),
         "real": real,
-        "code": drawing_code(config),
+        "code": drawing_code(generator, config),
     }
 
 

@@ -1,9 +1,10 @@
 """What decides the synthetic images, and whether there is room for them."""
 
+import json
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from fgds_core.data.meta import SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.images.table import image_table, write_images
 from flows.cli.params import read_params
-from tasks.identity.drawing import fingerprint, made_by, part_fingerprint
+from tasks.identity.drawing import drawing_code, fingerprint, made_by, part_fingerprint
 from tasks.layout import BASELINE, PREPARED
 from tasks.synthesize import Part, Plan, check_space, draw_part, load_studio, sources_of
 
@@ -27,8 +28,9 @@ INPUTS = {PREPARED: "1", BASELINE: "2", "assets/tiny-unclip": "3"}
 
 
 @pytest.fixture(autouse=True)
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_classifier: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_classifier, BASELINE)
     prepare()
 
 
@@ -73,7 +75,59 @@ def test_what_the_images_show_is_in_the_fingerprint(changes: dict[str, Any]) -> 
 def test_seed_generator_and_baseline_are_in_the_fingerprint() -> None:
     all_of_them = {of({}), of({}, seed=1)}
     all_of_them |= {of({}, {**INPUTS, path: "changed"}) for path in INPUTS}
-    assert len(all_of_them) == 4  # of the prepared data the training images count
+    assert len(all_of_them) == 3  # of the prepared data the training images count
+    rewrite("model.safetensors", lambda weights: weights + b"changed")
+    assert of({}) not in all_of_them
+
+
+def rewrite(name: str, change: Callable[[bytes], bytes]) -> None:
+    """Changes a file of the baseline."""
+    file = Path(BASELINE, name)
+    file.write_bytes(change(file.read_bytes()))
+
+
+def config(**entries: Any) -> Callable[[bytes], bytes]:
+    """Changes entries of the baseline's configuration."""
+    return lambda text: json.dumps({**json.loads(text), **entries}).encode()
+
+
+VALUES = {"loss": [1.0, 2.0, 3.0], "entropy": [0.5, 0.6, None]}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "matters"),
+    [
+        ("config.json", config(temperature=3.0), {"feedback_calibrated": True}),
+        ("config.json", config(criterion_on_real=VALUES), {"feedback_target": "real"}),
+        ("config.json", config(image_size=64), {"feedback_augment": True}),
+        ("config.json", config(interpolation="bilinear"), {}),
+        ("feature_statistics.safetensors", lambda data: data + b"0", {"feedback": "hardness"}),
+        ("config.json", config(core_version="9", epochs=9), None),
+        ("notes.txt", lambda _: b"of mine", None),
+    ],
+)
+def test_of_the_baseline_counts_what_guidance_reads(
+    file: str, change: Callable[[bytes], bytes], matters: dict[str, Any] | None
+) -> None:
+    off = {"feedback_calibrated": False, "feedback_target": "none", "feedback_augment": False}
+    training = {"shift": 2, "horizontal_flip": True, "erase": 0.4}
+    rewrite("config.json", config(training=training, image_size=32))
+    Path(BASELINE, "notes.txt").write_text("")
+    on = off if matters is None else off | matters
+    plain, before = of(off), of(on)
+    rewrite(file, change)
+    assert (of(on) == before) == (matters is None)
+    assert (of(off) == plain) == (matters != {})
+
+
+def test_another_criterion_measured_on_real_images_redraws_nothing() -> None:
+    real = {"feedback_target": "real", "feedback_calibrated": False}
+    rewrite("config.json", config(criterion_on_real=VALUES))
+    before = of(real)
+    rewrite("config.json", config(criterion_on_real={**VALUES, "margin": [1.0, 1.0, 1.0]}))
+    assert of(real) == before
+    rewrite("config.json", config(criterion_on_real={**VALUES, "entropy": [0.5, 0.6, 0.7]}))
+    assert of(real) != before
 
 
 def test_real_images_are_in_the_fingerprint_of_their_class_alone() -> None:
@@ -94,7 +148,16 @@ def test_real_images_count_only_where_they_condition() -> None:
 
 def test_unguided_images_outlive_a_new_baseline() -> None:
     unguided = {"feedback": "none"}
-    assert of(unguided, {**INPUTS, BASELINE: "new"}) == of(unguided)
+    before = of(unguided)
+    rewrite("model.safetensors", lambda weights: weights + b"changed")
+    assert of(unguided) == before
+
+
+def test_without_feedback_nothing_that_is_said_of_it_counts() -> None:
+    off = {"feedback": "none"}
+    changes = {"feedback_every": 7, "feedback_rule": "score", "feedback_decoder": "half"}
+    assert of(off | changes) == of(off) == of({"feedback_scale": 0.0})
+    assert of(changes) != of({})
 
 
 def test_a_full_disk_is_refused_before_anything_is_drawn(
@@ -123,7 +186,9 @@ def test_a_worker_with_other_code_draws_nothing(monkeypatch: pytest.MonkeyPatch)
 def test_threads_of_a_worker_never_draw_on_one_gpu_at_once(
     monkeypatch: pytest.MonkeyPatch, device: str, most: int
 ) -> None:
-    params, sources = read_params(ROOT / "params.yaml"), sources_of(INPUTS, origin({}))
+    params = read_params(ROOT / "params.yaml")
+    drawn_by = drawing_code(params["generator"], params["synthesize"])
+    sources = sources_of(INPUTS, {"code": drawn_by})
     generator = SimpleNamespace(device=torch.device(device))
     studio = SimpleNamespace(generator=generator, feedback=None, judge=None, real=None)
     drawing, seen, lock = [0], [], threading.Lock()
@@ -159,7 +224,9 @@ def test_threads_of_a_worker_never_draw_on_one_gpu_at_once(
 def test_a_worker_that_lives_on_keeps_its_gpu_and_one_studio(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params, sources = read_params(ROOT / "params.yaml"), sources_of(INPUTS, origin({}))
+    params = read_params(ROOT / "params.yaml")
+    drawn_by = drawing_code(params["generator"], params["synthesize"])
+    sources = sources_of(INPUTS, {"code": drawn_by})
     claims, alive = [], []
 
     def load(generator, config, sources, compute):

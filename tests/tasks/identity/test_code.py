@@ -11,23 +11,28 @@ from tasks.identity import code
 THREADS = 8
 
 
-def test_threads_that_ask_at_once_wait_for_one_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
-    closure, barrier = code.closure, Barrier(THREADS)
-
-    def counting(*modules, **options):
-        read.extend(modules)
-        return closure(*modules, **options)
+def test_threads_that_ask_at_once_wait_for_one_that_reads(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "some.py").write_text("x = 1\n")
+    barrier = Barrier(THREADS)
 
     def ask(_: int) -> str:
         barrier.wait()
-        return code.digest("flows.prepare")
+        return code.digest("tasks.some", root=tmp_path)
 
-    monkeypatch.setattr(code, "closure", counting)
-    code._digest.cache_clear()
+    before = code._first_digest.cache_info().misses
     with ThreadPoolExecutor(THREADS) as pool:
         assert len(set(pool.map(ask, range(THREADS)))) == 1
-    assert read == ["flows.prepare"]
+    assert code._first_digest.cache_info().misses == before + 1
+
+
+def test_a_digest_is_of_what_was_read_first(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    file = tmp_path / "tasks" / "some.py"
+    file.write_text("x = 1\n")
+    every = code.digest("tasks.some", root=tmp_path)
+    file.write_text("x = 2\n")
+    assert code.digest("tasks.some", "tasks.none", root=tmp_path) == every
 
 
 def test_edited_code_is_noticed(tmp_path: Path) -> None:
@@ -105,3 +110,50 @@ def test_a_registry_is_code_of_a_stage_and_only_what_is_chosen_of_an_image(tmp_p
     chosen = ("fgds_core.draw", "fgds_core.kinds.one")
     found = code.closure(*chosen, registered=False, root=tmp_path)
     assert set(found) == set(files) - {"fgds_core/kinds/two.py"}
+    without = frozenset({"fgds_core.kinds.one"})
+    found = code.closure(*chosen, registered=False, without=without, root=tmp_path)
+    assert set(found) == {"fgds_core/__init__.py", "fgds_core/draw.py"}
+
+
+REGISTRY = """from fgds_core.kinds import load
+
+KINDS: dict[str, str] = {
+    "one": "fgds_core.kinds.one",  # the first
+}
+
+
+def choose(name):
+    if name not in KINDS:
+        raise ValueError(
+            f"{name} is unknown"  # to us
+        )
+    return load(KINDS[name])
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("  # the first\n", '\n    "two": "fgds_core.kinds.two",\n', True),
+        ("is unknown", "is not known", True),
+        ('(\n            f"{name} is unknown"  # to us\n        )', '("unknown")', True),
+        ("ValueError", "KeyError", False),
+        ("if name not in KINDS", "if name in KINDS", False),
+        ("fgds_core.kinds.one", "elsewhere", False),
+        ('"fgds_core.kinds.one"', "None", False),
+    ],
+)
+def test_neither_registry_nor_message_is_code_of_an_image(
+    tmp_path: Path, before: str, after: str, same: bool
+) -> None:
+    def digest(name: str, text: str, registered: bool) -> str:
+        root = tmp_path / name
+        (root / "fgds_core").mkdir(parents=True, exist_ok=True)
+        (root / "fgds_core" / "draw.py").write_text(text)
+        return code.digest("fgds_core.draw", registered=registered, root=root)
+
+    assert before in REGISTRY
+    edited = REGISTRY.replace(before, after)
+    of_image = [digest(n, t, False) for n, t in (("old", REGISTRY), ("new", edited))]
+    assert (of_image[0] == of_image[1]) == same
+    assert digest("old", REGISTRY, True) != digest("new", edited, True)
