@@ -22,5 +22,11 @@ def write_page(
         workspace: Where the reports are.
     """
     with work():
-        write_report(workspace.prepared, workspace.reports, params, config)
+        write_report(
+            workspace.prepared,
+            workspace.reports,
+            params,
+            config,
+            real_reports=workspace.real_reports,
+        )
     return written(workspace.reports / "index.html", workspace.reports / "summary.csv")

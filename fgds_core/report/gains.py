@@ -69,11 +69,16 @@ class Worst:
     num_images: int
 
 
-def read_answers(reports: Path, class_names: Sequence[str]) -> Answers:
+def report_folders(reports: Path, real_reports: Path) -> dict[str, Path]:
+    """The folder where each classifier's reports are, by the classifier's name."""
+    return dict.fromkeys(STAGES, real_reports) | {"final": reports}
+
+
+def read_answers(folders: Mapping[str, Path], class_names: Sequence[str]) -> Answers:
     """Reads the answers that the stages kept in `<name>/predictions.csv`.
 
     Args:
-        reports: Folder of the reports.
+        folders: From `report_folders`.
         class_names: Those of the prepared data.
 
     Raises:
@@ -85,7 +90,7 @@ def read_answers(reports: Path, class_names: Sequence[str]) -> Answers:
     confidence: dict[str, Floats] = {}
     groups = None
     for name, stage in STAGES.items():
-        path, remedy = reports / name / "predictions.csv", f"run the stage {stage} again"
+        path, remedy = folders[name] / name / "predictions.csv", f"run the stage {stage} again"
         rows = read_csv(path, remedy, ["actual", "predicted"])
         try:
             actual[name] = np.array([index[row["actual"]] for row in rows], dtype=np.int64)
@@ -99,9 +104,9 @@ def read_answers(reports: Path, class_names: Sequence[str]) -> Answers:
         if "group" in rows[0]:
             groups = tuple(row["group"] for row in rows)
         if not np.array_equal(actual[name], actual["baseline"]):
+            first = folders["baseline"] / "baseline" / "predictions.csv"
             raise InputError(
-                f"{path} and {reports / 'baseline' / 'predictions.csv'} are not of the same test "
-                "images; run `dvc repro`"
+                f"{path} and {first} are not of the same test images; run `dvc repro`"
             )
     if len(confidence) < len(STAGES):
         confidence = {}

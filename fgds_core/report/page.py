@@ -38,6 +38,7 @@ from fgds_core.report.gains import (
     guesses,
     headline_rows,
     read_answers,
+    report_folders,
     standing_out,
     verdict,
     worst_group,
@@ -125,7 +126,12 @@ class Line:
 
 
 def write_report(
-    prepared: Path, reports: Path, params: Mapping[str, Any], config: ReportConfig
+    prepared: Path,
+    reports: Path,
+    params: Mapping[str, Any],
+    config: ReportConfig,
+    *,
+    real_reports: Path | None = None,
 ) -> Path:
     """The stage in one call: writes `index.html` and `summary.csv` into `reports`.
 
@@ -136,6 +142,7 @@ def write_report(
         reports: Folder with what the other stages reported.
         params: All parameters by section, shown as a table.
         config: How much the page shows.
+        real_reports: Folder with the reports of baseline and control, if it is another.
 
     Returns:
         The path of the page.
@@ -143,7 +150,7 @@ def write_report(
     Raises:
         InputError: If the report of another stage is missing or damaged.
     """
-    inputs = read_inputs(prepared, reports, params)
+    inputs = read_inputs(prepared, reports, params, real_reports or reports)
     rows = headline_rows(inputs.metrics, inputs.answers, inputs.meta.bins)
     html = page(inputs, rows, config)
     target = reports / "index.html"
@@ -153,19 +160,22 @@ def write_report(
     return target
 
 
-def read_inputs(prepared: Path, reports: Path, params: Mapping[str, Any]) -> ReportInputs:
+def read_inputs(
+    prepared: Path, reports: Path, params: Mapping[str, Any], real_reports: Path
+) -> ReportInputs:
     """Collects what the other stages wrote; see `write_report`."""
     neighbours = reports / "assess" / "neighbours.parquet"
     timing = reports / "timing.json"
     meta = read_meta(prepared)
     again = "run the stage assess again"
+    folders = report_folders(reports, real_reports)
     return ReportInputs(
         meta=meta,
         metrics={
-            name: read_json(reports / f"{name}.json", f"run the stage {stage} again")
+            name: read_json(folders[name] / f"{name}.json", f"run the stage {stage} again")
             for name, stage in STAGES.items()
         },
-        answers=read_answers(reports, meta.class_names),
+        answers=read_answers(folders, meta.class_names),
         synthetic=read_json(reports / "assess" / "measures.json", again),
         criterion=read_csv(reports / "assess" / "criterion.csv", again, ["class", "criterion"]),
         neighbours=neighbours if neighbours.is_file() else None,

@@ -12,6 +12,7 @@ from fgds_core.report.gains import (
     guesses,
     headline_rows,
     read_answers,
+    report_folders,
     standing_out,
     verdict,
     worst_group,
@@ -149,7 +150,7 @@ def write_answers(folder, names=NAMES, extra=()):
 )
 def test_names_of_any_kind_come_back_from_the_answers(tmp_path, names):
     write_answers(tmp_path, names, {"confidence": "0.5", "group": "=1+1"}.items())
-    answers = read_answers(tmp_path, names)
+    answers = read_answers(report_folders(tmp_path, tmp_path), names)
     assert answers.actual.tolist() == [0, 1, 2]
     assert answers.predicted["final"].tolist() == [2, 1, 0]
     assert answers.confidence["control"].tolist() == [0.5] * 3
@@ -169,4 +170,4 @@ def test_answers_that_do_not_fit_are_refused(tmp_path, content, message):
     write_answers(tmp_path)
     (tmp_path / "final" / "predictions.csv").write_text(content)
     with pytest.raises(InputError, match=message):
-        read_answers(tmp_path, NAMES)
+        read_answers(report_folders(tmp_path, tmp_path), NAMES)
