@@ -11,6 +11,7 @@ import pytest
 from micro import MICRO, ROOT, set_params, write_pictures
 
 from fgds_core.data.config import FolderData, SplitFolders, SplitFractions
+from fgds_core.data.meta import SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
 from flows import repro
 from flows.cli import inputs, stage
@@ -81,9 +82,18 @@ WRONG: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
 def test_a_mistake_is_found_before_any_stage(place: Path, name: str) -> None:
     changes, message = WRONG[name]
     given = params(place, **changes)
-    folder = place / "data" / "prepared"
-    folder.mkdir(parents=True)
-    (folder / "meta.json").write_text(json.dumps({"class_names": ["cat", "dog", "owl"]}))
+    write_meta(
+        place / "data" / "prepared",
+        Meta(
+            class_names=("cat", "dog", "owl"),
+            image_size=8,
+            counts=dict.fromkeys(SPLITS, (1, 1, 1)),
+            bins={},
+            groups=None,
+            duplicates={},
+            content_sha256={},
+        ),
+    )
     for first in BEFORE:
         with pytest.raises(InputError, match=message):
             check_inputs(given, first)
