@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.layout import Layout
+from fgds_core.pretrained.folder import Config, Folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,7 @@ class Family:
         no_prompt: pipeline -> the same for the unconditional half of classifier-free guidance.
         ask: (pipeline, noisy latents, timestep, condition) -> the network's prediction.
         image: How it is conditioned on images; None takes text alone.
+        fits: Refuses configurations, by component, that do not belong together.
         check: Refuses components that do not belong together.
         attach: Loads what the parameters name beside the pipeline into it.
         overflows: Whether the decoder of a pipeline overflows in half precision.
@@ -65,6 +67,7 @@ class Family:
     no_prompt: Callable[[Pipeline, int], Condition]
     ask: Callable[[Pipeline, Tensor, Tensor, Condition], Tensor]
     image: ImageCondition | None = None
+    fits: Callable[[Folder, Mapping[str, Config]], None] = lambda place, configs: None
     check: Callable[[Pipeline, str], None] = lambda pipeline, name: None
     attach: Callable[[Pipeline, GeneratorConfig], None] = lambda pipeline, config: None
     overflows: Callable[[Pipeline], bool] = lambda pipeline: False

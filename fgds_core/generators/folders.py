@@ -6,6 +6,7 @@ it has there. Nothing that names code is passed on to the libraries that load.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from fgds_core.errors import InputError
@@ -14,7 +15,16 @@ from fgds_core.generators.family import load_family
 from fgds_core.generators.layout import SCHEDULER, TINY_DECODER
 from fgds_core.pretrained.clip import check_processor, check_tokenizer
 from fgds_core.pretrained.component import CODE, Component, check_component, variant_there
-from fgds_core.pretrained.folder import REMEDY, Config, Folder, is_number, read, readable, short
+from fgds_core.pretrained.folder import (
+    REMEDY,
+    Config,
+    Folder,
+    is_number,
+    positive,
+    read,
+    readable,
+    short,
+)
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that published pipelines bring along and that are not loaded where no layout has
@@ -77,6 +87,7 @@ def _check_generator(config: GeneratorConfig, place: Folder) -> tuple[str, dict[
         if part in configs:
             _check_scheduler(place / part / SCHEDULER.config, configs[part])
     _check_fit(place, family.network, configs)
+    family.fits(place, configs)
     if config.image_size is not None:
         _check_image_size(config.image_size, place, configs)
     return name, configs
@@ -175,15 +186,7 @@ def _check_fit(place: Folder, part: str, configs: Mapping[str, Config]) -> None:
         configs: Configuration of each component.
     """
     network, vae = configs[part], configs["vae"]
-
-    def number(of: str, key: str, default: int | None) -> int:
-        value = configs[of].get(key, default)
-        if type(value) is not int or value < 1:
-            raise (place / of / "config.json").wrong(
-                f"says {key} {short(value)}, not a number above 0"
-            )
-        return value
-
+    number = partial(positive, place, configs)
     size = network.get("sample_size")
     sides = size if isinstance(size, list) else [size, size]
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
@@ -218,20 +221,6 @@ def _check_fit(place: Folder, part: str, configs: Mapping[str, Config]) -> None:
                 "the components are of different models: " + REMEDY,
             )
     if "image_encoder" in configs:
-        given = number("image_encoder", "projection_dim", 512)
-        taken = number("unet", "projection_class_embeddings_input_dim", None)
-        if taken != 2 * given:
-            raise place.wrong(
-                f"does not fit: its unet takes image vectors of {taken} numbers, its"
-                f" image_encoder gives {2 * given}",
-                "the components are of different models: " + REMEDY,
-            )
-        if (normal := number("image_normalizer", "embedding_dim", 768)) != given:
-            raise place.wrong(
-                f"does not fit: its image_normalizer takes embeddings of {normal} numbers, its"
-                f" image_encoder gives {given}",
-                "the components are of different models: " + REMEDY,
-            )
         check_processor(
             place / "feature_extractor", configs["feature_extractor"], configs["image_encoder"]
         )

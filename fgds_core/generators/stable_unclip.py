@@ -9,6 +9,7 @@ Source: Ramesh et al. (2022), https://arxiv.org/abs/2204.06125
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fgds_core.generators.clip import embed
@@ -17,6 +18,7 @@ from fgds_core.generators.layout import DIFFUSION, SCHEDULER, WEIGHTS, Layout
 from fgds_core.generators.stable_diffusion import encode_prompt, no_prompt
 from fgds_core.pretrained.clip import PROCESSOR, TOWER
 from fgds_core.pretrained.component import Component
+from fgds_core.pretrained.folder import REMEDY, Config, Folder, positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +65,25 @@ def ask(pipeline: Pipeline, z: Tensor, timestep: Tensor, condition: Condition) -
     return prediction
 
 
+def fits(place: Folder, configs: Mapping[str, Config]) -> None:
+    """Refuses a vision tower whose embeddings the normaliser or the UNet do not take."""
+    given = positive(place, configs, "image_encoder", "projection_dim", 512)
+    taken = positive(place, configs, "unet", "projection_class_embeddings_input_dim", None)
+    if taken != 2 * given:
+        raise place.wrong(
+            f"does not fit: its unet takes image vectors of {taken} numbers, its image_encoder"
+            f" gives {2 * given}",
+            "the components are of different models: " + REMEDY,
+        )
+    normal = positive(place, configs, "image_normalizer", "embedding_dim", 768)
+    if normal != given:
+        raise place.wrong(
+            f"does not fit: its image_normalizer takes embeddings of {normal} numbers, its"
+            f" image_encoder gives {given}",
+            "the components are of different models: " + REMEDY,
+        )
+
+
 FAMILY = Family(
     layouts=LAYOUTS,
     network="unet",
@@ -70,4 +91,5 @@ FAMILY = Family(
     no_prompt=no_prompt,
     ask=ask,
     image=ImageCondition(embed, condition, unconditional, noised=True),
+    fits=fits,
 )

@@ -123,3 +123,26 @@ def short(value: object) -> str:
     """What a message says of a value, at most 60 characters of it."""
     text = str(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def positive(
+    place: Folder, configs: Mapping[str, Config], of: str, key: str, default: int | None
+) -> int:
+    """A number above 0 that the configuration of a component says.
+
+    Args:
+        place: Folder of the model.
+        configs: Configuration of each component.
+        of: Name of the component.
+        key: What says it.
+        default: What it is where nothing is said; None is nothing.
+
+    Raises:
+        InputError: It says something else.
+    """
+    value = configs[of].get(key, default)
+    if type(value) is not int or value < 1:
+        raise (place / of / "config.json").wrong(
+            f"says {key} {short(value)}, not a number above 0"
+        )
+    return value
