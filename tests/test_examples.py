@@ -34,6 +34,51 @@ def apply(kind: str, file: Path, lines: str) -> None:
     file.write_text(text.replace(before, after))
 
 
+def a_generator_draws_what_it_is_told() -> None:
+    """What is drawn follows the image it is told of, and no other image of the batch."""
+    from tempfile import TemporaryDirectory
+
+    import tiny
+    import torch
+    from diffusers import StableDiffusionImageVariationPipeline, UNet2DConditionModel
+    from micro import generator_config, random_images
+
+    from fgds_core.diffusion.guidance.look import plain
+    from fgds_core.diffusion.noise import randn, stream
+    from fgds_core.diffusion.sample import sample
+    from fgds_core.diffusion.solver import make_scheduler
+    from fgds_core.generators.load import load_generator
+
+    def pipeline() -> StableDiffusionImageVariationPipeline:
+        return StableDiffusionImageVariationPipeline(
+            vae=tiny.vae(),
+            image_encoder=tiny.image_encoder(),
+            feature_extractor=tiny.feature_extractor(),
+            unet=UNet2DConditionModel(cross_attention_dim=tiny.WIDTH, **tiny.UNET),
+            scheduler=tiny.scheduler("epsilon"),
+            safety_checker=None,
+            requires_safety_checker=False,
+        )
+
+    with TemporaryDirectory() as folder:
+        config = generator_config(tiny.save(pipeline, Path(folder)), kind="image-variation")
+        generator = load_generator(config, dtype=torch.float64)
+    embeddings = generator.embed_images(random_images(3, tiny.TINY_IMAGE_SIZE))  # [3, D]
+
+    def draw(told: torch.Tensor) -> torch.Tensor:
+        """Images from the same noise, [B, 3, H, W]."""
+        noise = randn(generator.latent_shape, [stream(7, "noise") for _ in told]).double()
+        image = generator.condition_on(told, 0, torch.zeros_like(told))
+        denoiser = generator.denoiser([""] * len(told), image, guidance_scale=2.0)
+        scheduler = make_scheduler("DDIMScheduler", generator.scheduler_config)
+        return generator.decode(sample(plain(denoiser), scheduler, noise, 3))
+
+    together = draw(embeddings)
+    alone = torch.cat([draw(one[None]) for one in embeddings])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
+    assert not torch.allclose(together[0], together[1])
+
+
 def a_criterion_climbs() -> None:
     """Guided by it, every image is valued higher than without."""
     import torch
@@ -63,7 +108,10 @@ def a_criterion_climbs() -> None:
         assert (values[1] > values[0]).all(), values
 
 
-LAWS: dict[str, Callable[[], None]] = {"A criterion": a_criterion_climbs}
+LAWS: dict[str, Callable[[], None]] = {
+    "A generator": a_generator_draws_what_it_is_told,
+    "A criterion": a_criterion_climbs,
+}
 """By the heading of each example, what has to hold of what it adds."""
 
 
