@@ -6,13 +6,9 @@ python -m flows.closure --write   # puts them right
 
 import argparse
 import sys
-from pathlib import Path
-
-from ruamel.yaml import YAML
 
 from tasks.identity.code import PACKAGES, closure
-
-DVC_YAML = Path("dvc.yaml")
+from tasks.identity.dvc_yaml import DVC_YAML, read_pipeline, write_pipeline
 
 
 def is_code(dependency: str) -> bool:
@@ -29,10 +25,7 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help="change dvc.yaml")
     args = parser.parse_args()
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
-    pipeline = yaml.load(DVC_YAML.read_text(encoding="utf-8"))
+    pipeline = read_pipeline()
     differ = []
     for name, stage in pipeline["stages"].items():
         wanted = list(closure(f"flows.{name}"))
@@ -41,8 +34,7 @@ def main() -> int:
             data = [dep for dep in stage["deps"] if not is_code(dep)]
             stage["deps"][:] = [*wanted, *data]
     if args.write:
-        with DVC_YAML.open("w", encoding="utf-8") as file:
-            yaml.dump(pipeline, file)
+        write_pipeline(pipeline)
         return 0
     if differ:
         print(f"{DVC_YAML}: other code than imported in {', '.join(differ)}; add --write")

@@ -18,14 +18,14 @@ from fgds_core.classify.card import read_classifier_config
 from fgds_core.data.meta import read_meta
 from fgds_core.data.sources import class_names
 from fgds_core.errors import InputError
-from fgds_core.files import PATH_MOST, brief
+from fgds_core.files import check_root
 from fgds_core.generators.adapter import check_adapter
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.folders import check_generator, check_latents, check_tiny_decoder
 from fgds_core.pretrained.component import check_weights
 from fgds_core.pretrained.folder import Folder, check_place, is_folder, read
 from fgds_core.synthesis.config import SynthesizeConfig
-from tasks.layout import PREPARED
+from tasks.workspace import FIRST
 
 WHOLE = ("synth_pipeline", "prepare")
 """What begins with the raw data."""
@@ -62,20 +62,6 @@ def check_inputs(
         names = class_names(params["data"]) if first else prepared_names()
         check_judge(Path(params["assess"].judge), names, dry=dry)
     check_features(params["assess"], params["generator"])
-
-
-def check_root(root: str) -> None:
-    """Refuses raw data that are not there.
-
-    Raises:
-        InputError: Names `data.root`.
-    """
-    if not is_folder(root):
-        kind = "is a file" if os.path.isfile(root) else "does not exist"
-        raise InputError(
-            f"data.root: the folder {brief(root, PATH_MOST)} {kind}; set data.root to the folder"
-            " that holds your images (docs/own-data.md)"
-        )
 
 
 def check_drawing(
@@ -220,6 +206,6 @@ def check_features(assess: AssessConfig, generator: GeneratorConfig) -> None:
 def prepared_names() -> tuple[str, ...] | None:
     """The classes of the prepared data; None where there are none that can be read."""
     try:
-        return read_meta(Path(PREPARED)).class_names
+        return read_meta(FIRST.prepared).class_names
     except InputError:
         return None

@@ -7,15 +7,12 @@ stage starts: so DVC starts the stage, and the stage says what is wrong, whateve
 import os
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from fgds_core.errors import InputError
 from fgds_core.files import check_root, files_below, shown
+from tasks.identity.dvc_yaml import DVC_YAML, read_pipeline, write_pipeline
 from tasks.workspace import FIRST
 
 WATCHED = Path("data/watched")
-
-DVC_YAML = Path("dvc.yaml")
 
 
 def watch(root: str) -> None:
@@ -82,10 +79,7 @@ def has_linked_folders(root: Path) -> bool:
 
 
 def _ask_always(name: str, always: bool) -> None:
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
-    pipeline = yaml.load(DVC_YAML.read_text(encoding="utf-8"))
+    pipeline = read_pipeline()
     stage = pipeline["stages"][name]
     if bool(stage.get("always_changed")) == always:
         return
@@ -93,7 +87,4 @@ def _ask_always(name: str, always: bool) -> None:
         stage.insert(1, "always_changed", True, comment="linked folders; DVC looks into none")
     else:
         del stage["always_changed"]
-    part = DVC_YAML.with_name(DVC_YAML.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        yaml.dump(pipeline, file)
-    part.replace(DVC_YAML)
+    write_pipeline(pipeline)

@@ -106,7 +106,7 @@ def test_raw_data_are_needed_by_the_first_stage_alone(place: Path) -> None:
             check_inputs(given, name)
     check_inputs(given, "train_baseline")
     (place / "assets" / "picture").write_text("")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="is not a folder"):
         check_inputs(given, "prepare")
 
 
