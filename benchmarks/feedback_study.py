@@ -179,6 +179,7 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
 def _measure(
     params: Mapping[str, Any], setting: Setting, seed: int, folder: Path
 ) -> dict[str, Any]:
+    from fgds_core.assess.judge import load_judge
     from fgds_core.classify.card import read_classifier_config
     from fgds_core.classify.metrics import evaluate
     from fgds_core.classify.network import load_classifier, predict
@@ -190,7 +191,7 @@ def _measure(
     from fgds_core.images.dataset import gather
 
     guide = train_guide(params, seed)
-    images, table = draw_set(params, seed, guide, folder)
+    images, _ = draw_set(params, seed, guide, folder)
     classifier = load_classifier(guide)
     gaussians = ClassGaussians.load(guide / "feature_statistics.safetensors")
     seen = Seen(*predict(classifier, gather(images)))
@@ -207,18 +208,17 @@ def _measure(
             (name, load_criterion(name)(seen, images.labels, gaussians)) for name in CRITERIA
         )
     }
-    judged = [
-        None if judge_label is None else judge_label == label
-        for judge_label, label in zip(
-            table["judge_label"].to_pylist(), images.labels.tolist(), strict=True
-        )
-    ]
-    agreement = {
-        images.class_names[label]: sum(of_class) / len(of_class)
-        for label in present
-        if (of_class := [j for j, y in zip(judged, images.labels, strict=True) if y == label])
-        and None not in of_class
-    }
+    agreement = {}
+    if params["assess"].judge is not None:
+        judge = load_judge(Path(params["assess"].judge), images.class_names, "cpu")
+        judged = predict(judge, gather(images))[0].argmax(dim=-1)  # [N]
+        agreement = {
+            images.class_names[label]: (judged[images.labels == label] == label)
+            .double()
+            .mean()
+            .item()
+            for label in present
+        }
     meta = read_meta(PREPARED)
     val = read_prepared(PREPARED, "val")
     final = train_classifier(

@@ -98,7 +98,6 @@ def sections(latency: float) -> dict[str, Any]:
         "synthesize": {
             "target_per_class": TARGET,
             "images_per_part": IMAGES_PER_PART,
-            "judge": None,
         },
         "compute": {"runner": "dask", "device": "cpu", "threads": 1, "dask": dask},
     }

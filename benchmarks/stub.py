@@ -69,5 +69,5 @@ fgds_core.synthesis.part.write_part = (
     write_part  # tasks arrive pickled with what they call, by name
 )
 tasks.synthesize.load_studio = lambda *arguments: SimpleNamespace(
-    generator=None, feedback=None, judge=None, real=None
+    generator=None, feedback=None, real=None
 )

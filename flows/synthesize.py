@@ -66,7 +66,7 @@ def synthesize(
         write_synthetic_index,
     )
 
-    watch_links("synthesize", generator.path, synthesize.judge)
+    watch_links("synthesize", generator.path)
     inputs = input_digests(generator, synthesize)
     origin = made_by(generator, synthesize, seed, inputs)
     planned = plan(synthesize)

@@ -38,7 +38,6 @@ MICRO = {
         "feedback": "entropy",
         "feedback_scale": 0.05,
         "feedback_every": 1,
-        "judge": None,
     },
     "assess": {
         "min_images_fid": 12,
@@ -99,7 +98,6 @@ def synthesize_config(**changes: object) -> SynthesizeConfig:
         "feedback_target": "none",
         "feedback_calibrated": False,
         "feedback_augment": False,
-        "judge": None,
     }
     return SynthesizeConfig.model_validate(values | changes)
 

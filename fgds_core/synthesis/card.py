@@ -99,5 +99,5 @@ def write_card(out: Path, wanted: Sequence[int]) -> tuple[str, str]:
 
 
 def _row(name: str, column: Column) -> str:
-    kind = "class" if column.is_class else str(column.type).replace("double", "float64")
+    kind = str(column.type).replace("double", "float64")
     return f"| `{name}` | {kind} | {column.about} | {column.null or 'never'} |"

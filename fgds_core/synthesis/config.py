@@ -131,10 +131,6 @@ class SynthesizeConfig(Section):
         )
     )
 
-    judge: str | None = Field(
-        description="folder of a classifier that labels the finished images; null is none"
-    )
-
     @model_validator(mode="after")
     def _agree(self) -> "SynthesizeConfig":
         if self.feedback_start >= self.feedback_end:

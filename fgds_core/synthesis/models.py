@@ -30,14 +30,12 @@ class LoadedModels:
         real: The real training images. Those of a part's class condition; they set the size of
             the synthetic ones.
         encoding: How finished images are stored, which is how the real ones are.
-        judge: Labels the finished images; None leaves that empty.
     """
 
     generator: Generator
     feedback: Feedback | None
     real: ImageDataset
     encoding: Encoding = PNG
-    judge: Classifier | None = None
 
 
 def load_models(
@@ -69,8 +67,7 @@ def load_models(
     config = recipe.synthesize
     real = read_prepared(prepared, "train")
     classifier = load_classifier(guide, device)
-    judge = None if config.judge is None else load_classifier(Path(config.judge), device)
-    check_fit(real.class_names, classifier, judge)
+    check_fit(real.class_names, classifier)
     generator = load_generator(
         recipe.generator,
         device,
@@ -81,28 +78,21 @@ def load_models(
     )
     check_solver(config.scheduler, generator.scheduler_config, config.num_inference_steps)
     feedback = load_feedback(config, guide, classifier, device)
-    return LoadedModels(generator, feedback, real, read_meta(prepared).encoding, judge)
+    return LoadedModels(generator, feedback, real, read_meta(prepared).encoding)
 
 
-def check_fit(
-    class_names: Sequence[str], classifier: Classifier | None, judge: Classifier | None
-) -> None:
-    """Refuses classifiers that know other classes than the data.
+def check_fit(class_names: Sequence[str], classifier: Classifier) -> None:
+    """Refuses a classifier that knows other classes than the data.
 
     Args:
         class_names: Names of the data's classes.
-        classifier: Gives feedback; None without.
-        judge: Labels the finished images; None without.
+        classifier: Gives feedback.
 
     Raises:
-        InputError: If the names differ, or their order.
+        InputError: The names differ, or their order.
     """
-    for role, model, remedy in (
-        ("the baseline", classifier, "run the stage train_baseline again"),
-        ("synthesize.judge", judge, "name a judge of these classes in this order, or null"),
-    ):
-        if model is not None and model.class_names != tuple(class_names):
-            raise InputError(
-                f"{role} knows the classes {list(model.class_names)}, the data has"
-                f" {list(class_names)}; {remedy}"
-            )
+    if classifier.class_names != tuple(class_names):
+        raise InputError(
+            f"the baseline knows the classes {list(classifier.class_names)}, the data has"
+            f" {list(class_names)}; run the stage train_baseline again"
+        )

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
-from fgds_core.images.pixels import encode, from_uint8, to_uint8
+from fgds_core.images.formats import Encoding
+from fgds_core.images.pixels import encode
 from fgds_core.images.table import image_table
 from fgds_core.synthesis import shards
 from fgds_core.synthesis.condition import embed_each_once
@@ -75,7 +75,7 @@ def write_part(
             image_size=own.size,
             micro_batch=micro_batch,
         )
-        rows = [_table(images, whole, own, config, models) for whole, images in drawn]
+        rows = [_table(images, whole, own, config, models.encoding) for whole, images in drawn]
         tables.append(rows[0] if len(rows) == 1 else pa.concat_tables(rows).sort_by("index"))
         advance(len(batch))
     return shards.write_synthetic_part(out, part.path, pa.concat_tables(tables), fingerprint)
@@ -95,22 +95,14 @@ def _table(
     batch: Sequence[ImageRequest],
     own: ImageDataset,
     config: SynthesizeConfig,
-    models: LoadedModels,
+    encoding: Encoding,
 ) -> pa.Table:
     """Puts a batch into the rows of a part; `own` are the real images of its class."""
     num_images = len(batch)
-    judge_label: list[int | None] = [None] * num_images
-    judge_probability: list[float | None] = [None] * num_images
-    if models.judge is not None:
-        stored = from_uint8(to_uint8(drawn.images))
-        with torch.inference_mode():
-            logits = models.judge(stored.to(models.generator.device))  # [B, K]
-        probability, label = logits.float().softmax(dim=-1).max(dim=-1)
-        judge_label, judge_probability = label.tolist(), probability.tolist()
     on = drawn.stats.first is not None
     chosen = [request.conditioning_id for request in batch]
     return image_table(
-        encode(drawn.images, models.encoding),
+        encode(drawn.images, encoding),
         [request.label for request in batch],
         own.class_names,
         {
@@ -131,8 +123,6 @@ def _table(
             "guided_steps": drawn.stats.guided.tolist(),
             "skipped_steps": drawn.stats.skipped.tolist(),
             "nonfinite_steps": drawn.stats.non_finite.tolist(),
-            "judge_label": judge_label,
-            "judge_probability": judge_probability,
         },
         schema=shards.synthetic_schema(own.class_names),
     )

@@ -57,13 +57,11 @@ class Column:
         type: Of its values at rest.
         about: What it says, with unit, range and off-value, for a reader of the set.
         null: When there is no value; None if there always is one.
-        is_class: Whether the numbers are those of the classes, shown by their names.
     """
 
     type: pa.DataType
     about: str
     null: str | None = None
-    is_class: bool = False
 
 
 COLUMNS: dict[str, Column] = {
@@ -96,12 +94,6 @@ COLUMNS: dict[str, Column] = {
     "guided_steps": Column(pa.int64(), "steps that feedback pushed"),
     "skipped_steps": Column(pa.int64(), "steps it left alone, where the criterion was reached"),
     "nonfinite_steps": Column(pa.int64(), "steps without a push, the gradient was not finite"),
-    "judge_label": Column(
-        pa.int64(), "class that the judge sees in the image", "no judge", is_class=True
-    ),
-    "judge_probability": Column(
-        pa.float64(), "probability the judge gives that class, 0 to 1", "no judge"
-    ),
 }
 """The columns beside image and label, in their order: the schema and the card are made of them."""
 
@@ -152,11 +144,7 @@ class SyntheticIndex:
 
 def synthetic_schema(class_names: Sequence[str]) -> pa.Schema:
     """The schema of a synthetic shard: image, label and `COLUMNS`, which explain themselves."""
-    schema = image_schema(class_names, {name: column.type for name, column in COLUMNS.items()})
-    value = json.loads(schema.metadata[HUGGINGFACE])
-    features = value["info"]["features"]
-    features |= {name: features["label"] for name, column in COLUMNS.items() if column.is_class}
-    return schema.with_metadata({HUGGINGFACE: json.dumps(value).encode()})
+    return image_schema(class_names, {name: column.type for name, column in COLUMNS.items()})
 
 
 def class_folder(label: int, name: str) -> str:
@@ -317,11 +305,8 @@ def relabel_parts(
     records, sources = [], []
     for old, label, path in relabelled_parts(out, class_names, fingerprint_of):
         rows = read_part(out, old)
-        before = class_names_of(rows.schema) or ()
-        new = {k: class_names.index(name) for k, name in enumerate(before) if name in class_names}
-        for column in ("label", *(name for name, its in COLUMNS.items() if its.is_class)):
-            values = pa.array([new.get(k) for k in column_values(rows, column)], pa.int64())
-            rows = rows.set_column(rows.column_names.index(column), column, values)
+        labels = pa.array([label] * rows.num_rows, pa.int64())
+        rows = rows.set_column(rows.column_names.index("label"), "label", labels)
         rows = rows.replace_schema_metadata(metadata)
         records.append(
             write_synthetic_part(staged, path, rows, fingerprint_of(label, class_names))

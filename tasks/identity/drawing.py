@@ -88,8 +88,7 @@ def input_digests(generator: GeneratorConfig, config: SynthesizeConfig) -> dict[
     Raises:
         InputError: An input is missing.
     """
-    inputs = content_digests(PREPARED, BASELINE) | generator_digests(generator)
-    return inputs if config.judge is None else inputs | content_digests(config.judge)
+    return content_digests(PREPARED, BASELINE) | generator_digests(generator)
 
 
 def made_by(

@@ -1,4 +1,4 @@
-"""What every worker needs to draw: prepared data, baseline, generator and judge.
+"""What every worker needs to draw: prepared data, baseline and generator.
 
 An input lies at `inputs/<digest>/`, its list of files at `inputs/<digest>.json`, written last.
 The digest is that of the cache keys, so an input is sent once, whichever runs need it.

@@ -1,7 +1,6 @@
 """Every stage puts its tensors where it computes: on a second device it gives the same."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +15,6 @@ from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.measure import assess
 from fgds_core.classify.checkpoint import Checkpoint
 from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
-from fgds_core.classify.network import load_classifier
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
@@ -61,10 +59,9 @@ def parameters(section: str) -> dict[str, object]:
 
 
 def draw_part(out: Path, prepared: Path, baseline: Path, device: str, settings, **changes):
-    """Draws two images of the last class under feedback, labelled by the baseline."""
+    """Draws two images of the last class under feedback."""
     recipe = Recipe(settings, synthesize_config(**changes), 0)
     models = load_models(recipe, prepared, baseline, device)
-    models = replace(models, judge=load_classifier(baseline, device))
     part = Part(2, CLASS_NAMES[2], 0, 0, 2)
     return write_part(part, recipe, models, "made so", out, batch_size=2)
 

@@ -85,8 +85,6 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "guided_steps": [0] * 10,
         "skipped_steps": [0] * 10,
         "nonfinite_steps": [0] * 10,
-        "judge_label": [None] * 10,
-        "judge_probability": [None] * 10,
     }
     table = image_table(images, labels, CLASS_NAMES, columns, schema=schema)
     path = shards.part_path(2, CLASS_NAMES[2], 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from micro import MICRO, ROOT, contents, set_params
+from micro import ROOT, contents, set_params
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from fgds_core.errors import InputError
@@ -148,16 +148,6 @@ def test_classes_that_are_full_are_named_before_the_baseline_is_trained(
         check_wanted("train_baseline", full)
     check_wanted("train_baseline", config)
     check_wanted("report", full)
-
-
-def test_a_judge_of_other_classes_does_not_fit(
-    run_stage: Run, refused: Callable[..., str]
-) -> None:
-    assert run_stage("prepare") == 0
-    assert run_stage("train_baseline") == 0
-    judge = str(ROOT / "assets" / "judge")
-    said = refused("synthesize", synthesize={**MICRO["synthesize"], "judge": judge})
-    assert "synthesize.judge knows the classes" in said
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_runs():

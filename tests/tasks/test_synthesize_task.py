@@ -190,7 +190,7 @@ def test_threads_of_a_worker_never_draw_on_one_gpu_at_once(
     drawn_by = drawing_code(params["generator"], params["synthesize"])
     sources = sources_of(INPUTS, {"code": drawn_by})
     generator = SimpleNamespace(device=torch.device(device))
-    studio = SimpleNamespace(generator=generator, feedback=None, judge=None, real=None)
+    studio = SimpleNamespace(generator=generator, feedback=None, real=None)
     drawing, seen, lock = [0], [], threading.Lock()
 
     def write_part(part, *arguments, **options):

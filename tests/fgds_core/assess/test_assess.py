@@ -87,8 +87,6 @@ def make_table(images, conditioning=None):
         "guided_steps": [4] * n,
         "skipped_steps": [1] * n,
         "nonfinite_steps": [0] * (n - 1) + [3] * (n > 0),
-        "judge_label": [None] * n,
-        "judge_probability": [None] * n,
     }
     return image_table(
         [images.file(row) for row in range(n)],

@@ -26,7 +26,7 @@ from fgds_core.synthesis.card import write_card
 NAMES = ("cat", "T-shirt/top", "ankle boot")
 
 
-def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES, judge=None):
+def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES):
     extra = {
         "group": [None] * num_rows,
         "prompt": ["a photo of a cat"] * num_rows,
@@ -45,8 +45,6 @@ def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES
         "guided_steps": [6] * num_rows,
         "skipped_steps": [0] * num_rows,
         "nonfinite_steps": [0] * num_rows,
-        "judge_label": [judge] * num_rows,
-        "judge_probability": [None if judge is None else 0.5] * num_rows,
     }
     return image_table(
         random_images(num_rows, seed=seed + 10 * label + first_index),
@@ -124,7 +122,6 @@ def test_datasets_library_shows_pictures_and_class_names(tmp_path):
         )["train"]
         assert rows.features["label"].names == list(NAMES)
         assert rows[0]["image"].size == (8, 8)
-    assert rows.features["judge_label"].names == list(NAMES)
 
 
 def test_index_does_not_depend_on_the_order_of_the_parts(tmp_path):
@@ -303,8 +300,8 @@ def test_index_is_made_without_reading_parts(tmp_path):
 
 
 def finished_set(out):
-    """Two classes, one of them seen by a judge, with card and index."""
-    write_part(out, label=1, num_rows=2, judge=2)
+    """Two classes, with card and index."""
+    write_part(out, label=1, num_rows=2)
     write_part(out, label=2)
     records = [
         shards.finished_part(out, shards.part_path(label, NAMES[label], 0), "f")
@@ -325,14 +322,12 @@ def test_the_folder_itself_is_a_data_set_for_datasets_and_pandas(tmp_path):
     assert list(rows) == ["train"]
     train = rows["train"]
     assert train.column_names == ["image", "label", *shards.COLUMNS]
-    for column in ("label", "judge_label"):
-        assert train.features[column].names == list(NAMES)
+    assert train.features["label"].names == list(NAMES)
     assert train["label"][:] == [1, 1, 2, 2, 2]
-    assert train["judge_label"][:] == [2, 2, None, None, None]
     assert train[0]["image"].size == (8, 8)
     table = pd.read_parquet(out)
     assert table["seed"].tolist() == train["seed"][:]
-    assert table["judge_label"].isna().tolist() == [False, False, True, True, True]
+    assert table["group"].isna().all()
 
 
 @pytest.mark.parametrize("name", ["test", "validation set", "train"])
@@ -359,17 +354,6 @@ def test_the_card_explains_every_column(tmp_path):
     assert "2,003 images" in body
     explained = [row.split("`")[1] for row in body.splitlines() if row.startswith("| `")]
     assert explained == shards.synthetic_schema(NAMES).names
-
-
-def test_the_labels_of_a_judge_move_with_the_classes(tmp_path):
-    write_part(tmp_path, label=1, judge=2)
-    after = ("ankle boot", "dog", "T-shirt/top")
-    (record,) = shards.relabel_parts(tmp_path, after, lambda label, names: "f")
-    table = shards.read_part(tmp_path, record)
-    assert set(table["label"].to_pylist()) == {2}
-    assert set(table["judge_label"].to_pylist()) == {0}
-    (record,) = shards.relabel_parts(tmp_path, ("T-shirt/top",), lambda label, names: "f")
-    assert set(shards.read_part(tmp_path, record)["judge_label"].to_pylist()) == {None}
 
 
 def test_what_earlier_versions_left_beside_the_parts_goes_with_the_next_index(tmp_path):

@@ -56,8 +56,7 @@ def recipe(**changes) -> Recipe:
 def write(generator, classifier, real, tiny_classifier, tmp_path):
     def run(part: Part, settings: SynthesizeConfig, out: Path = tmp_path, **changes):
         feedback = load_feedback(settings, tiny_classifier, classifier)
-        given = {name: changes.pop(name) for name in ("real", "judge") if name in changes}
-        models = LoadedModels(generator, feedback, **{"real": real, **given})
+        models = LoadedModels(generator, feedback, changes.pop("real", real))
         its = dataclasses.replace(recipe(), synthesize=settings)
         return write_part(part, its, models, "made so", out, **{"batch_size": 3, **changes})
 
@@ -118,8 +117,7 @@ def test_conditioning_says_what_the_generator_is_told():
 def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_path):
     done = []
     part = Part(2, "owl", 1, 4, 5)
-    judge = load_classifier(tiny_classifier)
-    record = write(part, synthesize_config(), judge=judge, advance=done.append)
+    record = write(part, synthesize_config(), advance=done.append)
     columns = rows(tmp_path, record)
     assert done == [3, 2]
     assert record.path == "02-owl/part-00001.parquet"
@@ -133,8 +131,6 @@ def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_pat
     assert columns["nonfinite_steps"] == [0] * 5
     for name in ("criterion_first", "criterion_last", "criterion_final"):
         assert all(0 < value < 1.1 for value in columns[name])  # at most log 3
-    assert all(label in range(3) for label in columns["judge_label"])
-    assert all(1 / 3 < p <= 1 for p in columns["judge_probability"])
     images = read_images(tmp_path / record.path)
     assert images.__getitems__(range(5)).shape == (5, 3, 16, 16)
 
@@ -145,7 +141,6 @@ def test_without_feedback_nothing_is_guided_and_no_criterion_noted(write, tmp_pa
     assert columns["feedback_scale"] == [0.0] * 2
     assert columns["guided_steps"] == [0] * 2
     assert columns["criterion_first"] == columns["criterion_final"] == [None] * 2
-    assert columns["judge_label"] == [None] * 2
 
 
 def test_an_image_depends_on_neither_part_nor_batch(write, tmp_path):
@@ -250,12 +245,10 @@ def test_a_class_without_real_images_needs_text(write, real, tmp_path):
     assert write(part, synthesize_config(conditioning="text"), real=lonely).num_rows == 1
 
 
-def test_classifiers_of_other_classes_are_refused(classifier):
-    check_fit(NAMES, classifier, None)
+def test_a_classifier_of_other_classes_is_refused(classifier):
+    check_fit(NAMES, classifier)
     with pytest.raises(InputError, match="baseline knows the classes"):
-        check_fit(("dog", "cat", "owl"), classifier, None)
-    with pytest.raises(InputError, match=r"synthesize\.judge knows"):
-        check_fit(("cat", "dog"), None, classifier)
+        check_fit(("dog", "cat", "owl"), classifier)
 
 
 @pytest.mark.parametrize(

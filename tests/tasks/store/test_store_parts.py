@@ -48,8 +48,6 @@ def draw(out: Path, part: Part = PART, pixels: int = 0) -> shards.PartRecord:
         "guided_steps": 0,
         "skipped_steps": 0,
         "nonfinite_steps": 0,
-        "judge_label": None,
-        "judge_probability": None,
     }
     extra = {name: [value] * part.num_images for name, value in columns.items()}
     rows = image_table(
