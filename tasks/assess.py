@@ -1,15 +1,16 @@
 """The task of the stage assess."""
 
 from fgds_core.assess.config import AssessConfig
-from fgds_core.assess.measure import assess
+from fgds_core.assess.observe import Reading
 from fgds_core.data.meta import read_meta
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.stages.assess import assess
 from fgds_core.synthesis.shards import read_index
 from tasks.identity.cache import Outputs, replaced, stage_task, written
 from tasks.watch.progress import bar, say
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
-from tasks.workers.devices import use_device
+from tasks.workers.devices import num_loader_workers, use_device
 from tasks.workspace import Workspace
 
 
@@ -28,8 +29,8 @@ def assess_synthetic(
         generator: Its CLIP tower may serve as feature space.
         config: What is measured, and how.
         seed: Seed of the run.
-        inputs: Content digests of the prepared data, the synthetic set, the baseline and the
-            generator.
+        inputs: Content digests of the prepared data, the synthetic set, the baseline, the
+            generator and the judge.
         compute: In no cache key.
         workspace: Where the images are and the measures go.
     """
@@ -53,7 +54,6 @@ def assess_synthetic(
             seed,
             place(owned[0]).parent,
             device=use_device(compute),
-            batch_size=compute.batch_size,
-            advance=advance,
+            reading=Reading(compute.batch_size, num_loader_workers(compute), advance),
         )
     return written(*owned)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.assess.networks import INCEPTION_FILE, check_inception
+from fgds_core.classify.network import Classifier
 from fgds_core.errors import InputError
 from fgds_core.generators.adapter import tower_folder
 from fgds_core.generators.config import GeneratorConfig
@@ -63,46 +63,32 @@ class FeatureSources:
     Attributes:
         tower: The CLIP vision tower that serves `clip`, such as the generator's own.
         inception_weights: The TorchScript file of InceptionV3, or its folder, for `inception`.
-        classifier: Folder of a saved classifier, for `classifier`.
+        classifier: The one whose penultimate layer serves `classifier`, where it computes.
     """
 
     tower: Tower | None = None
     inception_weights: Path | None = None
-    classifier: Path | None = None
+    classifier: Classifier | None = None
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Turns images into the features of one named space."""
+    """Turns images into the features of one named space.
+
+    Attributes:
+        name: Of the space.
+        embed: What does it.
+        device: Where it computes.
+        classifier: The network, where it is a classifier.
+    """
 
     name: str
     embed: Embed
     device: str
-    batch_size: int
-
-    def __call__(
-        self, images: Tensor, advance: Callable[[int], None] = lambda num_images: None
-    ) -> NDArray[np.float32]:
-        """Extracts features batch by batch.
-
-        Args:
-            images: Images in [-1, 1], [N, 3, H, W].
-            advance: Called after each batch with the number of images done.
-
-        Returns:
-            Features, [N, D].
-        """
-        pieces = []
-        with torch.inference_mode():
-            for batch in torch.split(images, self.batch_size):
-                pieces.append(self.embed(batch.to(self.device)).float().cpu().numpy())  # [B, D]
-                advance(len(batch))
-        return np.concatenate(pieces).astype(np.float32)
+    classifier: Classifier | None = None
 
 
-def load_extractor(
-    name: str, sources: FeatureSources, *, device: str = "cpu", batch_size: int = 64
-) -> Extractor:
+def load_extractor(name: str, sources: FeatureSources, *, device: str = "cpu") -> Extractor:
     """Loads the extractor called `name`, one of `EXTRACTORS`.
 
     Raises:
@@ -110,7 +96,8 @@ def load_extractor(
     """
     if name not in EXTRACTORS:
         raise InputError(f"features must be one of {sorted(EXTRACTORS)}, got {name!r}")
-    return Extractor(name, EXTRACTORS[name](sources, device), device, batch_size)
+    embed = EXTRACTORS[name](sources, device)
+    return Extractor(name, embed, device, sources.classifier if name == "classifier" else None)
 
 
 def clip(sources: FeatureSources, device: str) -> Embed:
@@ -196,12 +183,10 @@ def inception(sources: FeatureSources, device: str) -> Embed:
 
 
 def classifier(sources: FeatureSources, device: str) -> Embed:
-    """Penultimate features of a saved classifier, with the preprocessing it was trained with."""
+    """Penultimate features of a classifier, with the preprocessing it was trained with."""
     if sources.classifier is None:
-        raise InputError("features classifier needs the folder of a trained classifier")
-    from fgds_core.classify.network import load_classifier
-
-    return load_classifier(sources.classifier, device).features
+        raise InputError("features classifier needs a trained classifier")
+    return sources.classifier.features
 
 
 EXTRACTORS: dict[str, Callable[[FeatureSources, str], Embed]] = {

@@ -1,8 +1,11 @@
-"""How close synthetic images are to real ones, from two arrays of features.
+"""How close synthetic images are to real ones, from two sets of features.
 
 Every measure is a pure function of real features [N, D] and synthetic features [M, D] and
 answers an `Estimate`: value, 95 % interval and sample sizes. A measure that the samples are too
 small for has no value and says why: a number without meaning is worse than none.
+
+Features are read in blocks (`vectors`), and nothing is made for all pairs or all features of all
+images: memory holds a few blocks and, for each image, a few numbers.
 
 Real images may have weights [N], such as those that give their classes the proportions of the
 synthetic ones. Only ratios count. Equal weights are none, a weight of 0 is an image that is not
@@ -14,34 +17,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-Array = NDArray[np.floating[Any]]
+from fgds_core.assess.estimates import Estimate, mean_interval
+from fgds_core.assess.vectors import Array, Features
 
 Z_95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
-CHUNK = 1024  # rows of a distance matrix held at once
+MMD_ROWS = 1024  # of a kernel's matrix held at once
 MIN_EFFECTIVE = 5  # real images that weighted ones have to count for
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measure with its 95 % interval; without a value, `reason` says why.
-
-    `effective_real` is how many equal images the weighted real ones count for; None if they have
-    no weights.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    num_real: int
-    num_synthetic: int
-    reason: str | None = None
-    effective_real: float | None = None
 
 
 def effective_size(weights: Array) -> float:
@@ -57,8 +44,8 @@ def effective_size(weights: Array) -> float:
 
 
 def fid(
-    real: Array,
-    synthetic: Array,
+    real: Features | Array,
+    synthetic: Features | Array,
     *,
     min_images: int,
     blocks: int,
@@ -85,60 +72,139 @@ def fid(
 
     Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500
     """
-    real, weights = _with_weight(real, weights)
+    real, weights = _with_weight(Features.of(real), weights)
+    synthetic = Features.of(synthetic)
     refused, made = _sampled(real, synthetic, weights, max(min_images, 2), is_biased=True)
     if refused is not None:
         return refused
-    sizes = (len(real), len(synthetic))
-    real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
     value = frechet(real, synthetic, weights)
     if blocks < 2:
         return made(value, None, None)
 
-    block_real = rng.permutation(sizes[0]) % blocks
-    block_synthetic = rng.permutation(sizes[1]) % blocks
-    left_out = np.array(
-        [
-            frechet(
-                real[block_real != b],
-                synthetic[block_synthetic != b],
-                None if weights is None else weights[block_real != b],
-            )
-            for b in range(blocks)
-        ]
+    without_block = zip(
+        _without_each(real, weights, rng.permutation(len(real)) % blocks, blocks),
+        _without_each(synthetic, None, rng.permutation(len(synthetic)) % blocks, blocks),
+        strict=True,
     )
+    left_out = np.array([_distance(a, b) for a, b in without_block])
     error = float(np.sqrt((blocks - 1) * left_out.var()))
     return made(value, max(0.0, value - Z_95 * error), value + Z_95 * error)
 
 
-def frechet(real: Array, synthetic: Array, weights: Array | None = None) -> float:
-    """Frechet distance between the Gaussians fitted to [N, D] and [M, D] float64 features.
+def frechet(
+    real: Features | Array, synthetic: Features | Array, weights: Array | None = None
+) -> float:
+    """Frechet distance between the Gaussians fitted to [N, D] and [M, D] features.
 
     With covariances A'A and B'B, the trace of the square root of their product is the sum of the
     singular values of AB'. So no root of a matrix that may be singular is taken, which is exact
     with fewer images than features too; otherwise it equals clean-fid's number to rounding.
     Weights [N] of the real images count in mean and covariance.
     """
-    mean_gap = np.average(real, axis=0, weights=weights) - synthetic.mean(axis=0)  # [D]
-    a, b = _covariance_root(real, weights), _covariance_root(synthetic)  # [<= D, D] each
-    overlap = np.linalg.svd(a @ b.T, compute_uv=False).sum()
-    distance = (mean_gap**2).sum() + (a**2).sum() + (b**2).sum() - 2 * overlap
+    return _distance(_moments(Features.of(real), weights), _moments(Features.of(synthetic)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Mean and covariance of weighted vectors, in a form that adds up without loss.
+
+    Attributes:
+        weight: Sum of the weights.
+        weight2: Sum of their squares.
+        root: Triangular R with R'R = X'X, where a row of X is (1, vector) times the root of its
+            weight, float64 [at most D + 1, D + 1]. Its first row is the mean, and the others are
+            what the centred vectors alone would give.
+    """
+
+    weight: float
+    weight2: float
+    root: Tensor
+
+    def __add__(self, other: _Moments) -> _Moments:
+        return _Moments(
+            self.weight + other.weight,
+            self.weight2 + other.weight2,
+            _triangular(torch.cat([self.root, other.root])),
+        )
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the vectors, [D]."""
+        mean: Tensor = self.root[0, 1:] / self.root[0, 0]
+        return mean
+
+    @property
+    def covariance_root(self) -> Tensor:
+        """A triangular R, [at most D, D], with R'R the unbiased sample covariance."""
+        freedom = self.weight - self.weight2 / self.weight  # N - 1 for weights of 1
+        root: Tensor = self.root[1:, 1:] / max(freedom, float(np.finfo(np.float64).tiny)) ** 0.5
+        return root
+
+
+def _triangular(x: Tensor) -> Tensor:
+    """The R of x [B, D] = QR, [min(B, D), D]."""
+    root: Tensor = torch.linalg.qr(x, mode="r").R
+    return root
+
+
+def _moments(features: Features, weights: Array | None = None) -> _Moments:
+    w = np.ones(len(features)) if weights is None else weights.astype(np.float64)  # [N]
+    root = torch.empty(0, features.width + 1, dtype=torch.float64, device=features.device)
+    for place, x in features.blocks(max(features.block[1], 2 * features.width)):
+        row = torch.cat([x.new_ones(len(x), 1), x], dim=1)  # [B, D + 1]
+        root = _triangular(
+            torch.cat([root, torch.from_numpy(w[place] ** 0.5).to(x)[:, None] * row])
+        )
+    return _Moments(float(w.sum()), float((w**2).sum()), root)
+
+
+def _distance(a: _Moments, b: _Moments) -> float:
+    """The Frechet distance between two Gaussians."""
+    mean_gap = a.mean - b.mean  # [D]
+    root_a, root_b = a.covariance_root, b.covariance_root  # [<= D, D] each
+    overlap = torch.linalg.svdvals(root_a @ root_b.T).sum()
+    distance = (mean_gap**2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * overlap
     return max(0.0, float(distance))  # rounding may leave equal sets a little below 0
 
 
-def _covariance_root(x: Array, weights: Array | None = None) -> Array:
-    """A triangular R [min(N, D), D] with R'R the unbiased sample covariance of x [N, D]."""
-    centred = x - np.average(x, axis=0, weights=weights)  # [N, D]
-    if weights is None:
-        return np.asarray(np.linalg.qr(centred / np.sqrt(len(x) - 1), mode="r"))
-    shares = weights / weights.sum()  # [N]
-    freedom = max(1 - (shares**2).sum(), np.finfo(np.float64).tiny)  # (N - 1) / N if equal
-    return np.asarray(np.linalg.qr(np.sqrt(shares / freedom)[:, None] * centred, mode="r"))
+def _without_each(
+    features: Features, weights: Array | None, block: NDArray[np.int64], num_blocks: int
+) -> Iterator[_Moments]:
+    """The moments without each of the blocks, in order.
+
+    Halves what is left out until one block is: the features are read as often as the number of
+    blocks can be halved, and as many moments are held.
+
+    Args:
+        features: The vectors, [N, D].
+        weights: Their weights, [N]; None is equal ones.
+        block: The block of each, [N].
+        num_blocks: Number of blocks, 2 or more.
+    """
+
+    def within(first: int, last: int) -> _Moments:
+        which = (block >= first) & (block < last)  # [N]
+        return _moments(features.take(which), None if weights is None else weights[which])
+
+    def without(first: int, last: int, others: _Moments | None) -> Iterator[_Moments]:
+        if last - first == 1:
+            assert others is not None
+            yield others
+            return
+        middle = (first + last) // 2
+        for left_out, added in (
+            ((first, middle), (middle, last)),
+            ((middle, last), (first, middle)),
+        ):
+            beside = within(*added)
+            yield from without(*left_out, beside if others is None else others + beside)
+
+    return without(0, num_blocks, None)
 
 
 def kid(
-    real: Array,
-    synthetic: Array,
+    real: Features | Array,
+    synthetic: Features | Array,
     *,
     min_images: int,
     subsets: int,
@@ -167,21 +233,21 @@ def kid(
 
     Source: Binkowski et al. (2018), https://arxiv.org/abs/1801.01401
     """
-    real, weights = _with_weight(real, weights)
+    real, weights = _with_weight(Features.of(real), weights)
+    synthetic = Features.of(synthetic)
     refused, made = _sampled(real, synthetic, weights, max(min_images, 4))
     if refused is not None:
         return refused
-    sizes = (len(real), len(synthetic))
-    smaller = min(sizes)
-    real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
+    smaller = min(len(real), len(synthetic))
     m = min(subset_size, smaller // 2)
 
-    def one() -> float:
-        rows = rng.choice(sizes[0], m, replace=False)  # [m]
+    def one(real: Features, synthetic: Features) -> float:
+        rows = rng.choice(len(real), m, replace=False)  # [m]
         own = None if weights is None else weights[rows]
-        return mmd2(real[rows], synthetic[rng.choice(sizes[1], m, replace=False)], own)
+        others = synthetic.array(rng.choice(len(synthetic), m, replace=False))  # [m, D]
+        return mmd2(real.array(rows), others, own)
 
-    draws = np.array([one() for _ in range(subsets)])
+    draws = np.array([one(real, synthetic) for _ in range(subsets)])
     value = float(draws.mean())
     error = float(np.sqrt(draws.var(ddof=1) * m / (smaller - m)))
     return made(value, value - Z_95 * error, value + Z_95 * error)
@@ -192,20 +258,29 @@ def mmd2(x: Array, y: Array, weights: Array | None = None) -> float:
 
     Weights [N] of x make its pairs count by their product.
     """
-    n, m, d = len(x), len(y), x.shape[1]
-    k_xx = (x @ x.T / d + 1) ** 3  # [N, N]
-    k_yy = (y @ y.T / d + 1) ** 3  # [M, M]
-    k_xy = (x @ y.T / d + 1) ** 3  # [N, M]
-    w = np.ones(n) if weights is None else weights  # [N]
-    within_x = (w @ k_xx @ w - w**2 @ k_xx.diagonal()) / (w.sum() ** 2 - (w**2).sum())
-    within_y = (k_yy.sum() - np.trace(k_yy)) / (m * (m - 1))
-    across = w @ k_xy.mean(axis=1) / w.sum()
-    return float(within_x + within_y - 2 * across)
+    d = x.shape[1]
+    w = np.ones(len(x)) if weights is None else weights.astype(np.float64)  # [N]
+    v = np.ones(len(y))  # [M]
+
+    def kernel_sum(a: Array, u: Array, b: Array, t: Array) -> float:
+        """Sum of u_i k(a_i, b_j) t_j over all pairs, a block of rows at a time."""
+        starts = range(0, len(a), MMD_ROWS)
+        pieces = (slice(start, start + MMD_ROWS) for start in starts)
+        return sum(float(u[rows] @ (a[rows] @ b.T / d + 1) ** 3 @ t) for rows in pieces)
+
+    def within(a: Array, u: Array) -> float:
+        """Mean of k(a_i, a_j) over i != j."""
+        themselves = u**2 @ ((a**2).sum(axis=1) / d + 1) ** 3
+        mean = (kernel_sum(a, u, a, u) - themselves) / (u.sum() ** 2 - (u**2).sum())
+        return float(mean)
+
+    across = kernel_sum(x, w, y, v) / (w.sum() * v.sum())
+    return within(x, w) + within(y, v) - 2 * float(across)
 
 
 def prdc(
-    real: Array,
-    synthetic: Array,
+    real: Features | Array,
+    synthetic: Features | Array,
     *,
     nearest_k: int,
     min_images: int,
@@ -225,7 +300,7 @@ def prdc(
     weighted image is still one point, and the radius that reaches its `nearest_k`-th neighbour
     follows how densely real images lie around it, so precision and density need no weights.
 
-    Distances are made in blocks of rows, so memory grows with N + M, not N * M.
+    Distances are made in blocks, so memory grows with N + M, not N * M.
 
     Args:
         real: Features, [N, D].
@@ -242,28 +317,28 @@ def prdc(
     Source: Kynkaanniemi et al. (2019), https://arxiv.org/abs/1904.06991;
         Naeem et al. (2020), https://arxiv.org/abs/2002.09797
     """
-    real, weights = _with_weight(real, weights)
+    real, weights = _with_weight(Features.of(real), weights)
+    synthetic = Features.of(synthetic)
     refused, made = _sampled(real, synthetic, weights, max(min_images, nearest_k + 1))
     if refused is not None:
         return dict.fromkeys(("precision", "recall", "density", "coverage"), refused)
-    sizes = (len(real), len(synthetic))
 
-    # Column 0 of the nearest neighbours within a set is the image itself.
-    radius_real = nearest(real, real, nearest_k + 1)[0][:, -1]  # [N]
-    radius_synthetic = nearest(synthetic, synthetic, nearest_k + 1)[0][:, -1]  # [M]
-    balls_around = np.zeros(sizes[1], dtype=np.int64)  # real balls around a synthetic image, [M]
-    covered = np.zeros(sizes[0], dtype=bool)  # [N]
-    recalled = np.zeros(sizes[0], dtype=bool)  # [N]
-    for rows, distances in _distances(real, synthetic):
-        inside_real = distances < radius_real[rows, None]  # [rows, M]
-        balls_around += inside_real.sum(axis=0)
-        covered[rows] = inside_real.any(axis=1)
-        recalled[rows] = (distances < radius_synthetic[None, :]).any(axis=1)
+    radius_real = _radii(real, nearest_k)  # [N]
+    radius_synthetic = _radii(synthetic, nearest_k)  # [M]
+    balls_around = torch.zeros(len(synthetic), dtype=torch.int64, device=real.device)
+    covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    recalled = torch.zeros_like(covered)
+    for rows, columns, distances in _distances(real, synthetic):
+        inside_real = distances < radius_real[rows, None]  # [rows, columns]
+        balls_around[columns] += inside_real.sum(dim=0)
+        covered[rows] |= inside_real.any(dim=1)
+        recalled[rows] |= (distances < radius_synthetic[None, columns]).any(dim=1)
+    around = balls_around.cpu().numpy()  # real balls around a synthetic image, [M]
     terms: dict[str, tuple[Array, Array | None]] = {
-        "precision": ((balls_around > 0).astype(np.float64), None),
-        "recall": (recalled.astype(np.float64), weights),
-        "density": (balls_around / nearest_k, None),
-        "coverage": (covered.astype(np.float64), weights),
+        "precision": ((around > 0).astype(np.float64), None),
+        "recall": (recalled.cpu().numpy().astype(np.float64), weights),
+        "density": (around / nearest_k, None),
+        "coverage": (covered.cpu().numpy().astype(np.float64), weights),
     }
     return {
         name: made(*mean_interval(term, bootstrap_samples, rng, its_weights))
@@ -271,24 +346,9 @@ def prdc(
     }
 
 
-def mean_interval(
-    values: Array, samples: int, rng: np.random.Generator, weights: Array | None = None
-) -> tuple[float, float | None, float | None]:
-    """Mean of values [N] and its 95 % percentile bootstrap interval (None with 0 samples).
-
-    With weights [N] images are drawn as before and count by their weights.
-    """
-    w = np.ones(len(values)) if weights is None else weights  # [N]
-    mean = float(np.average(values, weights=w))
-    if samples == 0:
-        return mean, None, None
-    rows = (rng.integers(len(values), size=len(values)) for _ in range(samples))
-    means = [np.average(values[chosen], weights=w[chosen]) for chosen in rows]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return mean, float(low), float(high)
-
-
-def nearest(queries: Array, references: Array, k: int) -> tuple[Array, NDArray[np.int64]]:
+def nearest(
+    queries: Features | Array, references: Features | Array, k: int
+) -> tuple[Array, NDArray[np.int64]]:
     """The k nearest references of each query by Euclidean distance.
 
     Args:
@@ -299,39 +359,60 @@ def nearest(queries: Array, references: Array, k: int) -> tuple[Array, NDArray[n
     Returns:
         Distances, increasing, [N, k], and indices into the references, [N, k].
     """
+    queries, references = Features.of(queries), Features.of(references)
     k = min(k, len(references))
     distances = np.empty((len(queries), k))
     indices = np.empty((len(queries), k), dtype=np.int64)
-    for rows, block in _distances(queries, references):
-        closest, index = torch.from_numpy(block).topk(k, dim=1, largest=False)  # [rows, k]
-        distances[rows], indices[rows] = closest.numpy(), index.numpy()
+    for rows, closest, index in _closest(queries, references, k):
+        distances[rows], indices[rows] = closest.cpu().numpy(), index.cpu().numpy()
     return distances, indices
 
 
-def _distances(queries: Array, references: Array) -> Iterator[tuple[slice, Array]]:
-    """Euclidean distances in blocks of queries: (rows, [rows, M]).
+def _closest(
+    queries: Features, references: Features, k: int
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """As `nearest`, for a block of queries at a time and where these are."""
+    closest = index = None
+    for rows, columns, block in _distances(queries, references):
+        near, place = block.topk(min(k, block.shape[1]), dim=1, largest=False)  # [rows, <= k]
+        place = place + columns.start
+        if closest is not None and index is not None and columns.start > 0:
+            near, place = torch.cat([closest, near], dim=1), torch.cat([index, place], dim=1)
+            near, order = near.topk(min(k, near.shape[1]), dim=1, largest=False)
+            place = place.gather(1, order)
+        closest, index = near, place
+        if columns.stop == len(references):
+            yield rows, closest, index
 
-    In float64, because the matrix product form of a distance loses half of the digits.
-    """
-    y = torch.from_numpy(np.ascontiguousarray(references, dtype=np.float64))  # [M, D]
-    for start in range(0, len(queries), CHUNK):
-        rows = slice(start, min(start + CHUNK, len(queries)))
-        x = torch.from_numpy(np.ascontiguousarray(queries[rows], dtype=np.float64))  # [rows, D]
-        yield rows, torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist").numpy()
+
+def _radii(features: Features, k: int) -> Tensor:
+    """Distance of each image to its k-th neighbour in its own set, [N]."""
+    # The nearest of all is the image itself
+    return torch.cat([near[:, -1] for _, near, _ in _closest(features, features, k + 1)])
 
 
-def _with_weight(real: Array, weights: Array | None) -> tuple[Array, Array | None]:
+def _distances(queries: Features, references: Features) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Euclidean distances in blocks: (rows, columns, [rows, columns]), row after row of blocks."""
+    num_rows, num_columns = queries.block
+    for rows, x in queries.blocks(num_rows):
+        for columns, y in references.blocks(num_columns):
+            yield rows, columns, torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist")
+
+
+def _with_weight(
+    real: Features, weights: Array | None
+) -> tuple[Features, NDArray[np.float64] | None]:
     """The real images that count, with their weights in float64; None if there are none."""
     if weights is None:
         return real, None
     if weights.shape != (len(real),) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(f"weights must be {len(real)} finite numbers of at least 0")
-    return real[weights > 0], weights[weights > 0].astype(np.float64)
+    return real.take(weights > 0), weights[weights > 0].astype(np.float64)
 
 
 def _sampled(
-    real: Array,
-    synthetic: Array,
+    real: Features,
+    synthetic: Features,
     weights: Array | None,
     least: int,
     *,

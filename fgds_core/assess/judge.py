@@ -4,7 +4,6 @@ The classifier that guided them is no witness: the images were made to please it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,6 @@ from numpy.typing import NDArray
 from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.errors import InputError
 from fgds_core.files import replacing
-
-
-@dataclass(frozen=True, eq=False)
-class Verdicts:
-    """What the judge says of M images.
-
-    Attributes:
-        labels: The class it sees in each, int64 [M].
-        probabilities: How likely it holds that class, 0 to 1, float32 [M].
-    """
-
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
 
 
 def load_judge(folder: Path, class_names: Sequence[str], device: str) -> Classifier:
@@ -61,7 +47,8 @@ def judged_table(
     class_names: Sequence[str],
     labels: NDArray[np.int64],
     indices: NDArray[np.int64],
-    verdicts: Verdicts,
+    seen: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
 ) -> pa.Table:
     """A row for each image: `class`, `index` in the class, `judge_label`, `judge_probability`.
 
@@ -69,7 +56,8 @@ def judged_table(
         class_names: Name of each of the K classes.
         labels: The class that each image was meant to show, [M].
         indices: Its place within that class, [M].
-        verdicts: What the judge says.
+        seen: The class that the judge sees, [M].
+        probabilities: How likely it holds that class, 0 to 1, [M].
     """
 
     def named(classes: NDArray[np.int64]) -> Any:  # noqa: ANN401, pyarrow declares no type
@@ -79,8 +67,8 @@ def judged_table(
         {
             "class": named(labels),
             "index": pa.array(indices, pa.int64()),
-            "judge_label": named(verdicts.labels),
-            "judge_probability": pa.array(verdicts.probabilities, pa.float32()),
+            "judge_label": named(seen),
+            "judge_probability": pa.array(probabilities, pa.float32()),
         }
     )
 

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from training import TRAIN, VAL, recipe, shaded
 
 from fgds_core.assess.config import AssessConfig
-from fgds_core.assess.measure import assess
 from fgds_core.classify.checkpoint import Checkpoint
 from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
 from fgds_core.classify.train import train_classifier
@@ -20,6 +19,7 @@ from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
+from fgds_core.stages.assess import assess
 from fgds_core.stages.retrain import retrain
 from fgds_core.stages.train_baseline import train_baseline
 from fgds_core.synthesis import shards

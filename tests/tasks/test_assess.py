@@ -29,7 +29,7 @@ def test_an_assessment_that_fails_leaves_the_last_one(
             (Path(str(reports)) / "assess" / "measures.json").write_text(text)
 
         monkeypatch.setattr(tasks.assess, "assess", assess)
-        compute = SimpleNamespace(batch_size=4)
+        compute = SimpleNamespace(batch_size=4, loader_workers=0)
         config = SimpleNamespace(features="clip")
         tasks.assess.assess_synthetic.fn(None, config, 0, {}, compute, FIRST)
 

@@ -3,6 +3,8 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,22 +15,25 @@ from hypothesis import strategies as st
 from micro import generator_config
 from sets import image_set
 
-from fgds_core.assess.config import AssessConfig
-from fgds_core.assess.features import Extractor
-from fgds_core.assess.measure import (
-    assess,
+from fgds_core.assess import measures
+from fgds_core.assess.assessment import (
     class_weights,
     headline,
     measure_synthetic,
     no_meaning,
-    rounded,
 )
+from fgds_core.assess.config import AssessConfig
+from fgds_core.assess.estimates import Estimate, rounded
+from fgds_core.assess.features import Extractor
+from fgds_core.assess.observe import Reading, observe
+from fgds_core.assess.vectors import Features
 from fgds_core.classify.network import create_classifier, predict, save_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
+from fgds_core.stages.assess import assess
 from fgds_core.synthesis import shards
 
 CLASS_NAMES = ("cat", "dog", "emu")
@@ -53,7 +58,7 @@ def colours(x):
     return torch.cat([x.mean(dim=(2, 3)), x[:, :, 0, 0]], dim=1)
 
 
-EXTRACT = Extractor("colours", colours, "cpu", 32)
+EXTRACT = Extractor("colours", colours, "cpu")
 
 
 def make_images(counts, seed):
@@ -123,18 +128,23 @@ def measured(synthetic, train, val, classifier):
 
 
 def run(images, table, train, val, classifier, config=CONFIG, extract=EXTRACT, judge=None):
-    return measure_synthetic(
-        images,
-        table,
-        real_train=train,
-        real_val=val,
-        classifier=classifier,
-        bins=dict(zip(CLASS_NAMES, ("many", "medium", "few"), strict=True)),
-        config=config,
-        extract=extract,
-        seed=5,
-        judge=judge,
-    )
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        found = measure_synthetic(
+            observe(images, place / "synthetic", extract, baseline=classifier, judge=judge),
+            table,
+            train=observe(train, place / "train", extract),
+            val=observe(val, place / "val", extract, baseline=classifier),
+            feature_space=extract.name,
+            bins=dict(zip(CLASS_NAMES, ("many", "medium", "few"), strict=True)),
+            config=config,
+            seed=5,
+        )
+        return replace(found, neighbours=list(found.neighbours))
+
+
+def pictures(assessment):
+    return [row for table in assessment.neighbours for row in table.to_pylist()]
 
 
 @settings(deadline=None)
@@ -193,7 +203,7 @@ def guesses(num_images, num_classes, seed):
     ],
 )
 def test_a_classifier_that_guesses_has_features_without_meaning(predicted, labels):
-    features = {"val": np.random.default_rng(0).normal(size=(len(labels), 4))}
+    features = {"val": Features.of(np.random.default_rng(0).normal(size=(len(labels), 4)))}
     num_classes = max(3, 1 + labels.max())
     assert "the baseline guesses" in no_meaning(features, predicted, labels, num_classes)
     assert no_meaning(features, None, labels, num_classes) is None
@@ -203,7 +213,7 @@ def test_a_weak_classifier_that_does_not_guess_has_features():
     labels = np.repeat(range(12), 8)
     right = np.random.default_rng(0).random(96) < 0.3
     predicted = np.where(right, labels, guesses(96, 12, seed=3))
-    features = {"val": np.random.default_rng(0).normal(size=(96, 4))}
+    features = {"val": Features.of(np.random.default_rng(0).normal(size=(96, 4)))}
     assert no_meaning(features, predicted, labels, 12) is None
 
 
@@ -310,7 +320,7 @@ def test_label_agreement_is_the_judges_or_absent(measured, synthetic, train, val
     assert measured.measures["label_agreement"] is None
     assert measured.judged is None
     judge = create_classifier("test_resnet", {}, CLASS_NAMES, 32, seed=3).eval()
-    p = predict(judge, synthetic.images)[0].softmax(dim=-1)  # [M, K]
+    p = predict(judge, gather(synthetic))[0].softmax(dim=-1)  # [M, K]
     right = p.argmax(dim=-1) == synthetic.labels  # [M]
     assessed = run(synthetic, make_table(synthetic), train, val, classifier, judge=judge)
     found = assessed.measures
@@ -333,7 +343,7 @@ def test_the_grid_shows_each_image_with_its_source_and_neighbours(
     synthetic, train, val, classifier
 ):
     table = make_table(synthetic, conditioning=[*(i % 10 for i in range(109)), None])
-    grid = run(synthetic, table, train, val, classifier).neighbours.to_pylist()
+    grid = pictures(run(synthetic, table, train, val, classifier))
 
     assert {(r["of"], r["item"]) for r in grid} == {(1, 0), (1, 1), (2, 0), (2, 1)}
     of_image = [r for r in grid if (r["of"], r["item"]) == (1, 1)]
@@ -353,14 +363,8 @@ def test_the_grid_shows_each_image_with_its_source_and_neighbours(
 
 def test_text_only_images_have_no_conditioning_image(synthetic, train, val, classifier):
     table = make_table(synthetic, conditioning=[None] * len(synthetic))
-    grid = run(synthetic, table, train, val, classifier).neighbours.to_pylist()
+    grid = pictures(run(synthetic, table, train, val, classifier))
     assert {r["role"] for r in grid} == {"synthetic", "real"}
-
-
-def test_no_synthetic_images_is_a_users_mistake(train, val, classifier):
-    empty = make_images([0, 0, 0], seed=0)
-    with pytest.raises(InputError, match="target_per_class"):
-        run(empty, make_table(empty), train, val, classifier)
 
 
 @pytest.mark.parametrize(
@@ -434,8 +438,8 @@ def run_stage(folder, reports, config=CONFIG, **options):
 
 def test_the_stage_writes_the_same_bytes_twice(workspace):
     done = []
-    measures = run_stage(workspace, workspace / "a", advance=done.append)
-    run_stage(workspace, workspace / "b", batch_size=64)
+    found = run_stage(workspace, workspace / "a", reading=Reading(32, advance=done.append))
+    run_stage(workspace, workspace / "b", reading=Reading(32))
     names = sorted(path.relative_to(workspace / "a") for path in (workspace / "a").rglob("*.*"))
     assert [str(name) for name in names] == [
         "assess/criterion.csv",
@@ -448,9 +452,9 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
     for name in names:
         assert (workspace / "a" / name).read_bytes() == (workspace / "b" / name).read_bytes()
     assert sum(done) == 190 + 240 + 110
-    assert json.loads((workspace / "a" / "assess" / "measures.json").read_text()) == measures
+    assert json.loads((workspace / "a" / "assess" / "measures.json").read_text()) == found
     metrics = json.loads((workspace / "a" / "synthetic.json").read_text())
-    assert metrics == headline(measures)
+    assert metrics == headline(found)
     assert metrics["num_synthetic"] == 110
     assert metrics["label_agreement"] is None
     assert len(metrics) == 9
@@ -475,7 +479,9 @@ def test_a_judge_of_other_classes_is_refused_before_any_image_is_read(workspace,
     config = CONFIG.model_copy(update={"judge": str(workspace / "judge")})
     done = []
     with pytest.raises(InputError, match=r"assess\.judge: .* knows the classes \['ant'.*null"):
-        run_stage(workspace, workspace / "reports", config=config, advance=done.append)
+        run_stage(
+            workspace, workspace / "reports", config=config, reading=Reading(advance=done.append)
+        )
     assert not done
     (workspace / "judge" / "config.json").unlink()
     with pytest.raises(InputError, match=r"assess\.judge: .*null"):
@@ -494,6 +500,41 @@ def test_what_a_judge_sees_is_kept_for_each_image(workspace, classifier):
     assert found["label_agreement"]["value"] == pytest.approx(sum(right) / 110, rel=1e-5)
 
 
+def test_the_features_are_gone_when_all_is_measured(workspace):
+    run_stage(workspace, workspace / "a")
+    assert {path.name for path in (workspace / "a").iterdir()} == {
+        "assess",
+        "synthetic.json",
+        "synthetic.metrics.json",
+    }
+
+
+def test_another_measure_is_one_line(workspace, monkeypatch):
+    def smallest_loss(sample):
+        if not len(sample.synthetic):
+            return None
+        return Estimate(float(sample.answers["loss"].min()), None, None, 0, len(sample.synthetic))
+
+    toy = measures.Measure("Toy", "the easiest image", smallest_loss, in_features=False)
+    monkeypatch.setitem(measures.MEASURES, "toy", toy)
+    config = CONFIG.model_copy(update={"grid_images": 0})
+    before = run_stage(workspace, workspace / "a", config=config)
+    found = json.loads((workspace / "a" / "assess" / "measures.json").read_text())
+    assert found == before
+    assert found["shown"][-1] == {"name": "toy", "label": "Toy", "hint": "the easiest image"}
+    rows = {r["class"]: r for r in csv.DictReader((workspace / "a/assess/per_class.csv").open())}
+    for name in ("dog", "emu"):
+        value = found["per_class"][name]["toy"]["value"]
+        assert float(rows[name]["toy"]) == value
+        assert value >= found["toy"]["value"]
+    assert json.loads((workspace / "a" / "synthetic.json").read_text())["toy"] > 0
+    monkeypatch.delitem(measures.MEASURES, "toy")
+    after = run_stage(workspace, workspace / "b", config=config)
+    assert {name: found[name] for name in measures.MEASURES} == {
+        name: after[name] for name in measures.MEASURES
+    }  # it takes no randomness from the others
+
+
 def replace_names(classifier, names):
     other = create_classifier("test_resnet", {}, names, 32, seed=0)
     other.load_state_dict(classifier.state_dict())
@@ -502,17 +543,7 @@ def replace_names(classifier, names):
 
 def test_an_extractor_is_recorded_by_name(synthetic, train, val, classifier):
     named = replace(EXTRACT, name="other")
-    found = measure_synthetic(
-        synthetic,
-        make_table(synthetic),
-        real_train=train,
-        real_val=val,
-        classifier=classifier,
-        bins=dict.fromkeys(CLASS_NAMES, "few"),
-        config=CONFIG,
-        extract=named,
-        seed=5,
-    )
+    found = run(synthetic, make_table(synthetic), train, val, classifier, extract=named)
     assert found.measures["feature_space"] == {"name": "other", "num_features": 6}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cleanfid.fid import frechet_distance
 
-from fgds_core.assess import fidelity
+from fgds_core.assess import fidelity, vectors
 
 NO_FEWEST = {"min_images": 0}
 
@@ -143,7 +143,7 @@ def test_kid_interval_covers_the_whole_sample_estimate_even_when_subsets_could_h
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_prdc_by_chunks_equals_the_definition(rng, monkeypatch, k):
-    monkeypatch.setattr(fidelity, "CHUNK", 7)  # several uneven chunks
+    monkeypatch.setitem(vectors.BLOCKS, "cpu", (7, 11))  # several uneven blocks
     real, synthetic = rng.normal(size=(40, 5)), rng.normal(size=(31, 5)) * 1.3
     assert prdc_values(real, synthetic, k) == pytest.approx(naive_prdc(real, synthetic, k))
 

@@ -1,0 +1,119 @@
+"""The quality of the synthetic set: against real validation images, and what a judge sees."""
+
+import tempfile
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from fgds_core.assess.assessment import Assessment, headline, measure_synthetic, shown_by_dvc
+from fgds_core.assess.config import AssessConfig
+from fgds_core.assess.features import FeatureSources, load_extractor, tower_of
+from fgds_core.assess.judge import load_judge, write_judged
+from fgds_core.assess.neighbours import neighbour_schema
+from fgds_core.assess.observe import IN_THIS_PROCESS, Reading, observe
+from fgds_core.classify.network import load_classifier
+from fgds_core.data.meta import read_meta
+from fgds_core.data.splits import read_prepared
+from fgds_core.errors import InputError
+from fgds_core.files import csv_text, write_json, write_text
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.images.table import write_image_batches
+from fgds_core.synthesis.shards import read_synthetic
+
+
+def assess(
+    prepared: Path,
+    synthetic: Path,
+    baseline: Path,
+    generator: GeneratorConfig,
+    config: AssessConfig,
+    seed: int,
+    reports: Path,
+    *,
+    device: str = "cpu",
+    reading: Reading = IN_THIS_PROCESS,
+) -> dict[str, Any]:
+    """Measures the set and writes `synthetic.json` and the folder `assess` into `reports`.
+
+    `assess/measures.json` holds everything that is known of a measure, `synthetic.json` the values
+    alone, which people compare between runs. `assess/judged.parquet` is there with a judge.
+
+    Args:
+        prepared: Prepared data; train and val are read, test is not.
+        synthetic: The synthetic set.
+        baseline: Folder of the baseline classifier.
+        generator: The generator whose CLIP tower may serve as feature space.
+        config: What is measured, and how.
+        seed: Seed of the subsets and resamples.
+        reports: Folder of the reports. The features lie there too until all is measured.
+        device: Where the networks compute.
+        reading: How images are read. They are told of in `advance`, training, validation and
+            synthetic ones.
+
+    Returns:
+        The content of `measures.json`.
+
+    Raises:
+        InputError: If an input is missing or damaged, or they do not fit each other.
+    """
+    meta = read_meta(prepared)
+    images, rows = read_synthetic(synthetic)
+    if images.class_names != meta.class_names:
+        raise InputError(
+            f"{synthetic} has the classes {list(images.class_names)}, {prepared} has "
+            f"{list(meta.class_names)}; run the stage synthesize again"
+        )
+    classifier = load_classifier(baseline, device)
+    if classifier.class_names != meta.class_names:
+        raise InputError(
+            f"the classifier in {baseline} knows the classes {list(classifier.class_names)}, "
+            f"{prepared} has {list(meta.class_names)}; run the stage train_baseline again"
+        )
+    judge = None
+    if config.judge is not None:
+        judge = load_judge(Path(config.judge), meta.class_names, device)
+    weights = config.inception_weights
+    sources = FeatureSources(
+        tower=tower_of(generator),
+        inception_weights=None if weights is None else Path(weights),
+        classifier=classifier,
+    )
+    extract = load_extractor(config.features, sources, device=device)
+    train, val = (read_prepared(prepared, split) for split in ("train", "val"))
+    reports.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="features-", dir=reports) as folder:
+        place = Path(folder)
+        found = measure_synthetic(
+            observe(
+                images,
+                place / "synthetic",
+                extract,
+                baseline=classifier,
+                judge=judge,
+                reading=reading,
+            ),
+            rows,
+            train=observe(train, place / "train", extract, reading=reading),
+            val=observe(val, place / "val", extract, baseline=classifier, reading=reading),
+            feature_space=extract.name,
+            bins=meta.bins,
+            config=config,
+            seed=seed,
+        )
+        _write(found, meta.class_names, reports)
+    return found.measures
+
+
+def _write(found: Assessment, class_names: tuple[str, ...], reports: Path) -> None:
+    folder = reports / "assess"
+    write_text(folder / "criterion.csv", csv_text(found.criterion))
+    write_text(folder / "per_class.csv", csv_text(found.per_class))
+    pictures = iter(found.neighbours)
+    if (first := next(pictures, None)) is not None:
+        path, schema = folder / "neighbours.parquet", neighbour_schema(class_names)
+        write_image_batches(path, schema, chain([first], pictures))
+    if found.judged is not None:
+        write_judged(folder / "judged.parquet", found.judged)
+    write_json(folder / "measures.json", found.measures)
+    write_json(reports / "synthetic.metrics.json", shown_by_dvc(found.measures))
+    write_json(reports / "synthetic.json", headline(found.measures))
