@@ -108,9 +108,45 @@ def a_criterion_climbs() -> None:
         assert (values[1] > values[0]).all(), values
 
 
+def a_source_prepares() -> None:
+    """The files of a folder are prepared to the same bytes where a table names them."""
+    from tempfile import TemporaryDirectory
+
+    from micro import contents, random_images
+    from pydantic import TypeAdapter
+
+    from fgds_core.data.config import DataConfig, PrepareConfig
+    from fgds_core.data.prepare import prepare
+    from fgds_core.images.formats import PNG
+    from fgds_core.images.pixels import encode
+
+    folders = {"train": "train", "validation": "val", "test": "test"}
+    with TemporaryDirectory() as folder:
+        root, lines = Path(folder, "raw"), ["split,path,label"]
+        files = iter(encode(random_images(12), PNG))
+        for split in folders.values():
+            for name in ("cat", "dog"):
+                for number in range(2):
+                    path = root / split / name / f"{number}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(next(files))
+                    lines.append(f"{split},{split}/{name}/{number}.png,{name}")
+        (root / "all.csv").write_text("\n".join(lines))
+        sources = {
+            "folder": {"split": {"by": "folders", **folders}, "groups": False},
+            "table": {"table": "all.csv"},
+        }
+        config = PrepareConfig(image_size=8, interpolation="bicubic", crop="center")
+        for kind, keys in sources.items():
+            data = {"kind": kind, "root": str(root)} | keys
+            prepare(TypeAdapter(DataConfig).validate_python(data), config, Path(folder, kind))
+        assert contents(Path(folder, "table")) == contents(Path(folder, "folder"))
+
+
 LAWS: dict[str, Callable[[], None]] = {
     "A generator": a_generator_draws_what_it_is_told,
     "A criterion": a_criterion_climbs,
+    "A data source": a_source_prepares,
 }
 """By the heading of each example, what has to hold of what it adds."""
 
