@@ -1,6 +1,6 @@
 """What a set of any number of images costs: memory of every stage, speed beside timm's own.
 
-    python -m benchmarks.data                  # an hour; writes benchmarks/results/data.json
+    python -m benchmarks.data                  # an hour; writes results/data.json
     python -m benchmarks.data --only peaks     # one piece; the others stay as they were
     python -m benchmarks.data --images 200 1600 --out /tmp/try.json        # a try
 
