@@ -12,7 +12,7 @@ from flows.cli.arguments import arguments_of
 from flows.cli.params import read_params
 from flows.cli.stage import guarded
 from flows.synth_pipeline import stage_flow
-from tasks.workspace import FIRST
+from tasks.workspace import Workspace
 
 
 def furnish(folder: Path, tiny_unclip: Path) -> None:
@@ -22,10 +22,10 @@ def furnish(folder: Path, tiny_unclip: Path) -> None:
     write_pictures(folder / "assets" / "pictures")
 
 
-def run_here(name: str) -> int:
+def run_here(name: str, round: int = 1) -> int:
     """Runs a stage with the parameters of the working folder; returns its exit status."""
-    params, flow = read_params(), stage_flow(name)
-    return guarded(lambda: flow(**arguments_of(flow, params, FIRST)))
+    params, flow, workspace = read_params(), stage_flow(name), Workspace(round)
+    return guarded(lambda: flow(**arguments_of(flow, params, workspace)), workspace)
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def workspace(prefect_folder: Path, tiny_unclip: Path) -> Path:
 def run_stage(workspace: Path) -> Callable[..., int]:
     """Runs a stage with the workspace's parameters; returns its exit status."""
 
-    def run(name: str, **changes: dict[str, Any]) -> int:
+    def run(name: str, round: int = 1, **changes: dict[str, Any]) -> int:
         set_params(workspace, changes)
-        return run_here(name)
+        return run_here(name, round)
 
     return run
 
