@@ -230,7 +230,7 @@ def probe(
     wished = compute.batch_size if num_images is None else num_images
     few = replace(part, num_images=min(part.num_images, compute.batch_size, wished))
     started = time.perf_counter()
-    check_code(sources, config)
+    check_code(sources, generator, config)
     studio = load_studio(generator, config, sources, compute)
     loaded = time.perf_counter()
 
@@ -345,7 +345,7 @@ def check_cost(
         return
     probed = longest(left)
     (measured,) = run_each(
-        task(probe, name="probe", cache_policy=NO_CACHE, persist_result=True),
+        task(name="probe", cache_policy=NO_CACHE, persist_result=True)(probe),
         "part",
         [probed],
         partial(make_runner, compute),

@@ -5,20 +5,22 @@ from asyncio import CancelledError as TaskCancelledError
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from prefect import Task, unmapped
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from fgds_core.errors import InputError
-from tasks.identity.cache import CACHED, Out, Outputs, holds
+from tasks.identity.cache import CACHED, Outputs, holds
 from tasks.workers.config import ComputeConfig, DaskConfig
 from tasks.workers.devices import needs_processes, num_workers
 
 log = logging.getLogger(__name__)
 
-Finished = Callable[[Any, "Outputs | Exception", bool], object]
+Result = TypeVar("Result")
+
+Finished = Callable[[Any, object, bool], object]
 """Told of each item: (the item, its outputs or the error, whether the cache answered)."""
 
 MAX_FRUITLESS = 3
@@ -52,7 +54,7 @@ def runs_here(compute: ComputeConfig) -> bool:
 
 
 def _dask_runner(dask: DaskConfig) -> TaskRunner[Any]:
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     if dask.address is not None:
         _check_scheduler(dask.address)
@@ -99,7 +101,7 @@ def _check_scheduler(address: str) -> None:
 
 
 def run_each(
-    task: Task[..., Out],
+    task: Task[..., Result],
     over: str,
     items: Sequence[Any],
     make_runner: Callable[[], TaskRunner[Any]],
@@ -107,7 +109,7 @@ def run_each(
     *,
     beside: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     **shared: object,
-) -> list[Out | Exception]:
+) -> list[Result | Exception]:
     """Runs a task for each of many items, or takes the remembered outputs where they hold.
 
     What a dead worker had is given to new ones, as long as parts get finished.
@@ -126,14 +128,14 @@ def run_each(
     """
     constant = {name: unmapped(value) for name, value in shared.items()}
     each = {over: items, **beside}
-    results: dict[int, Out | Exception] = {}
+    results: dict[int, Result | Exception] = {}
 
-    def round_of(task: Task[..., Out], places: Sequence[int]) -> tuple[list[int], list[int]]:
+    def round_of(task: Task[..., Result], places: Sequence[int]) -> tuple[list[int], list[int]]:
         """Runs the items at some places: those whose remembered bytes are gone, and the lost."""
         stale, lost = [], []
         with make_runner() as runner:
             futures = runner.map(
-                task,
+                cast("Task[..., Any]", task),  # may be a coroutine's, by Prefect's types
                 {name: [values[place] for place in places] for name, values in each.items()}
                 | constant,
             )
@@ -145,7 +147,7 @@ def run_each(
                     lost.append(place)
                 elif isinstance(outcome, Exception):
                     finished(items[place], outcome, False)
-                elif holds(future.state, outcome):
+                elif not isinstance(outcome, Outputs) or holds(future.state, outcome):
                     finished(items[place], outcome, future.state.name == CACHED)
                 else:
                     stale.append(place)
@@ -170,7 +172,7 @@ def run_each(
     return [results[place] for place in range(len(items))]
 
 
-def _outcome(future: PrefectFuture[Out]) -> Out | Exception:
+def _outcome(future: PrefectFuture[Result]) -> Result | Exception:
     """What a run gave, or the error it failed with; what is raised comes from the way to it."""
     try:
         return future.result(raise_on_failure=False)
