@@ -21,7 +21,7 @@ from flows.cli.params import SECTIONS, models_of, section_type
 
 REGISTRIES = {
     "data.kind": "fgds_core.data.sources:SOURCES",
-    "prepare.interpolation": "fgds_core.data.prepare:INTERPOLATIONS",
+    "prepare.interpolation": "fgds_core.data.pictures:INTERPOLATIONS",
     "generator.kind": "fgds_core.generators.family:KINDS",
     "synthesize.feedback": "fgds_core.feedback.criteria:CRITERIA",
     "synthesize.feedback_rule": "fgds_core.diffusion.guidance.rules:RULES",

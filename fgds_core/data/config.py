@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from fgds_core.images.formats import JPEG_QUALITY, Encoding
 from fgds_core.section import Section
 
 
@@ -120,6 +121,23 @@ class PrepareConfig(Section):
         description="center keeps the largest square in the middle of an image; none keeps all of "
         "it and stretches it to a square; square images are the same under both"
     )
+    format: Literal["png", "jpeg"] = Field(
+        default="png",
+        description="how images are stored, real and synthetic ones: png loses nothing; jpeg "
+        "takes a fraction of the bytes of photographs",
+    )
+    quality: int = Field(
+        default=JPEG_QUALITY,
+        ge=1,
+        le=100,
+        description="quality of jpeg, 1 to 100, colours always in full resolution; png has none",
+    )
+    keep_bytes: bool = Field(
+        default=False,
+        description="with jpeg: whether a JPEG file that needs no change of pixels is stored as "
+        "it is, smaller and sooner; but a classifier can then tell it from a synthetic image by "
+        "the traces of its coding",
+    )
     max_image_bytes: int = Field(
         default=100_000_000,
         ge=1,
@@ -132,3 +150,14 @@ class PrepareConfig(Section):
         le=178_956_970,
         description="largest raw image that is decoded, in pixels (width times height)",
     )
+
+    @model_validator(mode="after")
+    def _keep_what_is_wanted(self) -> "PrepareConfig":
+        if self.keep_bytes and self.format != "jpeg":
+            raise ValueError("keep_bytes keeps JPEG files; it needs format jpeg")
+        return self
+
+    @property
+    def encoding(self) -> Encoding:
+        """How every image is stored, and how a synthetic one must be."""
+        return Encoding(self.format, self.quality if self.format == "jpeg" else None)

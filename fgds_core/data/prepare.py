@@ -4,35 +4,36 @@ Nothing is replaced before everything is checked, so a failed run leaves earlier
 they were.
 """
 
-import hashlib
 import logging
 import shutil
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import ExifTags, Image, ImageOps
+import pyarrow.parquet as pq
 
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import META_NAME, SPLITS, Meta, write_meta
+from fgds_core.data.pictures import Prepared, prepare_pictures
+from fgds_core.data.processes import Workers, num_cores
 from fgds_core.data.sources import Source, SourceImage, open_source
 from fgds_core.errors import InputError
 from fgds_core.files import listed, shown
-from fgds_core.images.formats import PNG, decode_picture, encode_picture
-from fgds_core.images.table import ROW_GROUP_ROWS, image_schema, image_table, write_image_batches
+from fgds_core.images.table import (
+    ROW_GROUP_BYTES,
+    ROW_GROUP_ROWS,
+    image_schema,
+    image_table,
+    write_image_batches,
+)
 
 log = logging.getLogger(__name__)
-
-INTERPOLATIONS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 SHOWN_CORRUPT = 20
 SHOWN_OVERLAPS = 5
@@ -40,16 +41,39 @@ SHOWN_OVERLAPS = 5
 _STAGING = "new.part"
 
 
+_CHUNK_ROWS = 32
+_CHUNK_BYTES = 2**24
+"""What one process prepares at a time: as many images, or as many bytes of pixels."""
+
+_WORTH_PROCESSES = 2**25
+"""Pixels, read and written, from which on more processes are started than this one."""
+
+PictureWorkers = Workers[list[SourceImage], list[Prepared | str]]
+
+
 @dataclass
 class _Findings:
-    """What reading the images has shown so far."""
+    """What reading the images has shown so far; of a million images it takes 16 MB."""
 
-    first_seen: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # split, path
-    corrupt: list[str] = field(default_factory=list)
-    overlaps: list[str] = field(default_factory=list)
+    digests: bytearray = field(default_factory=bytearray)  # of the usable images, 16 bytes each
+    corrupt: list[str] = field(default_factory=list)  # the first of them
+    num_corrupt: int = 0
+    num_pixels: int = 0
     counts: dict[str, Counter[int]] = field(default_factory=dict)
-    duplicates: Counter[str] = field(default_factory=Counter)
     groups: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Repetitions:
+    """Images that occur more than once.
+
+    Attributes:
+        within: For each split, how many repeat an earlier one of their own split.
+        across: First and repeated row of the images in two splits, counted over all splits.
+    """
+
+    within: dict[str, int]
+    across: list[tuple[int, int]]
 
 
 def prepare(
@@ -57,6 +81,7 @@ def prepare(
     config: PrepareConfig,
     out: Path,
     *,
+    workers: int | None = None,
     advance: Callable[[int], None] = lambda num_images: None,
 ) -> Meta:
     """Checks all real images and writes `{train,val,test}.parquet` and `meta.json`.
@@ -66,8 +91,10 @@ def prepare(
 
     Args:
         data: Where the raw images are.
-        config: Size, interpolation and crop.
+        config: Size, interpolation, crop and encoding.
         out: Folder of the prepared data; replaced only if everything is right.
+        workers: Processes that decode and encode; None is one for each core, with 0 this one does
+            it. It changes no byte of what is written, and of few images this one does it anyway.
         advance: Called with the number of images that were done since the last call.
 
     Returns:
@@ -75,8 +102,8 @@ def prepare(
 
     Raises:
         InputError: Corrupt images (all are looked for, the first 20 named), a class without
-            training images, an image that occurs in two splits, a full disk, or anything
-            `open_source` refuses.
+            training images, an image that occurs in two splits, a full disk, a process that was
+            killed, or anything `open_source` refuses.
     """
     source = open_source(data, max_image_bytes=config.max_image_bytes)
     if source.left_out:
@@ -85,7 +112,9 @@ def prepare(
     staging = out / _STAGING
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
     try:
-        meta = _write_splits(source, config, staging, advance)
+        number = num_cores() if workers is None else workers
+        with Workers(partial(prepare_pictures, config=config), number) as processes:
+            meta = _write_splits(source, config, staging, processes, advance)
         # Without meta.json there are no prepared data: none until all three splits are in place.
         (out / META_NAME).unlink(missing_ok=True)
         for split in SPLITS:
@@ -99,17 +128,26 @@ def prepare(
 
 
 def _write_splits(
-    source: Source, config: PrepareConfig, staging: Path, advance: Callable[[int], None]
+    source: Source,
+    config: PrepareConfig,
+    staging: Path,
+    processes: PictureWorkers,
+    advance: Callable[[int], None],
 ) -> Meta:
     findings = _Findings()
     extra = {"group": pa.string()} if source.has_groups else {}
     schema = image_schema(source.class_names, extra)
-    sha256 = {}
+    sha256, num_rows = {}, {}
     for split in SPLITS:
-        batches = _prepared_batches(source, split, config, schema, findings, advance)
-        record = write_image_batches(staging / f"{split}.parquet", schema, batches)
-        sha256[split] = record.sha256
+        findings.counts[split] = Counter()
+        chunks = _chunks(source.rows(split), config)
+        usable = _usable(split, processes.map(chunks), findings, processes, advance)
+        tables = _tables(usable, source.class_names, schema)
+        record = write_image_batches(staging / f"{split}.parquet", schema, tables)
+        sha256[split], num_rows[split] = record.sha256, record.num_rows
     _refuse(findings, source.class_names)
+    repetitions = _repetitions(findings.digests, num_rows)
+    _refuse_overlaps(repetitions, staging, num_rows)
     classes = range(len(source.class_names))
     counts = {split: tuple(findings.counts[split][k] for k in classes) for split in SPLITS}
     bins = dict(zip(source.class_names, shot_bins(counts["train"]), strict=True))
@@ -119,148 +157,130 @@ def _write_splits(
         counts=counts,
         bins=bins,
         groups=tuple(sorted(findings.groups)) if source.has_groups else None,
-        duplicates={split: findings.duplicates[split] for split in SPLITS},
+        duplicates=repetitions.within,
         content_sha256=sha256,
+        encoding=config.encoding,
     )
 
 
-def _prepared_batches(
-    source: Source,
+def _chunks(rows: Iterator[SourceImage], config: PrepareConfig) -> Iterator[list[SourceImage]]:
+    number = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // (3 * config.image_size**2)))
+    while chunk := list(islice(rows, number)):
+        yield chunk
+
+
+def _usable(
     split: str,
-    config: PrepareConfig,
-    schema: pa.Schema,
+    done: Iterator[tuple[list[SourceImage], list[Prepared | str]]],
     findings: _Findings,
+    processes: PictureWorkers,
     advance: Callable[[int], None],
+) -> Iterator[tuple[SourceImage, bytes]]:
+    """The images that are prepared, noting on the way what they and the others show."""
+    for rows, results in done:
+        for row, result in zip(rows, results, strict=True):
+            findings.counts[split][row.label] += 1
+            if row.group is not None:
+                findings.groups.add(row.group)
+            if isinstance(result, str):
+                findings.num_corrupt += 1
+                if findings.num_corrupt <= SHOWN_CORRUPT:
+                    findings.corrupt.append(f"{split}: {shown(row.path)}: {result}")
+                continue
+            findings.num_pixels += result.num_pixels
+            findings.digests += result.digest
+            yield row, result.file
+        if findings.num_pixels > _WORTH_PROCESSES:
+            processes.start()
+        advance(len(rows))
+
+
+def _tables(
+    usable: Iterator[tuple[SourceImage, bytes]], class_names: tuple[str, ...], schema: pa.Schema
 ) -> Iterator[pa.Table]:
-    """Prepares a split in tables of one row group, noting what is wrong on the way."""
-    findings.counts[split] = Counter()
+    """Tables of one row group each."""
     rows: list[SourceImage] = []
     files: list[bytes] = []
 
     def table() -> pa.Table:
-        extra = {"group": [row.group for row in rows]} if source.has_groups else {}
+        extra = {"group": [row.group for row in rows]} if "group" in schema.names else {}
         labels, paths = [row.label for row in rows], [row.path for row in rows]
-        return image_table(files, labels, source.class_names, extra, schema=schema, paths=paths)
+        return image_table(files, labels, class_names, extra, schema=schema, paths=paths)
 
-    for row in source.rows(split):
-        findings.counts[split][row.label] += 1
-        if row.group is not None:
-            findings.groups.add(row.group)
-        try:
-            data = row.read(config.max_image_bytes)
-            picture = to_rgb(decode_picture(data, config.max_image_pixels))
-        except InputError as error:
-            findings.corrupt.append(f"{split}: {shown(row.path)}: {error}")
-            continue
-        _note_repetition(content_digest(picture), split, row.path, findings)
+    num_bytes = 0
+    for row, file in usable:
+        if rows and num_bytes + len(file) > ROW_GROUP_BYTES:
+            yield table()
+            rows, files, num_bytes = [], [], 0
         rows.append(row)
-        files.append(encode_picture(to_square(picture, config), PNG))
+        files.append(file)
+        num_bytes += len(file)
         if len(rows) == ROW_GROUP_ROWS:
             yield table()
-            advance(len(rows))
-            rows.clear()
-            files.clear()
+            rows, files, num_bytes = [], [], 0
     if rows:
         yield table()
-        advance(len(rows))
 
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What makes a picture upright, by its EXIF orientation."""
+def _repetitions(digests: bytearray, num_rows: dict[str, int]) -> _Repetitions:
+    """Finds equal digests, 16 bytes each, of the rows of all splits one after the other."""
+    halves = np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: the first of equal ones stays first
+    same = np.all(halves[order[1:]] == halves[order[:-1]], axis=1)
+    begins = np.concatenate([[True], ~same])[: len(order)]
+    firsts = order[begins][np.cumsum(begins) - 1]
+    split_of = np.repeat(np.arange(len(num_rows)), list(num_rows.values()))
+    repeats = ~begins
+    elsewhere = split_of[firsts] != split_of[order]
+    within = np.bincount(split_of[order[repeats & ~elsewhere]], minlength=len(num_rows))
+    across = zip(order[repeats & elsewhere], firsts[repeats & elsewhere], strict=True)
+    return _Repetitions(
+        within=dict(zip(num_rows, within.tolist(), strict=True)),
+        across=[(int(first), int(row)) for row, first in sorted(across)],
+    )
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Turns a picture upright by its EXIF tag and converts it to RGB, transparent parts to white.
-
-    Grey pixels of 16 bits keep their range: 65535 becomes 255. A picture whose EXIF cannot be read
-    stays as it is.
-
-    Raises:
-        InputError: The picture has floating-point or 32-bit pixels, whose range is not known, or
-            colours that have no conversion to RGB.
-    """
-    turn = _TURNS.get(_orientation(picture))
-    if picture.mode.startswith(("I", "F")):
-        picture = _eight_bits(picture)
-    if turn is not None:
-        picture = picture.transpose(turn)
-    try:
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture)
-        return picture.convert("RGB")
-    except ValueError as error:
-        raise InputError(f"pixels of mode {picture.mode}; save the image as RGB") from error
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # as of PIL's other parsers; the pixels are whole
-        return 1
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Grey pixels of 16 bits as 8 bits."""
-    # PPM's 16 bits are scaled to 0..65535 by PIL, in the mode of 32 bits.
-    if not picture.mode.startswith("I;16") and not (
-        picture.mode == "I" and getattr(picture, "format", None) == "PPM"
-    ):
-        kind = "floating-point" if picture.mode == "F" else "32-bit"
+def _refuse_overlaps(repetitions: _Repetitions, staging: Path, num_rows: dict[str, int]) -> None:
+    """Stops on images that occur in two splits; warns of those that one split repeats."""
+    if across := repetitions.across:
+        lines = [
+            " = ".join(_named(row, staging, num_rows) for row in pair)
+            for pair in across[:SHOWN_OVERLAPS]
+        ]
         raise InputError(
-            f"{kind} pixels (mode {picture.mode}), whose range from black to white is not known; "
-            "save the image with 8 or 16 bits"
+            f"{len(across)} images occur in two splits, so that results would be too "
+            "good; remove each from one of them:" + _listed(lines, len(across))
         )
-    values = np.asarray(picture).astype(np.int64)  # [H, W], 0 to 65535
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    for split, number in repetitions.within.items():
+        if number:
+            log.warning("%d images of the %s split repeat an earlier one", number, split)
 
 
-def to_square(picture: Image.Image, config: PrepareConfig) -> Image.Image:
-    """Brings an RGB picture to image_size x image_size pixels."""
-    size = (config.image_size, config.image_size)
-    method = INTERPOLATIONS[config.interpolation]
-    if config.crop == "center":
-        return ImageOps.fit(picture, size, method)
-    return picture.resize(size, method)
+def _named(row: int, staging: Path, num_rows: dict[str, int]) -> str:
+    """Split and path of an image, by its row counted over all splits."""
+    for split, number in num_rows.items():
+        if row < number:
+            return f"{split}: {shown(_path_of(row, staging / f'{split}.parquet'))}"
+        row -= number
+    raise AssertionError("more rows than were written")
 
 
-def content_digest(picture: Image.Image) -> bytes:
-    """Digest of an RGB picture's size and pixels, whatever file format they came in, 16 bytes."""
-    width, height = picture.size
-    digest = hashlib.sha256(f"{width}x{height}:".encode())
-    digest.update(picture.tobytes())
-    return digest.digest()[:16]
-
-
-def _note_repetition(digest: bytes, split: str, path: str, findings: _Findings) -> None:
-    if digest not in findings.first_seen:
-        findings.first_seen[digest] = (split, path)
-        return
-    first_split, first_path = findings.first_seen[digest]
-    if first_split == split:
-        findings.duplicates[split] += 1
-    else:
-        findings.overlaps.append(f"{first_split}: {shown(first_path)} = {split}: {shown(path)}")
+def _path_of(row: int, table: Path) -> str:
+    with pq.ParquetFile(table) as file:
+        group = 0
+        while row >= (number := file.metadata.row_group(group).num_rows):
+            row -= number
+            group += 1
+        images = file.read_row_group(group, columns=["image.path"])["image"]
+    return str(images[row].as_py()["path"])
 
 
 def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
     """Stops on whatever the images have shown to be wrong; warns of classes not evaluated."""
     if findings.corrupt:
         raise InputError(
-            f"{len(findings.corrupt)} images cannot be used; repair, convert or remove them:"
-            + _listed(findings.corrupt, SHOWN_CORRUPT)
+            f"{findings.num_corrupt} images cannot be used; repair, convert or remove them:"
+            + _listed(findings.corrupt, findings.num_corrupt)
         )
     missing = {
         split: [name for k, name in enumerate(class_names) if not findings.counts[split][k]]
@@ -277,13 +297,6 @@ def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
             raise InputError(f"the {name} split holds no images; add some for every class")
         if missing[split]:
             log.warning("no %s images of the classes %s", split, listed(missing[split]))
-    if findings.overlaps:
-        raise InputError(
-            f"{len(findings.overlaps)} images occur in two splits, so that results would be too "
-            "good; remove each from one of them:" + _listed(findings.overlaps, SHOWN_OVERLAPS)
-        )
-    for split, number in findings.duplicates.items():
-        log.warning("%d images of the %s split repeat an earlier one", number, split)
 
 
 def summary(meta: Meta) -> str:
@@ -302,6 +315,6 @@ def summary(meta: Meta) -> str:
     )
 
 
-def _listed(lines: list[str], shown: int) -> str:
-    more = [f"... and {len(lines) - shown} more"] if len(lines) > shown else []
-    return "".join(f"\n  {line}" for line in [*lines[:shown], *more])
+def _listed(lines: Sequence[str], number: int) -> str:
+    more = [f"... and {number - len(lines)} more"] if number > len(lines) else []
+    return "".join(f"\n  {line}" for line in [*lines, *more])

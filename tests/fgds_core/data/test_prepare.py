@@ -5,18 +5,24 @@ import struct
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
 from fgds_core.data.config import FolderData, ParquetData, PrepareConfig
+from fgds_core.data.jpeg import bare_jpeg
 from fgds_core.data.meta import read_meta
-from fgds_core.data.prepare import content_digest, prepare, summary, to_rgb, to_square
+from fgds_core.data.pictures import content_digest, prepare_picture, to_rgb, to_square
+from fgds_core.data.prepare import prepare, summary
+from fgds_core.data.processes import Workers
+from fgds_core.data.sources import open_source
 from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
 from fgds_core.files import sha256_tree
 from fgds_core.images.dataset import gather
-from fgds_core.images.formats import decode_picture
-from fgds_core.images.pixels import from_uint8
+from fgds_core.images.formats import decode_picture, encode_picture
+from fgds_core.images.pixels import decode_images, encode, from_uint8
 from fgds_core.images.table import image_table, read_table, write_images
 
 SPLITS = ("train", "val", "test")
@@ -231,7 +237,7 @@ def test_bins_come_from_the_training_counts(tmp_path):
 
 
 def test_a_split_larger_than_a_row_group_keeps_its_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("fgds_core.images.table.ROW_GROUP_ROWS", 2)
+    monkeypatch.setattr("fgds_core.data.prepare.ROW_GROUP_ROWS", 2)
     data = parquet_of(tmp_path, {"train": [0, 1, 1, 0, 1], "validation": [0, 1], "test": [0, 1]})
     prepare(data, config(), tmp_path / "out")
     assert read_prepared(tmp_path / "out", "train").labels.tolist() == [0, 1, 1, 0, 1]
@@ -377,3 +383,132 @@ def test_digest_sees_pixels_and_shape():
 def test_bad_parameters_name_their_key(change):
     with pytest.raises(ValidationError, match=next(iter(change))):
         config(**change)
+
+
+# Formats and processes
+
+
+def jpeg_files(raw, **options):
+    """The same pictures as JPEG files, 8 pixels a side."""
+    for i, path in enumerate(sorted(raw.rglob("*.png"))):
+        path.write_bytes(encoded(picture(500 + i, size=(8, 8)), "JPEG", **options))
+
+
+def stored(folder, split="train"):
+    return read_table(folder / f"{split}.parquet")["image"].combine_chunks().field("bytes")
+
+
+def test_real_and_synthetic_images_have_one_last_step(raw, tmp_path):
+    jpeg_files(raw)
+    for settings in ({}, {"format": "jpeg"}, {"format": "jpeg", "quality": 80}):
+        meta = prepare(folder_data(raw), config(**settings), tmp_path / "out")
+        assert meta.encoding == config(**settings).encoding
+        paths = [row.read() for row in open_source(folder_data(raw)).rows("train")]
+        as_if_drawn = encode(decode_images(paths), read_meta(tmp_path / "out").encoding)
+        assert stored(tmp_path / "out").to_pylist() == as_if_drawn
+
+
+def test_jpeg_is_stored_at_its_quality_with_full_colours(raw, tmp_path):
+    prepare(folder_data(raw), config(format="jpeg", quality=100), tmp_path / "out")
+    (first, *_) = stored(tmp_path / "out").to_pylist()
+    read = Image.open(io.BytesIO(first))
+    assert read.format == "JPEG"
+    assert {max(table) for table in read.quantization.values()} == {1}
+    assert {layer[1:3] for layer in read.layer} == {(1, 1)}
+
+
+def test_jpeg_files_that_need_no_change_can_be_kept(raw, tmp_path):
+    jpeg_files(raw, quality=60, progressive=True, exif=b"Exif\0\0" + exif_of(), comment=b"private")
+    settings = config(format="jpeg", keep_bytes=True)
+    prepare(folder_data(raw), settings, tmp_path / "out")
+    kept = stored(tmp_path / "out", "val").to_pylist()
+    sources = [row.read() for row in open_source(folder_data(raw)).rows("val")]
+    assert torch.equal(decode_images(kept), decode_images(sources))
+    for file, source in zip(kept, sources, strict=True):
+        assert len(file) < len(source)
+        assert b"Exif" not in file
+        assert b"private" not in file
+        assert bare_jpeg(file) == file
+
+
+TURN = Image.Exif()
+TURN[0x0112] = 6
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(picture(0, size=(9, 8)), "JPEG"),
+        encoded(picture(0, size=(8, 8)), "JPEG", exif=TURN),
+        encoded(picture(0, size=(8, 8), mode="L"), "JPEG"),
+        encoded(picture(0, size=(8, 8), mode="RGBA").convert("CMYK"), "JPEG"),
+        encoded(picture(0, size=(8, 8)), "JPEG", keep_rgb=True),
+        encoded(picture(0, size=(8, 8))),
+        encoded(picture(0, size=(8, 8)), "WEBP", lossless=True),
+    ],
+    ids=["size", "turned", "grey", "CMYK", "RGB", "PNG", "WebP"],
+)
+def test_what_needs_a_change_is_encoded_once(data):
+    settings = config(format="jpeg", keep_bytes=True)
+    square = to_square(to_rgb(decode_picture(data)), settings)
+    assert prepare_picture(data, settings).file == encode_picture(square, settings.encoding)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_bare_jpeg_has_the_same_pixels(subsampling, progressive, restarts):
+    data = encoded(
+        picture(3, size=(200, 136)),
+        "JPEG",
+        subsampling=subsampling,
+        progressive=progressive,
+        restart_marker_blocks=restarts,
+        icc_profile=b"profile" * 10_000,  # in several segments
+        comment=b"note",
+    )
+    bare = bare_jpeg(data + b"what a telephone appends\xff\xd8\xff")
+    assert b"profile" not in bare
+    assert b"telephone" not in bare
+    assert decode_picture(bare).tobytes() == decode_picture(data).tobytes()
+    assert Image.open(io.BytesIO(bare)).info.keys() <= {
+        "jfif", "jfif_version", "jfif_unit", "jfif_density", "progressive", "progression",
+    }  # fmt: skip
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+def test_no_damage_makes_a_bare_jpeg_of_other_pixels(at, value):
+    data = bytearray(encoded(picture(3, size=(24, 24)), "JPEG", comment=b"note"))
+    data[at % len(data)] = value
+    try:
+        pixels = decode_picture(bytes(data)).tobytes()
+    except InputError:
+        return
+    bare = bare_jpeg(bytes(data))
+    assert bare is None or decode_picture(bare).tobytes() == pixels
+
+
+def test_keeping_bytes_needs_a_format_that_has_them():
+    with pytest.raises(ValidationError, match=r"keep_bytes .* needs format jpeg"):
+        config(keep_bytes=True)
+
+
+class Waiting(Workers):
+    def start(self):
+        super().start()
+        if self._begun is not None:
+            self._begun.result()
+
+
+def test_any_number_of_processes_writes_the_same_bytes(raw, tmp_path, monkeypatch):
+    jpeg_files(raw)
+    monkeypatch.setattr("fgds_core.data.prepare._CHUNK_ROWS", 1)
+    prepare(folder_data(raw), config(format="jpeg"), tmp_path / "one", workers=0)
+    monkeypatch.setattr("fgds_core.data.prepare._WORTH_PROCESSES", 0)
+    monkeypatch.setattr("fgds_core.data.prepare.Workers", Waiting)
+    prepare(folder_data(raw), config(format="jpeg"), tmp_path / "two", workers=2)
+    assert sha256_tree(tmp_path / "one") == sha256_tree(tmp_path / "two")
+    (raw / "val/dog/0.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"^1 images cannot .*\n  val: val/dog/0\.png: not"):
+        prepare(folder_data(raw), config(format="jpeg"), tmp_path / "two", workers=2)
+    assert sha256_tree(tmp_path / "one") == sha256_tree(tmp_path / "two")
