@@ -17,9 +17,10 @@ from fgds_core.diffusion.noise import image_seed
 from fgds_core.images.formats import PNG
 from fgds_core.images.pixels import encode
 from fgds_core.images.table import image_table
+from fgds_core.synthesis.columns import synthetic_schema
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.recipe import Recipe
-from fgds_core.synthesis.shards import PartRecord, synthetic_schema, write_synthetic_part
+from fgds_core.synthesis.record import PartRecord, write_synthetic_part
 from tasks.layout import PREPARED
 
 LATENCY_S = float(os.environ["STUB_LATENCY_S"])

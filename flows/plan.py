@@ -71,7 +71,7 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
         InputError: There are no prepared data; the run costs more than the limit, or cannot be
             measured although a limit is given.
     """
-    from fgds_core.synthesis.shards import relabelled_parts
+    from fgds_core.synthesis.relabel import relabelled_parts
     from tasks.identity.drawing import input_digests, made_by, part_fingerprint, part_fingerprints
     from tasks.plan import (
         check_device_hours,

@@ -45,7 +45,8 @@ def synthesize(
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
-    from fgds_core.synthesis.shards import check_folder, relabel_parts, remove_foreign_parts
+    from fgds_core.synthesis.relabel import relabel_parts
+    from fgds_core.synthesis.shards import check_folder, remove_foreign_parts
     from tasks.identity.cache import is_cached
     from tasks.identity.drawing import (
         fingerprint,

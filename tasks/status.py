@@ -13,7 +13,8 @@ from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.plan import Part
-from fgds_core.synthesis.shards import read_index, read_sidecar, sidecar_path
+from fgds_core.synthesis.record import read_sidecar, sidecar_path
+from fgds_core.synthesis.shards import read_index
 from tasks.identity.drawing import fingerprint, input_digests, made_by, part_fingerprints
 from tasks.layout import SYNTHETIC
 from tasks.plan import is_drawn, prepared_meta

@@ -25,7 +25,8 @@ from fgds_core.synthesis.models import LoadedModels, load_models
 from fgds_core.synthesis.part import finished_part, write_part
 from fgds_core.synthesis.plan import Part, Plan, plan_set
 from fgds_core.synthesis.recipe import Recipe
-from fgds_core.synthesis.shards import PartRecord, remove_index, sidecar_path, write_index
+from fgds_core.synthesis.record import PartRecord, sidecar_path
+from fgds_core.synthesis.shards import remove_index, write_index
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.identity.drawing import drawing_code, fingerprint
 from tasks.layout import BASELINE, PREPARED, SYNTHETIC, SYNTHETIC_INDEX

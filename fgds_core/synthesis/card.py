@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fgds_core.files import write_text
-from fgds_core.synthesis.shards import COLUMNS, INDEX_NAME, Column
+from fgds_core.synthesis.columns import COLUMNS, Column
+from fgds_core.synthesis.shards import INDEX_NAME
 
 CARD_NAME = "_README.md"
 DATASETS_NAME = ".huggingface.yaml"

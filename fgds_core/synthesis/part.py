@@ -15,7 +15,7 @@ from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.formats import Encoding
 from fgds_core.images.pixels import encode
 from fgds_core.images.table import image_table
-from fgds_core.synthesis import shards
+from fgds_core.synthesis import columns, record
 from fgds_core.synthesis.condition import embed_each_once
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.draw import Drawn, draw_finite, scale_of
@@ -35,7 +35,7 @@ def write_part(
     batch_size: int,
     micro_batch: int | None = None,
     advance: Callable[[int], object] = lambda num_images: None,
-) -> shards.PartRecord:
+) -> record.PartRecord:
     """Draws one part and writes it.
 
     Args:
@@ -78,16 +78,16 @@ def write_part(
         rows = [_table(images, whole, own, config, models.encoding) for whole, images in drawn]
         tables.append(rows[0] if len(rows) == 1 else pa.concat_tables(rows).sort_by("index"))
         advance(len(batch))
-    return shards.write_synthetic_part(out, part.path, pa.concat_tables(tables), fingerprint)
+    return record.write_synthetic_part(out, part.path, pa.concat_tables(tables), fingerprint)
 
 
-def finished_part(part: Part, fingerprint: str, out: Path) -> shards.PartRecord | None:
+def finished_part(part: Part, fingerprint: str, out: Path) -> record.PartRecord | None:
     """Finds a part finished before, by fingerprint, images and bytes; None if it must be drawn."""
-    record = shards.finished_part(out, part.path, fingerprint)
+    found = record.finished_part(out, part.path, fingerprint)
     wanted = (part.label, part.first_index, part.num_images)
-    if record is None or (record.label, record.first_index, record.num_rows) != wanted:
+    if found is None or (found.label, found.first_index, found.num_rows) != wanted:
         return None
-    return record
+    return found
 
 
 def _table(
@@ -124,7 +124,7 @@ def _table(
             "skipped_steps": drawn.stats.skipped.tolist(),
             "nonfinite_steps": drawn.stats.non_finite.tolist(),
         },
-        schema=shards.synthetic_schema(own.class_names),
+        schema=columns.synthetic_schema(own.class_names),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fgds_core.data.imbalance import check_target, quotas
 from fgds_core.synthesis.config import SynthesizeConfig
-from fgds_core.synthesis.shards import part_path
+from fgds_core.synthesis.record import part_path
 
 
 @dataclass(frozen=True)

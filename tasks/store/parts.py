@@ -14,7 +14,8 @@ from pathlib import Path
 from fgds_core.errors import InputError
 from fgds_core.synthesis.part import finished_part
 from fgds_core.synthesis.plan import Part
-from fgds_core.synthesis.shards import PartRecord, remove_index, write_sidecar
+from fgds_core.synthesis.record import PartRecord, write_sidecar
+from fgds_core.synthesis.shards import remove_index
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
 from tasks.store.config import StoreConfig
 

@@ -16,7 +16,7 @@ from micro import contents, set_params
 from s3 import BUCKET, Network, damage, objects
 
 from fgds_core.images.table import column_values, read_table
-from fgds_core.synthesis.shards import sidecar_path
+from fgds_core.synthesis.record import sidecar_path
 
 DASK = {
     "cluster_class": "dask.distributed.LocalCluster",

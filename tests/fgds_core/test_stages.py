@@ -22,6 +22,8 @@ from fgds_core.stages.retrain import retrain
 from fgds_core.stages.train_baseline import train_baseline
 from fgds_core.stages.train_control import train_control
 from fgds_core.synthesis import shards
+from fgds_core.synthesis.columns import synthetic_schema
+from fgds_core.synthesis.record import part_path, write_synthetic_part
 
 CLASS_NAMES = ("dark", "grey", "light")
 COUNTS = {"train": (30, 21, 5), "val": (8, 8, 8), "test": (10, 10, 10)}
@@ -66,7 +68,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten images of the rarest class."""
     folder = tmp_path_factory.mktemp("synthetic")
     images, labels = pictures((0, 0, 10), seed=9)
-    schema = shards.synthetic_schema(CLASS_NAMES)
+    schema = synthetic_schema(CLASS_NAMES)
     columns = {
         "group": [None] * 10,
         "prompt": ["a photo of a light"] * 10,
@@ -87,8 +89,8 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nonfinite_steps": [0] * 10,
     }
     table = image_table(images, labels, CLASS_NAMES, columns, schema=schema)
-    path = shards.part_path(2, CLASS_NAMES[2], 0)
-    record = shards.write_synthetic_part(folder, path, table, "fingerprint")
+    path = part_path(2, CLASS_NAMES[2], 0)
+    record = write_synthetic_part(folder, path, table, "fingerprint")
     shards.write_index(
         folder,
         [record],

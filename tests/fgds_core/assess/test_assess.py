@@ -35,6 +35,8 @@ from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.assess import assess
 from fgds_core.synthesis import shards
+from fgds_core.synthesis.columns import synthetic_schema
+from fgds_core.synthesis.record import part_path, write_synthetic_part
 
 CLASS_NAMES = ("cat", "dog", "emu")
 CONFIG = AssessConfig(
@@ -98,7 +100,7 @@ def make_table(images, conditioning=None):
         images.labels,
         CLASS_NAMES,
         extra,
-        schema=shards.synthetic_schema(CLASS_NAMES),
+        schema=synthetic_schema(CLASS_NAMES),
     )
 
 
@@ -406,8 +408,8 @@ def workspace(tmp_path, train, val, synthetic, classifier):
     records = []
     for label in (1, 2):
         rows = table.filter(torch.eq(synthetic.labels, label).numpy())
-        path = shards.part_path(label, CLASS_NAMES[label], 0)
-        records.append(shards.write_synthetic_part(made, path, rows, "fingerprint"))
+        path = part_path(label, CLASS_NAMES[label], 0)
+        records.append(write_synthetic_part(made, path, rows, "fingerprint"))
     shards.write_index(
         made,
         records,

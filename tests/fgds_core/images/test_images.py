@@ -33,7 +33,7 @@ from fgds_core.images.table import (
     write_image_batches,
     write_images,
 )
-from fgds_core.synthesis import shards
+from fgds_core.synthesis.columns import synthetic_schema
 
 NAMES = ("cat", "T-shirt/top", "ankle boot")
 
@@ -212,7 +212,7 @@ def test_tables_that_make_no_sense_are_refused(arguments, message):
 
 
 def test_table_must_have_the_columns_of_its_schema():
-    schema = shards.synthetic_schema(NAMES)
+    schema = synthetic_schema(NAMES)
     with pytest.raises(ValueError, match=r"missing .*'prompt'.*unknown \['colour'\]"):
         image_table([b"x"], [0], NAMES, {"colour": ["red"]}, schema=schema)
 

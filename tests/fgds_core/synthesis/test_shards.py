@@ -22,6 +22,15 @@ from fgds_core.images.pixels import from_uint8
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis import shards
 from fgds_core.synthesis.card import write_card
+from fgds_core.synthesis.columns import COLUMNS, synthetic_schema
+from fgds_core.synthesis.record import (
+    class_folder,
+    finished_part,
+    part_path,
+    sidecar_path,
+    write_synthetic_part,
+)
+from fgds_core.synthesis.relabel import relabel_parts
 
 NAMES = ("cat", "T-shirt/top", "ankle boot")
 
@@ -51,14 +60,14 @@ def synthetic_rows(label=1, first_index=0, num_rows=3, seed=0, class_names=NAMES
         [label] * num_rows,
         class_names,
         extra,
-        schema=shards.synthetic_schema(class_names),
+        schema=synthetic_schema(class_names),
     )
 
 
 def write_part(out, label=1, part=0, first_index=0, fingerprint="f", **rows):
-    path = shards.part_path(label, NAMES[label], part)
+    path = part_path(label, NAMES[label], part)
     table = synthetic_rows(label, first_index, **rows)
-    return shards.write_synthetic_part(out, path, table, fingerprint)
+    return write_synthetic_part(out, path, table, fingerprint)
 
 
 def write_set(out):
@@ -86,13 +95,13 @@ def write_index(out, records, wanted=(0, 5, 3), **changes):
     ],
 )
 def test_class_folders_are_safe_names(label, name, folder):
-    assert shards.class_folder(label, name) == folder
+    assert class_folder(label, name) == folder
 
 
 @settings(deadline=None)
 @given(st.integers(0, 9999), st.text(max_size=80))
 def test_class_folders_hold_safe_characters_only(label, name):
-    folder = shards.class_folder(label, name)
+    folder = class_folder(label, name)
     assert set(folder) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert len(folder) <= 80
 
@@ -105,7 +114,7 @@ def test_synthetic_set_comes_back_in_order_of_class_and_index(tmp_path):
     assert images.labels.tolist() == [1] * 5 + [2] * 3
     assert images.groups is None
     assert table["index"].to_pylist() == [0, 1, 2, 3, 4, 0, 1, 2]
-    assert table.schema.equals(shards.synthetic_schema(NAMES).remove(0), check_metadata=True)
+    assert table.schema.equals(synthetic_schema(NAMES).remove(0), check_metadata=True)
     assert torch.equal(from_uint8(images.__getitems__([3, 4])), random_images(2, seed=13))
 
 
@@ -144,7 +153,7 @@ def test_fingerprint_travels_in_the_part_and_beside_it(tmp_path):
     record = write_part(tmp_path, fingerprint="abc")
     metadata = pq.read_schema(tmp_path / record.path).metadata
     assert metadata[b"fgds_fingerprint"] == b"abc"
-    sidecar = json.loads((tmp_path / shards.sidecar_path(record.path)).read_text())
+    sidecar = json.loads((tmp_path / sidecar_path(record.path)).read_text())
     assert sidecar["fingerprint"] == "abc"
     assert sidecar["sha256"] == record.sha256
 
@@ -152,16 +161,16 @@ def test_fingerprint_travels_in_the_part_and_beside_it(tmp_path):
 def test_part_counts_as_finished_by_fingerprint_and_bytes(tmp_path):
     record = write_part(tmp_path)
     path = tmp_path / record.path
-    assert shards.finished_part(tmp_path, record.path, "f") == record
-    assert shards.finished_part(tmp_path, record.path, "other") is None
-    assert shards.finished_part(tmp_path, "01-t-shirt-top/part-00009.parquet", "f") is None
+    assert finished_part(tmp_path, record.path, "f") == record
+    assert finished_part(tmp_path, record.path, "other") is None
+    assert finished_part(tmp_path, "01-t-shirt-top/part-00009.parquet", "f") is None
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert shards.finished_part(tmp_path, record.path, "f") is None
+    assert finished_part(tmp_path, record.path, "f") is None
     write_part(tmp_path)
-    (tmp_path / shards.sidecar_path(record.path)).write_text("{")
-    assert shards.finished_part(tmp_path, record.path, "f") is None
+    (tmp_path / sidecar_path(record.path)).write_text("{")
+    assert finished_part(tmp_path, record.path, "f") is None
 
 
 def test_part_killed_before_its_sidecar_is_not_finished(tmp_path, monkeypatch):
@@ -170,10 +179,10 @@ def test_part_killed_before_its_sidecar_is_not_finished(tmp_path, monkeypatch):
     def killed(path, value, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shards, "write_json", killed)
+    monkeypatch.setattr("fgds_core.synthesis.record.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         write_part(tmp_path, seed=7)
-    assert shards.finished_part(tmp_path, record.path, "f") is None
+    assert finished_part(tmp_path, record.path, "f") is None
 
 
 def replaced(table, column, values):
@@ -193,15 +202,15 @@ def replaced(table, column, values):
 def test_rows_that_are_no_part_are_refused(tmp_path, column, values, message):
     rows = replaced(synthetic_rows(), column, values)
     with pytest.raises(ValueError, match=message):
-        shards.write_synthetic_part(tmp_path, "01-x/part-00000.parquet", rows, "f")
+        write_synthetic_part(tmp_path, "01-x/part-00000.parquet", rows, "f")
     assert list(tmp_path.rglob("*.parquet")) == []
 
 
 def test_tables_with_other_columns_or_no_rows_are_no_part(tmp_path):
     with pytest.raises(ValueError, match="columns must be"):
-        shards.write_synthetic_part(tmp_path, "p", image_table([b"x"], [0], NAMES), "f")
+        write_synthetic_part(tmp_path, "p", image_table([b"x"], [0], NAMES), "f")
     with pytest.raises(ValueError, match="at least one image"):
-        shards.write_synthetic_part(tmp_path, "p", synthetic_rows().slice(0, 0), "f")
+        write_synthetic_part(tmp_path, "p", synthetic_rows().slice(0, 0), "f")
 
 
 def test_no_index_no_data_set(tmp_path):
@@ -303,10 +312,7 @@ def finished_set(out):
     """Two classes, with card and index."""
     write_part(out, label=1, num_rows=2)
     write_part(out, label=2)
-    records = [
-        shards.finished_part(out, shards.part_path(label, NAMES[label], 0), "f")
-        for label in (1, 2)
-    ]
+    records = [finished_part(out, part_path(label, NAMES[label], 0), "f") for label in (1, 2)]
     write_card(out, (0, 2, 3))
     write_index(out, records, wanted=(0, 2, 3))
     return records
@@ -321,7 +327,7 @@ def test_the_folder_itself_is_a_data_set_for_datasets_and_pandas(tmp_path):
     rows = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
     assert list(rows) == ["train"]
     train = rows["train"]
-    assert train.column_names == ["image", "label", *shards.COLUMNS]
+    assert train.column_names == ["image", "label", *COLUMNS]
     assert train.features["label"].names == list(NAMES)
     assert train["label"][:] == [1, 1, 2, 2, 2]
     assert train[0]["image"].size == (8, 8)
@@ -337,7 +343,7 @@ def test_a_class_may_be_named_like_a_split(tmp_path, name):
     out, names = tmp_path / "synthetic", ("cat", name)
     for label in (0, 1):
         rows = synthetic_rows(label, class_names=names)
-        shards.write_synthetic_part(out, shards.part_path(label, names[label], 0), rows, "f")
+        write_synthetic_part(out, part_path(label, names[label], 0), rows, "f")
     write_card(out, (3, 3))
     rows = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
     assert {split: len(each) for split, each in rows.items()} == {"train": 6}
@@ -353,7 +359,7 @@ def test_the_card_explains_every_column(tmp_path):
     assert yaml.safe_load(front_matter)["license"] == "other"
     assert "2,003 images" in body
     explained = [row.split("`")[1] for row in body.splitlines() if row.startswith("| `")]
-    assert explained == shards.synthetic_schema(NAMES).names
+    assert explained == synthetic_schema(NAMES).names
 
 
 def test_what_earlier_versions_left_beside_the_parts_goes_with_the_next_index(tmp_path):
@@ -473,7 +479,7 @@ def test_a_part_that_dvc_has_linked_to_its_cache_is_as_good_as_its_bytes(tmp_pat
     link_a_part(out)
     shards.check_folder(out, PLANNED, is_cached=lambda link: True)
     kept = (tmp_path / "mine.parquet").read_bytes()
-    assert shards.finished_part(out, record.path, "f") == record
+    assert finished_part(out, record.path, "f") == record
     write_part(out, label=1, seed=5)
     assert not first_part(out).is_symlink()
     assert (tmp_path / "mine.parquet").read_bytes() == kept
@@ -592,9 +598,7 @@ def test_parts_are_kept_where_the_folders_of_classes_collide(tmp_path, before, a
         return {
             name: shards.read_part(
                 tmp_path,
-                shards.finished_part(
-                    tmp_path, shards.part_path(label, name, 0), fingerprint_of(label, names)
-                ),
+                finished_part(tmp_path, part_path(label, name, 0), fingerprint_of(label, names)),
             )["image"]
             for label, name in enumerate(names)
             if name in before
@@ -602,14 +606,14 @@ def test_parts_are_kept_where_the_folders_of_classes_collide(tmp_path, before, a
 
     for label, name in enumerate(before):
         rows = synthetic_rows(label, class_names=before)
-        path = shards.part_path(label, name, 0)
-        shards.write_synthetic_part(tmp_path, path, rows, fingerprint_of(label, before))
+        path = part_path(label, name, 0)
+        write_synthetic_part(tmp_path, path, rows, fingerprint_of(label, before))
     of_before = pixels(before)
-    kept = shards.relabel_parts(tmp_path, after, fingerprint_of)
+    kept = relabel_parts(tmp_path, after, fingerprint_of)
     assert len(kept) == len(set(before) & set(after))
     of_after = pixels(after)
     assert all(of_after[name].equals(of_before[name]) for name in of_after)
     labels = [record.label for record in kept]
     assert sorted(labels) == [label for label, name in enumerate(after) if name in before]
-    assert shards.relabel_parts(tmp_path, after, fingerprint_of) == []
+    assert relabel_parts(tmp_path, after, fingerprint_of) == []
     assert not [*tmp_path.glob("*.part")]

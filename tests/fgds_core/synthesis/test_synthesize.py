@@ -16,12 +16,12 @@ from fgds_core.feedback.load import load_feedback
 from fgds_core.generators.load import load_generator
 from fgds_core.generators.model import Generator
 from fgds_core.images.dataset import ImageDataset, read_images
-from fgds_core.synthesis import shards
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.models import LoadedModels, check_fit
 from fgds_core.synthesis.part import finished_part, write_part
 from fgds_core.synthesis.plan import Part, plan_set
 from fgds_core.synthesis.recipe import Recipe
+from fgds_core.synthesis.record import PartRecord
 from fgds_core.synthesis.request import plan_images
 
 NAMES = ("cat", "dog", "owl")
@@ -63,7 +63,7 @@ def write(generator, classifier, real, tiny_classifier, tmp_path):
     return run
 
 
-def rows(out: Path, record: shards.PartRecord, folder: str = "") -> dict[str, list]:
+def rows(out: Path, record: PartRecord, folder: str = "") -> dict[str, list]:
     return pq.read_table(out / folder / record.path).to_pydict()
 
 

@@ -12,9 +12,10 @@ from s3 import BUCKET, Network, config, damage, objects
 
 from fgds_core.errors import InputError
 from fgds_core.images.table import image_table
-from fgds_core.synthesis import shards
+from fgds_core.synthesis.columns import synthetic_schema
 from fgds_core.synthesis.part import finished_part
 from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.record import PartRecord, write_synthetic_part
 from tasks.store.bucket import Bucket
 from tasks.store.config import StoreConfig
 from tasks.store.parts import collect, fetch_part, offer, send_part, stored
@@ -29,7 +30,7 @@ def store(network: Network) -> StoreConfig:
     return config(network.url)
 
 
-def draw(out: Path, part: Part = PART, pixels: int = 0) -> shards.PartRecord:
+def draw(out: Path, part: Part = PART, pixels: int = 0) -> PartRecord:
     """A part as `write_part` leaves it; other pixels stand for another device's rounding."""
     indices = list(range(part.first_index, part.first_index + part.num_images))
     columns = {
@@ -55,9 +56,9 @@ def draw(out: Path, part: Part = PART, pixels: int = 0) -> shards.PartRecord:
         [part.label] * part.num_images,
         NAMES,
         {**extra, "seed": indices, "index": indices},
-        schema=shards.synthetic_schema(NAMES),
+        schema=synthetic_schema(NAMES),
     )
-    return shards.write_synthetic_part(out, part.path, rows, "f")
+    return write_synthetic_part(out, part.path, rows, "f")
 
 
 def files(out: Path) -> dict[str, bytes]:
