@@ -24,8 +24,8 @@ import torch
 
 from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.network import create_classifier
-from fgds_core.classify.trial import train_a_little, try_training
 from fgds_core.errors import InputError
+from fgds_core.stages.trial import train_a_little, try_training
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "timm_families.json"
@@ -97,6 +97,7 @@ def recipe(model: str, input_size: int | None) -> TrainConfig:
         learning_rate=1e-4,
         warmup_steps=0,
         weight_decay=0.05,
+        loss="cross_entropy",
         label_smoothing=0.1,
         ema_decay=0.9,
         horizontal_flip=True,

@@ -9,13 +9,14 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from fgds_core.classify.checkpoint import Checkpoint
+from fgds_core.classify.run import TrainingRun
 from tasks.identity import code
 from tasks.identity.cache import Outputs, replaced, written
 from tasks.watch.curves import curves
 from tasks.watch.progress import bar
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
-from tasks.workers.devices import use_device
+from tasks.workers.devices import num_loader_workers, use_device
 
 CHECKPOINTS = Path(".runs")
 """Beside the outputs: DVC removes those before a stage runs."""
@@ -72,10 +73,13 @@ def trained(training: Training, compute: ComputeConfig, train: Train) -> Outputs
         train(
             place(training.model),
             place(report).parent,
-            device=use_device(compute),
-            on_epoch=on_epoch,
-            advance=advance,
-            checkpoint=checkpoint,
+            TrainingRun(
+                device=use_device(compute),
+                loader_workers=num_loader_workers(compute),
+                on_epoch=on_epoch,
+                advance=advance,
+                checkpoint=checkpoint,
+            ),
         )
     checkpoint.remove()
     return written(*training.owned)

@@ -15,6 +15,7 @@ import tiny
 import torch
 from micro import results_in
 from once import once
+from sets import image_set
 from tiny import TINY_IMAGE_SIZE
 
 import flows  # noqa: F401  # before Prefect, whose console is to be quiet
@@ -134,7 +135,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = torch.rand(30, 3, TINY_IMAGE_SIZE, TINY_IMAGE_SIZE, generator=generator) * 2 - 1
     labels = torch.arange(30) % 3
     with torch.no_grad():
-        gaussians = fit_class_gaussians(classifier.features(images), labels, len(names))
+        gaussians = fit_class_gaussians([classifier.features(images)], labels, len(names))
     folder = tmp_path_factory.mktemp("tiny-classifier")
     gaussians.save(folder / "feature_statistics.safetensors")
     save_classifier(
@@ -142,7 +143,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         classifier,
         real_counts=[10, 10, 10],
         bins=dict.fromkeys(names, "few"),
-        extra=criteria_on_real(classifier, gaussians, images, labels),
+        extra=criteria_on_real(classifier, gaussians, image_set(images, labels, names)),
     )
     return folder
 

@@ -16,6 +16,7 @@ RECIPE = {
     "learning_rate": 1e-3,
     "warmup_steps": 1,
     "weight_decay": 0.05,
+    "loss": "cross_entropy",
     "label_smoothing": 0.1,
     "ema_decay": 0.0,
     "horizontal_flip": True,

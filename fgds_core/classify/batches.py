@@ -1,13 +1,116 @@
 """Which images a training batch holds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
+
+from fgds_core.classify.config import TrainConfig
+from fgds_core.images.dataset import ImageDataset, joined
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a training step sees.
+
+    Attributes:
+        x: Images in [-1, 1], [B, C, H, W].
+        labels: Their classes, [B].
+        groups: Number of each image's group among the sorted names, [B]; None without groups.
+        synthetic: Whether each image is synthetic, [B].
+    """
+
+    x: Tensor
+    labels: Tensor
+    groups: Tensor | None
+    synthetic: Tensor
+
+
+class TrainingImages:
+    """Real images and, behind them, synthetic ones.
+
+    Attributes:
+        images: All of them.
+        num_real: How many are real.
+        real_share: Share of a batch's slots that is meant for real images.
+        synthetic: Whether each image is synthetic, [N].
+        groups: Number of each image's group among the sorted names, [N]; None without groups.
+    """
+
+    def __init__(
+        self, real: ImageDataset, synthetic: ImageDataset | None = None, real_share: float = 1.0
+    ) -> None:
+        self.images = real if synthetic is None else joined(real, synthetic)
+        self.num_real = len(real)
+        self.real_share = 1.0 if synthetic is None else real_share
+        self.synthetic = torch.arange(len(self.images)) >= self.num_real
+        self.groups: Tensor | None = None
+        if (names := self.images.groups) is not None:
+            numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+            self.groups = torch.tensor([numbers[name] for name in names], dtype=torch.int64)
+
+    def batch(self, rows: list[int], x: Tensor) -> Batch:
+        """The images of some rows, as `x` on its device, with what is known of them."""
+        return Batch(
+            x=x,
+            labels=self.images.labels[rows].to(x.device),
+            groups=None if self.groups is None else self.groups[rows].to(x.device),
+            synthetic=self.synthetic[rows].to(x.device),
+        )
+
+
+BatchSource = Callable[[TrainingImages, TrainConfig, torch.Generator], Iterable[list[int]]]
+"""(images, recipe, source of randomness) -> the rows of each of `num_steps` batches."""
+
+
+def instance(
+    training: TrainingImages, config: TrainConfig, rng: torch.Generator
+) -> Iterable[list[int]]:
+    """Shuffled passes over all images: a class comes as often as it has images."""
+    images = RandomSampler(range(len(training.images)), num_samples=_slots(config), generator=rng)
+    return BatchSampler(images, config.batch_size, drop_last=False)
+
+
+def square_root(
+    training: TrainingImages, config: TrainConfig, rng: torch.Generator
+) -> Iterable[list[int]]:
+    """Images at random, a class of n images in proportion to n^0.5."""
+    labels = training.images.labels
+    weights = labels.bincount().double()[labels] ** -0.5  # [N]
+    images = WeightedRandomSampler(weights.tolist(), _slots(config), generator=rng)
+    return BatchSampler(images, config.batch_size, drop_last=False)
+
+
+def class_balanced(
+    training: TrainingImages, config: TrainConfig, rng: torch.Generator
+) -> Iterable[list[int]]:
+    """All classes alike, with the wanted share of real images; see `BalancedBatchSampler`."""
+    labels = training.images.labels
+    return BalancedBatchSampler(
+        labels[: training.num_real],
+        labels[training.num_real :],
+        batch_size=config.batch_size,
+        real_share=training.real_share,
+        num_batches=config.num_steps,
+        rng=rng,
+    )
+
+
+BATCH_SOURCES: dict[str, BatchSource] = {
+    "instance": instance,
+    "square_root": square_root,
+    "class_balanced": class_balanced,
+}
+
+
+def _slots(config: TrainConfig) -> int:
+    """Images that a whole training sees."""
+    return config.num_steps * config.batch_size
 
 
 class BalancedBatchSampler(Sampler[list[int]]):
@@ -31,7 +134,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
         batch_size: int,
         real_share: float,
         num_batches: int,
-        generator: torch.Generator,
+        rng: torch.Generator,
     ) -> None:
         """Sorts the images by source and class.
 
@@ -41,7 +144,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
             batch_size: Images in a batch.
             real_share: Fraction of a batch's slots meant for real images, in [0, 1].
             num_batches: Batches in an epoch.
-            generator: Source of all randomness; it moves on with every batch.
+            rng: Source of all randomness; it moves on with every batch.
         """
         if batch_size < 1 or num_batches < 0:
             raise ValueError(
@@ -64,7 +167,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
         self._batch_size = batch_size
         self._num_real = round(real_share * batch_size)
         self._num_batches = num_batches
-        self._generator = generator
+        self._rng = rng
         self._class_round: list[int] = []
         self._image_rounds: dict[tuple[int, bool], list[int]] = {key: [] for key in self._images}
 
@@ -84,5 +187,5 @@ class BalancedBatchSampler(Sampler[list[int]]):
         return self._image_rounds[key].pop()
 
     def _shuffled(self, items: list[T]) -> list[T]:
-        order = torch.randperm(len(items), generator=self._generator).tolist()
+        order = torch.randperm(len(items), generator=self._rng).tolist()
         return [items[i] for i in order]

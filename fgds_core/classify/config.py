@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from fgds_core.section import Section
 
+LossName = Literal["cross_entropy"]
 Sampling = Literal["instance", "square_root", "class_balanced"]
 
 
@@ -38,6 +39,7 @@ class TrainConfig(Section):
     weight_decay: float = Field(
         ge=0, le=100, description="on weights, not on biases and normalisation; 0 is off"
     )
+    loss: LossName = Field(description="what a step lowers; cross_entropy in nats")
     label_smoothing: float = Field(
         ge=0, lt=1, description="share of the target spread over all classes; 0 is off"
     )

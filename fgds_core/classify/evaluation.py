@@ -11,6 +11,7 @@ from typing import Any
 
 from fgds_core.classify.metrics import Evaluation, evaluate
 from fgds_core.classify.network import Classifier
+from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import Meta
 from fgds_core.data.splits import read_prepared
 from fgds_core.files import csv_text, write_json, write_text
@@ -22,7 +23,13 @@ ON_VALIDATION = ("overall", "few", "worst_group")
 
 
 def write_evaluation(
-    classifier: Classifier, prepared: Path, meta: Meta, seed: int, reports: Path, name: str
+    classifier: Classifier,
+    prepared: Path,
+    meta: Meta,
+    seed: int,
+    reports: Path,
+    name: str,
+    run: TrainingRun = TrainingRun(),
 ) -> dict[str, Any]:
     """Evaluates a finished classifier and writes what the reports need.
 
@@ -37,15 +44,18 @@ def write_evaluation(
             `predictions.csv` and, where the images have groups, `per_group.csv`, all on test
             images.
         name: `baseline`, `control` or `final`.
+        run: How its training ran; says how images are read.
 
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
     """
     folder = reports / name
-    val = evaluate(classifier, read_prepared(prepared, "val"), meta.bins, seed=seed)
+    workers = run.loader_workers
+    images = read_prepared(prepared, "val")
+    val = evaluate(classifier, images, meta.bins, seed=seed, workers=workers)
     write_json(folder / "validation.json", val.metrics)
     images = read_prepared(prepared, "test")
-    test = evaluate(classifier, images, meta.bins, seed=seed)
+    test = evaluate(classifier, images, meta.bins, seed=seed, workers=workers)
     write_text(folder / "per_class.csv", csv_text(per_class_rows(test, meta)))
     write_text(folder / "confusion.csv", csv_text(confusion_rows(test, images)))
     write_text(folder / "predictions.csv", csv_text(prediction_rows(test, images)))
@@ -91,7 +101,7 @@ def per_class_rows(evaluation: Evaluation, meta: Meta) -> list[dict[str, Any]]:
 
 def prediction_rows(evaluation: Evaluation, images: ImageDataset) -> list[dict[str, Any]]:
     """`actual, predicted, confidence` of each image in its order, and `group` where there are."""
-    confidence = evaluation.probabilities.max(dim=-1).values.tolist()  # [N]
+    confidence = evaluation.confidence.tolist()  # [N]
     rows: list[dict[str, Any]] = [
         {
             "actual": images.class_names[actual],

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fgds_core.classify.network import Classifier, predict
+from fgds_core.classify.network import Classifier, predictions
 from fgds_core.data.imbalance import BINS
-from fgds_core.images.dataset import ImageDataset, gather
+from fgds_core.images.dataset import ImageDataset
 
 ECE_BINS = 15
 
@@ -26,18 +27,23 @@ class Evaluation:
         per_group: `class`, `group`, `recall` and `num_images` of each class x group that has
             images, the worst first; None for data without groups.
         predictions: Most probable class of each image, [N].
-        probabilities: Softmax of the logits, without temperature, [N, K].
+        confidence: Its probability, without temperature, [N].
     """
 
     metrics: dict[str, Any]
     per_class: list[dict[str, Any]]
     per_group: list[dict[str, Any]] | None
     predictions: Tensor
-    probabilities: Tensor
+    confidence: Tensor
 
 
 def evaluate(
-    classifier: Classifier, images: ImageDataset, bins: Mapping[str, str], *, seed: int
+    classifier: Classifier,
+    images: ImageDataset,
+    bins: Mapping[str, str],
+    *,
+    seed: int,
+    workers: int = 0,
 ) -> Evaluation:
     """Evaluates a classifier on labelled images.
 
@@ -46,22 +52,30 @@ def evaluate(
         images: The images, their labels and, where there are some, groups.
         bins: Shot bin of each class name, from real training counts.
         seed: The seed the classifier was trained with; recorded only.
+        workers: Processes that read images ahead.
     """
-    logits, _ = predict(classifier, gather(images))  # [N, K]
-    probabilities = logits.softmax(dim=-1)
-    predictions = probabilities.argmax(dim=-1)  # [N]
-    names, groups = images.class_names, images.groups
+    confidence = torch.empty(len(images))  # [N]
+    predicted = torch.empty(len(images), dtype=torch.int64)  # [N]
+    start = 0
+    for logits, _ in predictions(classifier, images, workers=workers):
+        end = start + len(logits)
+        probabilities = logits.softmax(dim=-1)  # [B, K]
+        predicted[start:end] = probabilities.argmax(dim=-1)
+        confidence[start:end] = probabilities.amax(dim=-1)
+        start = end
+    labels, names, groups = images.labels, images.class_names, images.groups
     return Evaluation(
-        measure(probabilities, images.labels, names, bins, groups, seed=seed),
-        recall_per_class(predictions, images.labels, names),
-        None if groups is None else recall_per_group(predictions, images.labels, names, groups),
-        predictions,
-        probabilities,
+        measure(confidence, predicted, labels, names, bins, groups, seed=seed),
+        recall_per_class(predicted, labels, names),
+        None if groups is None else recall_per_group(predicted, labels, names, groups),
+        predicted,
+        confidence,
     )
 
 
 def measure(
-    probabilities: Tensor,
+    confidence: Tensor,
+    predictions: Tensor,
     labels: Tensor,
     class_names: Sequence[str],
     bins: Mapping[str, str],
@@ -69,10 +83,11 @@ def measure(
     *,
     seed: int,
 ) -> dict[str, Any]:
-    """The Metrics JSON of predictions.
+    """The Metrics JSON of what a classifier predicted.
 
     Args:
-        probabilities: One row per image, [N, K].
+        confidence: Probability of each image's most probable class, [N].
+        predictions: That class, [N].
         labels: True classes, [N].
         class_names: Name of each class, K of them.
         bins: Shot bin (many, medium, few) of each class name.
@@ -96,7 +111,6 @@ def measure(
 
     if not len(labels):
         raise ValueError("there are no images to evaluate on")
-    predictions = probabilities.argmax(dim=-1)  # [N]
     actual, predicted = labels.cpu().numpy(), predictions.cpu().numpy()  # [N], [N]
     correct = predicted == actual  # [N]
     bin_of_image = np.array([bins[name] for name in class_names])[actual]  # [N]
@@ -116,7 +130,7 @@ def measure(
                 zero_division=0.0,
             )
         ),
-        "ece": expected_calibration_error(probabilities, labels),
+        "ece": expected_calibration_error(confidence, predictions, labels),
         "num_images": len(actual),
         "seed": seed,
     }
@@ -184,19 +198,20 @@ def macro_accuracy(predictions: Tensor, labels: Tensor) -> float:
 
 
 def expected_calibration_error(
-    probabilities: Tensor, labels: Tensor, num_bins: int = ECE_BINS
+    confidence: Tensor, predictions: Tensor, labels: Tensor, num_bins: int = ECE_BINS
 ) -> float:
     """Mean gap between confidence and accuracy over equally wide bins of confidence, in [0, 1].
 
     Args:
-        probabilities: One row per image, [N, K].
+        confidence: Probability of each image's most probable class, [N].
+        predictions: That class, [N].
         labels: True classes, [N].
         num_bins: Number of bins over [0, 1]; the upper edge belongs to a bin.
 
     Source: Guo et al. (2017), On Calibration of Modern Neural Networks,
         https://arxiv.org/abs/1706.04599
     """
-    confidence, predictions = probabilities.double().max(dim=-1)  # [N], [N]
+    confidence = confidence.double()
     index = (confidence * num_bins).ceil().long().clamp(1, num_bins) - 1  # [N]
     gap = (predictions == labels).double() - confidence  # [N]
     per_bin = gap.new_zeros(num_bins).index_add(0, index, gap)  # [num_bins], sums of gaps

@@ -1,28 +1,29 @@
-"""Training a classifier: batches, augmentation, one loop, the best checkpoint by validation."""
+"""Training a classifier: one loop over batches, the best checkpoint by validation."""
 
 import copy
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
 
-from fgds_core.classify.batches import BalancedBatchSampler
+from fgds_core.classify.batches import BATCH_SOURCES, Batch, TrainingImages
 from fgds_core.classify.card import CONFIG, read_classifier_config
-from fgds_core.classify.checkpoint import Checkpoint
 from fgds_core.classify.config import Sampling, TrainBaselineConfig, TrainConfig
+from fgds_core.classify.losses import LOSSES
 from fgds_core.classify.metrics import macro_accuracy
-from fgds_core.classify.network import Classifier, create_classifier, predict
-from fgds_core.classify.trial import try_training
+from fgds_core.classify.network import Classifier, create_classifier, predict_logits
+from fgds_core.classify.run import TrainingRun
 from fgds_core.errors import InputError
-from fgds_core.images.augment import augment
-from fgds_core.images.dataset import ImageDataset, gather
+from fgds_core.images.augment import Changes, draw_changes, erase, move
+from fgds_core.images.dataset import ImageDataset, load
 from fgds_core.images.pixels import from_uint8
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,7 @@ def train_classifier(
     sampling: Sampling = "class_balanced",
     synthetic: ImageDataset | None = None,
     real_share: float = 1.0,
-    device: str | torch.device = "cpu",
-    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
-    advance: Callable[[int], None] = lambda _: None,
-    checkpoint: Checkpoint | None = None,
+    run: TrainingRun = TrainingRun(),
 ) -> Classifier:
     """Trains a classifier and returns its best checkpoint by macro accuracy on validation.
 
@@ -57,146 +55,216 @@ def train_classifier(
         sampling: How often real images of a class are drawn; `class_balanced` with `synthetic`.
         synthetic: Synthetic training images, as large as the real ones.
         real_share: Share of real images in a batch when there are synthetic ones.
-        device: Where to compute.
-        on_epoch: Called after each validation with `epoch` (its number, from 1), `step`,
-            `train_loss` (nats, mean since the last one), `val_accuracy`, `val_macro_accuracy`
-            (fractions) and `learning_rate`.
-        advance: Called after each optimiser step with 1, and once with those of an earlier run.
-        checkpoint: Where the training stands is kept there now and then, and a training that
-            stands there already goes on, to the same weights. `on_epoch` is called again for what
-            came before. The caller removes it.
+        run: Where and how it runs.
 
     Returns:
         The classifier in evaluation mode, its temperature fitted on validation.
 
     Raises:
-        InputError: If the sets do not fit together, the model cannot be made or trained (found
-            out before training, by a trial), or the loss becomes non-finite.
+        InputError: If the sets do not fit together, the model cannot be made, or the loss becomes
+            non-finite.
         ValueError: If synthetic images are not to be drawn class-balanced.
     """
     _check_sets(train, val, synthetic)
     if synthetic is not None and sampling != "class_balanced":
         raise ValueError(f"sampling with synthetic images must be class_balanced, got {sampling}")
-    height, width = train.size
-    try_training(config, train.class_names, (height, width), device)
-    from timm.optim import create_optimizer_v2
-    from timm.utils import ModelEmaV3
+    training = TrainingImages(train, synthetic, real_share)
+    learner = Learner(train.class_names, config, seed, run)
+    devices = [torch.device(run.device)] if torch.device(run.device).type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)  # timm's dropout reads the global generator, forked here
+        done = learner.resume(devices)
+        rng = torch.Generator().manual_seed(seed)
+        batches = training_batches(training, config, sampling, rng, run, skip=done)
+        for step, batch in enumerate(batches, start=done + 1):
+            learner.learn(step, batch)
+            if step % config.eval_every == 0 or step == config.num_steps:
+                learner.validate(step, val)
+            if run.checkpoint is not None:
+                run.checkpoint.write(partial(learner.standing, step, devices))
+            run.advance(1)
+    return calibrated(learner.best(), val, run)
 
-    generator = torch.Generator().manual_seed(seed)
-    classifier = create_classifier(
-        config.model,
-        config.model_kwargs,
-        train.class_names,
-        config.input_size,
-        seed,
-        pretrained=config.pretrained,
-    ).to(device)
-    optimizer = create_optimizer_v2(
+
+def create_optimizer(classifier: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of a recipe; biases and normalisation are left out of the weight decay."""
+    from timm.optim import create_optimizer_v2
+
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
         classifier.network,
         opt=config.optimizer,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: cosine_with_warmup(step, config.warmup_steps, config.num_steps)
-    )
-    averaged = ModelEmaV3(classifier, decay=config.ema_decay) if config.ema_decay else None
-    batches = _batches(train, synthetic, config, sampling, real_share, generator)
+    return optimizer
 
-    best_accuracy, best_state = -1.0, classifier.state_dict()
-    losses: list[float] = []
-    epochs: list[dict[str, float]] = []
-    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
 
-    def standing() -> dict[str, Any]:
+class Learner:
+    """A classifier that learns, with all that changes while it does."""
+
+    def __init__(
+        self, class_names: tuple[str, ...], config: TrainConfig, seed: int, run: TrainingRun
+    ) -> None:
+        """Creates the classifier and its optimiser.
+
+        Raises:
+            InputError: The model cannot be made.
+        """
+        from timm.utils import ModelEmaV3
+
+        self.config, self.run = config, run
+        self.loss = LOSSES[config.loss]
+        self.classifier = create_classifier(
+            config.model,
+            config.model_kwargs,
+            class_names,
+            config.input_size,
+            seed,
+            pretrained=config.pretrained,
+        ).to(run.device)
+        self.optimizer = create_optimizer(self.classifier, config)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: cosine_with_warmup(step, config.warmup_steps, config.num_steps),
+        )
+        self.averaged = (
+            ModelEmaV3(self.classifier, decay=config.ema_decay) if config.ema_decay else None
+        )
+        self.best_accuracy, self.best_state = -1.0, self.classifier.state_dict()
+        self.losses: list[float] = []
+        self.epochs: list[dict[str, float]] = []
+        self.learning_rate = 0.0
+
+    def learn(self, step: int, batch: Batch) -> None:
+        """One optimiser step.
+
+        Raises:
+            InputError: The loss is not finite.
+        """
+        config = self.config
+        self.classifier.train()
+        loss = self.loss(self.classifier(batch.x), batch, config)
+        self.losses.append(loss.item())
+        if not math.isfinite(value := self.losses[-1]):
+            raise InputError(
+                f"the training loss became {value} at step {step} of {config.num_steps}; "
+                f"lower learning_rate ({config.learning_rate:g}) or raise warmup_steps "
+                f"({config.warmup_steps})"
+            )
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        if self.averaged is not None:
+            self.averaged.update(self.classifier, step)
+
+    def validate(self, step: int, val: ImageDataset) -> None:
+        """Compares the classifier with the best one so far, and tells how it does."""
+        candidate: Any = self.classifier if self.averaged is None else self.averaged.module
+        logits = predict_logits(candidate, val, workers=self.run.loader_workers)
+        predictions = logits.argmax(dim=-1)  # [N]
+        accuracy = macro_accuracy(predictions, val.labels)
+        if accuracy > self.best_accuracy:
+            self.best_accuracy = accuracy
+            self.best_state = copy.deepcopy(candidate.state_dict())
+        self.epochs.append(
+            {
+                "epoch": len(self.epochs) + 1,
+                "step": step,
+                "train_loss": sum(self.losses) / len(self.losses),
+                "val_accuracy": (predictions == val.labels).double().mean().item(),
+                "val_macro_accuracy": accuracy,
+                "learning_rate": self.learning_rate,
+            }
+        )
+        self.losses.clear()
+        self.run.on_epoch(self.epochs[-1])
+
+    def best(self) -> Classifier:
+        """The classifier with its best weights."""
+        self.classifier.load_state_dict(self.best_state)
+        logger.info("kept the checkpoint with validation macro accuracy %.4f", self.best_accuracy)
+        return self.classifier
+
+    def standing(self, step: int, devices: list[torch.device]) -> dict[str, Any]:
         """Where the training stands; batches and augmentation follow from the step."""
         return {
             "step": step,
-            "classifier": classifier.state_dict(),
-            "averaged": None if averaged is None else averaged.module.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "best_accuracy": best_accuracy,
-            "best_state": best_state,
-            "losses": losses,
-            "epochs": epochs,
+            "classifier": self.classifier.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "best_accuracy": self.best_accuracy,
+            "best_state": self.best_state,
+            "losses": self.losses,
+            "epochs": self.epochs,
             "random": torch.get_rng_state(),
             "random_of_device": [torch.cuda.get_rng_state(d) for d in devices],
         }
 
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)  # timm's dropout reads the global generator, forked here
-        done = 0
-        if checkpoint is not None and (stood := checkpoint.read()) is not None:
-            done = stood["step"]
-            classifier.load_state_dict(stood["classifier"])
-            if averaged is not None:
-                averaged.module.load_state_dict(stood["averaged"])
-            optimizer.load_state_dict(stood["optimizer"])
-            schedule.load_state_dict(stood["schedule"])
-            best_accuracy, best_state = stood["best_accuracy"], stood["best_state"]
-            losses, epochs = stood["losses"], stood["epochs"]
-            torch.set_rng_state(stood["random"])
-            for d, state in zip(devices, stood["random_of_device"], strict=True):
-                torch.cuda.set_rng_state(state, d)
-            logger.info("training goes on after step %d of %d", done, config.num_steps)
-            advance(done)
-            for values in epochs:
-                on_epoch(values)
-        for step, batch in enumerate(batches, start=1):
-            if step <= done:
-                # The chances of what was learnt before pass, their images are not wanted
-                augment(torch.zeros(len(batch), 1, 1, 1), config, generator)
-                continue
+    def resume(self, devices: list[torch.device]) -> int:
+        """Goes on where the checkpoint says the training stands; returns the steps done."""
+        checkpoint = self.run.checkpoint
+        if checkpoint is None or (stood := checkpoint.read()) is None:
+            return 0
+        self.classifier.load_state_dict(stood["classifier"])
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(stood["averaged"])
+        self.optimizer.load_state_dict(stood["optimizer"])
+        self.schedule.load_state_dict(stood["schedule"])
+        self.best_accuracy, self.best_state = stood["best_accuracy"], stood["best_state"]
+        self.losses, self.epochs = stood["losses"], stood["epochs"]
+        torch.set_rng_state(stood["random"])
+        for d, state in zip(devices, stood["random_of_device"], strict=True):
+            torch.cuda.set_rng_state(state, d)
+        done = int(stood["step"])
+        logger.info("training goes on after step %d of %d", done, self.config.num_steps)
+        self.run.advance(done)
+        for values in self.epochs:
+            self.run.on_epoch(values)
+        return done
 
-            # Learn
-            x, labels = _images_of(batch, train, synthetic)
-            x = augment(x, config, generator).to(device)  # [B, C, H, W]
-            classifier.train()
-            loss = F.cross_entropy(
-                classifier(x), labels.to(device), label_smoothing=config.label_smoothing
-            )
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise InputError(
-                    f"the training loss became {losses[-1]} at step {step} of {config.num_steps}; "
-                    f"lower learning_rate ({config.learning_rate:g}) or raise warmup_steps "
-                    f"({config.warmup_steps})"
-                )
-            learning_rate = optimizer.param_groups[0]["lr"]
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            if averaged is not None:
-                averaged.update(classifier, step)
 
-            # Validate, keep the best
-            if step % config.eval_every == 0 or step == config.num_steps:
-                candidate = classifier if averaged is None else averaged.module
-                predictions = predict(candidate, gather(val))[0].argmax(dim=-1)  # [N]
-                accuracy = macro_accuracy(predictions, val.labels)
-                if accuracy > best_accuracy:
-                    best_accuracy, best_state = accuracy, copy.deepcopy(candidate.state_dict())
-                epochs.append(
-                    {
-                        "epoch": len(epochs) + 1,
-                        "step": step,
-                        "train_loss": sum(losses) / len(losses),
-                        "val_accuracy": (predictions == val.labels).double().mean().item(),
-                        "val_macro_accuracy": accuracy,
-                        "learning_rate": learning_rate,
-                    }
-                )
-                losses.clear()
-                on_epoch(epochs[-1])
-            if checkpoint is not None:
-                checkpoint.write(standing)
-            advance(1)
+def training_batches(
+    training: TrainingImages,
+    config: TrainConfig,
+    sampling: Sampling,
+    rng: torch.Generator,
+    run: TrainingRun = TrainingRun(),
+    *,
+    skip: int = 0,
+) -> Iterator[Batch]:
+    """Yields the batches of a whole training, changed at random, on its device.
 
-    classifier.load_state_dict(best_state)
-    logger.info("kept the checkpoint with validation macro accuracy %.4f", best_accuracy)
-    classifier.temperature = fit_temperature(predict(classifier, gather(val))[0], val.labels)
+    Args:
+        training: The images.
+        config: The recipe.
+        sampling: Which source chooses the images of a batch.
+        rng: Draws the batches and what happens to their images, in turn, so that they are the same
+            however far ahead the images are read.
+        run: Where to, and by how many processes.
+        skip: Batches that were learnt from before: they are drawn, their images not read.
+    """
+    planned: deque[tuple[list[int], Changes]] = deque()
+
+    def plan() -> Iterator[list[int]]:
+        for number, rows in enumerate(BATCH_SOURCES[sampling](training, config, rng)):
+            changes = draw_changes(len(rows), config, rng)
+            if number >= skip:
+                planned.append((rows, changes))
+                yield rows
+
+    for pixels in load(training.images, plan(), workers=run.loader_workers):
+        rows, changes = planned.popleft()
+        x = from_uint8(move(pixels, changes).to(run.device))  # [B, C, H, W]
+        yield training.batch(rows, erase(x, changes))
+
+
+def calibrated(classifier: Classifier, val: ImageDataset, run: TrainingRun) -> Classifier:
+    """Fits the temperature on validation images; the classifier in evaluation mode."""
+    logits = predict_logits(classifier, val, workers=run.loader_workers)
+    classifier.temperature = fit_temperature(logits, val.labels)
     return classifier.eval()
 
 
@@ -214,63 +282,6 @@ def read_training(folder: Path) -> TrainBaselineConfig:
             f"{folder / CONFIG} does not say how the classifier was trained ({error}); train the "
             "baseline again"
         ) from error
-
-
-def real_and_synthetic_batches(
-    train: ImageDataset,
-    synthetic: ImageDataset | None,
-    config: TrainConfig,
-    sampling: Sampling,
-    real_share: float,
-    generator: torch.Generator,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields `config.num_steps` batches of images [B, C, H, W] and labels [B]."""
-    for batch in _batches(train, synthetic, config, sampling, real_share, generator):
-        yield _images_of(batch, train, synthetic)
-
-
-def _batches(
-    train: ImageDataset,
-    synthetic: ImageDataset | None,
-    config: TrainConfig,
-    sampling: Sampling,
-    real_share: float,
-    generator: torch.Generator,
-) -> Iterator[list[int]]:
-    """Yields the images of each batch by their numbers; synthetic ones come after the real."""
-    num_images = config.num_steps * config.batch_size
-    batches: Iterable[list[int]]
-    if sampling == "class_balanced":
-        batches = BalancedBatchSampler(
-            train.labels,
-            None if synthetic is None else synthetic.labels,
-            batch_size=config.batch_size,
-            real_share=1.0 if synthetic is None else real_share,
-            num_batches=config.num_steps,
-            generator=generator,
-        )
-    else:
-        images: Sampler[int]
-        if sampling == "instance":  # shuffled passes
-            images = RandomSampler(range(len(train)), num_samples=num_images, generator=generator)
-        else:  # weight n^-0.5 for an image, so n^0.5 for its class of n images
-            weights = train.labels.bincount().double()[train.labels] ** -0.5  # [N]
-            images = WeightedRandomSampler(weights.tolist(), num_images, generator=generator)
-        batches = BatchSampler(images, config.batch_size, drop_last=False)
-    yield from batches
-
-
-def _images_of(
-    batch: list[int], train: ImageDataset, synthetic: ImageDataset | None
-) -> tuple[Tensor, Tensor]:
-    """Images [B, C, H, W] and labels [B] of a batch."""
-    chosen = [
-        (train, i) if synthetic is None or i < len(train) else (synthetic, i - len(train))
-        for i in batch
-    ]
-    x = from_uint8(torch.stack([source[i] for source, i in chosen]))  # [B, C, H, W]
-    labels = torch.stack([source.labels[i] for source, i in chosen])  # [B]
-    return x, labels
 
 
 def cosine_with_warmup(step: int, warmup_steps: int, num_steps: int) -> float:

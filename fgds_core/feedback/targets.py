@@ -1,54 +1,55 @@
 """How useful real images are: what guidance may stop at."""
 
 import torch
-from torch import Tensor
 
-from fgds_core.feedback.criteria import CRITERIA, load_criterion
-from fgds_core.feedback.critic import Critic, Feedback
+from fgds_core.classify.network import Classifier, predictions
+from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
 from fgds_core.feedback.gaussians import ClassGaussians
+from fgds_core.images.dataset import ImageDataset
 
 
-@torch.no_grad()
 def criteria_on_real(
-    classifier: Critic,
-    gaussians: ClassGaussians,
-    images: Tensor,
-    labels: Tensor,
-    batch_size: int = 256,
-    device: torch.device | str = "cpu",
+    classifier: Classifier, gaussians: ClassGaussians, images: ImageDataset, *, workers: int = 0
 ) -> dict[str, dict[str, list[float | None]]]:
     """Measures how useful real images are by each criterion: how hard "as hard as real" is.
 
     Args:
-        classifier: The baseline in evaluation mode.
+        classifier: The baseline, on the device where it shall compute.
         gaussians: Its class Gaussians.
-        images: Real validation images in [-1, 1], [N, 3, H, W].
-        labels: Their classes, [N].
-        batch_size: Images at a time.
-        device: Where the classifier computes.
+        images: Real validation images.
+        workers: Processes that read images ahead.
 
     Returns:
         Entries for the baseline's `config.json`: under `criterion_on_real` and
         `criterion_on_real_calibrated` the mean of each criterion per class, [K], null for a class
         without images.
     """
-    counts = torch.bincount(labels, minlength=len(classifier.class_names))  # [K]
-    entries: dict[str, dict[str, list[float | None]]] = {key: {} for key in KEYS.values()}
-    for calibrated, key in KEYS.items():
-        for name in CRITERIA:
-            feedback = Feedback(load_criterion(name), classifier, gaussians, calibrated)
-            batches = zip(
-                torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
-            )
-            values = torch.cat(
-                [feedback(x.to(device), y.to(device)).cpu() for x, y in batches]
-            ).double()  # [N], at rest like the labels
-            sums = values.new_zeros(len(counts)).index_add_(0, labels, values)
-            entries[key][name] = [
+    counts = torch.bincount(images.labels, minlength=len(images.class_names))  # [K]
+    sums = {
+        (key, name): torch.zeros(len(counts), dtype=torch.float64)
+        for key in KEYS.values()
+        for name in CRITERIA
+    }
+    start = 0
+    for logits, features in predictions(classifier, images, workers=workers):
+        labels = images.labels[start : start + len(logits)]  # [B]
+        start += len(logits)
+        for calibrated, key in KEYS.items():
+            scores = logits.float() / (classifier.temperature if calibrated else 1.0)
+            seen = Seen(scores, features.float())
+            for name in CRITERIA:
+                values = load_criterion(name)(seen, labels, gaussians)  # [B]
+                sums[key, name].index_add_(0, labels, values.double())
+    return {
+        key: {
+            name: [
                 float(total / count) if count else None
-                for total, count in zip(sums, counts, strict=True)
+                for total, count in zip(sums[key, name], counts, strict=True)
             ]
-    return entries
+            for name in CRITERIA
+        }
+        for key in KEYS.values()
+    }
 
 
 KEYS = {False: "criterion_on_real", True: "criterion_on_real_calibrated"}

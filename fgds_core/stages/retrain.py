@@ -1,18 +1,14 @@
 """The final classifier: the baseline's architecture and budget, on real and synthetic images."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fgds_core.classify.checkpoint import Checkpoint
 from fgds_core.classify.config import RetrainConfig
 from fgds_core.classify.evaluation import write_evaluation
-from fgds_core.classify.network import save_classifier
-from fgds_core.classify.train import read_training, train_classifier
+from fgds_core.classify.run import TrainingRun
+from fgds_core.classify.train import read_training
 from fgds_core.data.meta import read_meta
-from fgds_core.data.splits import read_prepared
+from fgds_core.stages.training import save_trained, train_on_prepared
 from fgds_core.synthesis.shards import read_synthetic
 
 
@@ -24,11 +20,7 @@ def retrain(
     seed: int,
     models: Path,
     reports: Path,
-    *,
-    device: str | torch.device = "cpu",
-    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
-    advance: Callable[[int], None] = lambda _: None,
-    checkpoint: Checkpoint | None = None,
+    run: TrainingRun = TrainingRun(),
 ) -> dict[str, Any]:
     """Trains on real and synthetic images in class-balanced batches and writes the result.
 
@@ -40,10 +32,7 @@ def retrain(
         seed: Seed of weights, batches and augmentation.
         models: Gets `model.safetensors` and `config.json`.
         reports: Gets `final.json` and the folder `final`, see `write_evaluation`.
-        device: Where to compute.
-        on_epoch: See `train_classifier`.
-        advance: See `train_classifier`.
-        checkpoint: See `train_classifier`.
+        run: Where and how it runs.
 
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
@@ -51,28 +40,13 @@ def retrain(
     meta = read_meta(prepared)
     training = read_training(baseline)
     images, _ = read_synthetic(synthetic)
-    classifier = train_classifier(
-        read_prepared(prepared, "train"),
-        read_prepared(prepared, "val"),
-        training,
-        seed,
-        synthetic=images,
-        real_share=config.real_share,
-        device=device,
-        on_epoch=on_epoch,
-        advance=advance,
-        checkpoint=checkpoint,
+    classifier = train_on_prepared(
+        prepared, training, seed, run, synthetic=images, real_share=config.real_share
     )
-    save_classifier(
-        models,
-        classifier,
-        real_counts=meta.counts["train"],  # bins and counts are those of real images, always
-        bins=meta.bins,
-        extra={
-            "training": training.model_dump(mode="json"),
-            "retraining": config.model_dump(mode="json"),
-            "synthetic_counts": images.labels.bincount(minlength=len(meta.class_names)).tolist(),
-            "seed": seed,
-        },
-    )
-    return write_evaluation(classifier, prepared, meta, seed, reports, "final")
+    notes = {
+        "training": training.model_dump(mode="json"),
+        "retraining": config.model_dump(mode="json"),
+        "synthetic_counts": images.labels.bincount(minlength=len(meta.class_names)).tolist(),
+    }
+    save_trained(models, classifier, meta, seed, notes)
+    return write_evaluation(classifier, prepared, meta, seed, reports, "final", run)

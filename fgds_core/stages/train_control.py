@@ -6,19 +6,14 @@ are worth.
 """
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fgds_core.classify.checkpoint import Checkpoint
 from fgds_core.classify.config import TrainBaselineConfig
 from fgds_core.classify.evaluation import write_evaluation
-from fgds_core.classify.network import save_classifier
-from fgds_core.classify.train import train_classifier
+from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import read_meta
-from fgds_core.data.splits import read_prepared
+from fgds_core.stages.training import save_trained, train_on_prepared
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +24,7 @@ def train_control(
     seed: int,
     models: Path,
     reports: Path,
-    *,
-    device: str | torch.device = "cpu",
-    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
-    advance: Callable[[int], None] = lambda _: None,
-    checkpoint: Checkpoint | None = None,
+    run: TrainingRun = TrainingRun(),
 ) -> dict[str, Any]:
     """Trains on real images alone in class-balanced batches and writes the result.
 
@@ -46,10 +37,7 @@ def train_control(
         seed: Seed of weights, batches and augmentation.
         models: Gets `model.safetensors` and `config.json`.
         reports: Gets `control.json` and the folder `control`, see `write_evaluation`.
-        device: Where to compute.
-        on_epoch: See `train_classifier`.
-        advance: See `train_classifier`.
-        checkpoint: See `train_classifier`.
+        run: Where and how it runs.
 
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
@@ -59,24 +47,8 @@ def train_control(
             "the baseline draws class-balanced batches itself (train_baseline.sampling), so the "
             "control repeats it, and the table's first two columns are the same"
         )
+    config = config.model_copy(update={"sampling": "class_balanced"})
     meta = read_meta(prepared)
-    classifier = train_classifier(
-        read_prepared(prepared, "train"),
-        read_prepared(prepared, "val"),
-        config,
-        seed,
-        sampling="class_balanced",
-        device=device,
-        on_epoch=on_epoch,
-        advance=advance,
-        checkpoint=checkpoint,
-    )
-    training = config.model_copy(update={"sampling": "class_balanced"})
-    save_classifier(
-        models,
-        classifier,
-        real_counts=meta.counts["train"],
-        bins=meta.bins,
-        extra={"training": training.model_dump(mode="json"), "seed": seed},
-    )
-    return write_evaluation(classifier, prepared, meta, seed, reports, "control")
+    classifier = train_on_prepared(prepared, config, seed, run)
+    save_trained(models, classifier, meta, seed, {"training": config.model_dump(mode="json")})
+    return write_evaluation(classifier, prepared, meta, seed, reports, "control", run)

@@ -14,6 +14,7 @@ from training import TRAIN, VAL, recipe, shaded
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.checkpoint import Checkpoint
 from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
+from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
@@ -72,7 +73,7 @@ def run_stages(root: Path, prepared: Path, unclip: Path, device: str) -> Path:
     training = TrainBaselineConfig.model_validate(
         parameters("train_baseline") | {"model_kwargs": {"channels": [8, 8, 16, 16]}}
     )
-    train_baseline(prepared, training, 0, baseline, reports, device=device)
+    train_baseline(prepared, training, 0, baseline, reports, TrainingRun(device))
     record = draw_part(
         synthetic,
         prepared,
@@ -114,7 +115,7 @@ def run_stages(root: Path, prepared: Path, unclip: Path, device: str) -> Path:
         0,
         root / "models/final",
         reports,
-        device=device,
+        TrainingRun(device),
     )
     return root
 
@@ -223,9 +224,11 @@ def test_a_training_goes_on_on_another_device(tmp_path):
         raise Stop
 
     with far_device() as device:
+        run = TrainingRun(device, advance=stop, checkpoint=checkpoint)
         with pytest.raises(Stop):
-            train_classifier(TRAIN, VAL, device=device, advance=stop, checkpoint=checkpoint, **how)
-        there = train_classifier(TRAIN, VAL, device=device, checkpoint=checkpoint, **how).cpu()
+            train_classifier(TRAIN, VAL, run=run, **how)
+        run = TrainingRun(device, checkpoint=checkpoint)
+        there = train_classifier(TRAIN, VAL, run=run, **how).cpu()
         for a, b in zip(here.state_dict().values(), there.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 

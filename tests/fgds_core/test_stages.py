@@ -115,6 +115,7 @@ def config() -> TrainBaselineConfig:
         learning_rate=0.003,
         warmup_steps=2,
         weight_decay=0.0,
+        loss="cross_entropy",
         label_smoothing=0.0,
         ema_decay=0.0,
         horizontal_flip=True,

@@ -10,6 +10,7 @@ import torch
 from training import TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.classify.checkpoint import Checkpoint
+from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.errors import InputError
 
@@ -47,12 +48,16 @@ KINDS = {
 def test_stopped_anywhere_it_ends_with_the_same_weights(tmp_path, kind):
     how = KINDS[kind]
     epochs = []
-    whole = train_classifier(TRAIN, VAL, seed=1, on_epoch=epochs.append, **how)
+    whole = train_classifier(TRAIN, VAL, seed=1, run=TrainingRun(on_epoch=epochs.append), **how)
     path = tmp_path / "state"
     for last in (1, 3, 4):
         with pytest.raises(Stop):
             train_classifier(
-                TRAIN, VAL, seed=1, advance=stop_at(last), checkpoint=every_step(path), **how
+                TRAIN,
+                VAL,
+                seed=1,
+                run=TrainingRun(advance=stop_at(last), checkpoint=every_step(path)),
+                **how,
             )
         torch.rand(3)
     again, steps = [], []
@@ -60,9 +65,7 @@ def test_stopped_anywhere_it_ends_with_the_same_weights(tmp_path, kind):
         TRAIN,
         VAL,
         seed=1,
-        on_epoch=again.append,
-        advance=steps.append,
-        checkpoint=every_step(path),
+        run=TrainingRun(on_epoch=again.append, advance=steps.append, checkpoint=every_step(path)),
         **how,
     )
     assert steps[0] == 4
@@ -75,10 +78,16 @@ def test_stopped_anywhere_it_ends_with_the_same_weights(tmp_path, kind):
 def test_what_failed_after_the_last_step_is_not_trained_again(tmp_path):
     how = KINDS["instance"]
     path = tmp_path / "state"
-    whole = train_classifier(TRAIN, VAL, seed=1, checkpoint=every_step(path), **how)
+    whole = train_classifier(
+        TRAIN, VAL, seed=1, run=TrainingRun(checkpoint=every_step(path)), **how
+    )
     steps = []
     again = train_classifier(
-        TRAIN, VAL, seed=1, advance=steps.append, checkpoint=every_step(path), **how
+        TRAIN,
+        VAL,
+        seed=1,
+        run=TrainingRun(advance=steps.append, checkpoint=every_step(path)),
+        **how,
     )
     assert steps == [5]
     assert same_weights(whole, again)
@@ -124,12 +133,12 @@ def test_a_kill_loses_what_came_after_the_last_state_and_no_more(tmp_path):
     if not child:
         torch.set_num_threads(1)  # the parent's threads are not here
         checkpoint = every_step(tmp_path / "state")
-        train_classifier(TRAIN, VAL, seed=1, advance=kill_at_step_3, checkpoint=checkpoint, **how)
+        run = TrainingRun(advance=kill_at_step_3, checkpoint=checkpoint)
+        train_classifier(TRAIN, VAL, seed=1, run=run, **how)
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    train_classifier(
-        TRAIN, VAL, seed=1, advance=steps.append, checkpoint=every_step(tmp_path / "state"), **how
-    )
+    run = TrainingRun(advance=steps.append, checkpoint=every_step(tmp_path / "state"))
+    train_classifier(TRAIN, VAL, seed=1, run=run, **how)
     assert steps == [3, 1, 1]
 
 

@@ -15,7 +15,8 @@ from fgds_core.classify.metrics import (
     recall_per_class,
     recall_per_group,
 )
-from fgds_core.classify.network import create_classifier
+from fgds_core.classify.network import create_classifier, predict
+from fgds_core.images.pixels import from_uint8
 
 NAMES = ("cat", "dog", "newt", "owl")
 BINS = {"cat": "many", "dog": "few", "newt": "few", "owl": "medium"}
@@ -25,9 +26,17 @@ def certain(predictions, num_classes=4):
     return torch.nn.functional.one_hot(torch.tensor(predictions), num_classes).float()
 
 
+def measured(probabilities, *arguments, **options):
+    return measure(*probabilities.max(dim=-1), *arguments, **options)
+
+
+def calibration_error(probabilities, *arguments, **options):
+    return expected_calibration_error(*probabilities.max(dim=-1), *arguments, **options)
+
+
 def test_accuracies_by_hand():
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2])
-    metrics = measure(certain([0, 0, 0, 1, 1, 0, 0, 2]), labels, NAMES, BINS, seed=3)
+    metrics = measured(certain([0, 0, 0, 1, 1, 0, 0, 2]), labels, NAMES, BINS, seed=3)
     assert metrics["overall"] == 5 / 8
     assert metrics["many"] == 3 / 4
     assert metrics["few"] == 2 / 4  # over the bin's images, not over its two classes (2 / 3)
@@ -46,7 +55,7 @@ def test_on_balanced_data_a_bin_is_the_mean_of_its_recalls():
     labels = torch.arange(4).repeat(25)
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(100, 4, generator=generator).softmax(dim=-1)
-    metrics = measure(probabilities, labels, NAMES, BINS, seed=0)
+    metrics = measured(probabilities, labels, NAMES, BINS, seed=0)
     rows = recall_per_class(probabilities.argmax(dim=-1), labels, NAMES)
     recall = {row["class"]: row["recall"] for row in rows}
     assert metrics["few"] == pytest.approx((recall["dog"] + recall["newt"]) / 2)
@@ -58,10 +67,10 @@ def test_the_worst_group_is_a_class_in_a_context():
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     groups = ["grass", "grass", "snow", "grass", "snow", "snow"]
     probabilities = certain([0, 0, 1, 1, 1, 0])
-    metrics = measure(probabilities, labels, NAMES, BINS, groups, seed=0)
+    metrics = measured(probabilities, labels, NAMES, BINS, groups, seed=0)
     assert metrics["worst_group"] == 0.0  # a cat in the snow
     probabilities = certain([0, 1, 0, 1, 1, 1])
-    assert measure(probabilities, labels, NAMES, BINS, groups, seed=0)["worst_group"] == 1 / 2
+    assert measured(probabilities, labels, NAMES, BINS, groups, seed=0)["worst_group"] == 1 / 2
 
 
 def test_the_worst_group_has_a_name_and_a_size():
@@ -85,7 +94,7 @@ def test_of_equally_bad_groups_the_larger_comes_first():
 
 def test_a_file_for_a_terminal_has_no_entry_for_a_class_or_a_group():
     labels, groups = torch.tensor([0, 1]), ["a", "b"]
-    metrics = measure(certain([0, 0]), labels, NAMES, BINS, groups, seed=0)
+    metrics = measured(certain([0, 0]), labels, NAMES, BINS, groups, seed=0)
     assert all(value is None or isinstance(value, int | float) for value in metrics.values())
 
 
@@ -95,20 +104,23 @@ def test_macro_accuracy_is_over_the_classes_that_occur():
 
 def test_calibrated_confidence_has_no_calibration_error():
     probabilities = torch.tensor([[0.75, 0.25]]).repeat(4, 1)
-    assert expected_calibration_error(probabilities, torch.tensor([0, 0, 0, 1])) == 0
-    assert expected_calibration_error(probabilities, torch.tensor([0, 0, 1, 1])) == 1 / 4
+    assert calibration_error(probabilities, torch.tensor([0, 0, 0, 1])) == 0
+    assert calibration_error(probabilities, torch.tensor([0, 0, 1, 1])) == 1 / 4
 
 
 def test_gaps_of_different_confidence_do_not_cancel():
     probabilities = torch.tensor([[0.6, 0.4], [0.9, 0.1]])  # too shy, too bold
     labels = torch.tensor([0, 1])
-    assert expected_calibration_error(probabilities, labels) == pytest.approx((0.4 + 0.9) / 2)
-    assert expected_calibration_error(probabilities, labels, num_bins=1) == pytest.approx(0.25)
+    assert calibration_error(probabilities, labels) == pytest.approx((0.4 + 0.9) / 2)
+    assert expected_calibration_error(
+        *probabilities.max(dim=-1), labels, num_bins=1
+    ) == pytest.approx(0.25)
 
 
 def test_no_images_is_an_error():
+    none = torch.empty(0, dtype=torch.int64)
     with pytest.raises(ValueError, match="no images"):
-        measure(torch.empty(0, 4), torch.empty(0, dtype=torch.int64), NAMES, BINS, seed=0)
+        measure(torch.empty(0), none, none, NAMES, BINS, seed=0)
 
 
 def test_the_interval_of_two_values_in_closed_form():
@@ -140,6 +152,9 @@ def test_evaluation_is_the_measure_of_the_predictions():
     images = image_set(x, [0, 1, 2, 3, 0, 1], NAMES)
     classifier = create_classifier("test_resnet", {}, NAMES, 16, seed=0)
     result = evaluate(classifier, images, BINS, seed=5)
-    assert torch.equal(result.predictions, result.probabilities.argmax(dim=-1))
-    torch.testing.assert_close(result.probabilities.sum(dim=-1), torch.ones(6))
-    assert result.metrics == measure(result.probabilities, images.labels, NAMES, BINS, seed=5)
+    logits, _ = predict(classifier, from_uint8(images.__getitems__(range(6))))
+    confidence, predictions = logits.softmax(dim=-1).max(dim=-1)
+    assert torch.equal(result.predictions, predictions)
+    assert torch.equal(result.confidence, confidence)
+    known = measure(confidence, predictions, images.labels, NAMES, BINS, seed=5)
+    assert result.metrics == known

@@ -4,14 +4,16 @@ from pydantic import ValidationError
 from sets import image_set
 from training import RECIPE, TRAIN, VAL, recipe, same_weights, shaded
 
+from fgds_core.classify.batches import TrainingImages
 from fgds_core.classify.config import TrainBaselineConfig
 from fgds_core.classify.network import predict, save_classifier
+from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import (
     cosine_with_warmup,
     fit_temperature,
     read_training,
-    real_and_synthetic_batches,
     train_classifier,
+    training_batches,
 )
 from fgds_core.errors import InputError
 from fgds_core.images.augment import augment
@@ -38,7 +40,11 @@ def test_it_learns_and_keeps_the_best_checkpoint_by_validation():
         num_steps=45, eval_every=10, shift=0, erase=0.0, learning_rate=3e-3, model_kwargs={}
     )
     classifier = train_classifier(
-        TRAIN, VAL, config, seed=0, on_epoch=epochs.append, advance=steps.append
+        TRAIN,
+        VAL,
+        config,
+        seed=0,
+        run=TrainingRun(on_epoch=epochs.append, advance=steps.append),
     )
     assert [epoch["step"] for epoch in epochs] == [10, 20, 30, 40, 45]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5]
@@ -57,7 +63,7 @@ def test_the_checkpoint_is_the_one_of_the_best_step():
     config = recipe(num_steps=8, eval_every=1)
     val = shaded([0, 0, 6], seed=2)
     classifier = train_classifier(
-        TRAIN, val, config, seed=0, sampling="instance", on_epoch=epochs.append
+        TRAIN, val, config, seed=0, sampling="instance", run=TrainingRun(on_epoch=epochs.append)
     )
     recall = (predict(classifier, gather(val))[0].argmax(-1) == 2).double().mean().item()
     assert recall == pytest.approx(max(epoch["val_accuracy"] for epoch in epochs))
@@ -72,7 +78,7 @@ def test_retraining_on_real_and_synthetic_images_has_the_same_budget():
         seed=0,
         synthetic=shaded([0, 10, 20], seed=3),
         real_share=0.5,
-        advance=steps.append,
+        run=TrainingRun(advance=steps.append),
     )
     assert len(steps) == RECIPE["num_steps"]
 
@@ -95,13 +101,11 @@ def test_sets_that_do_not_fit_are_refused():
         train_classifier(TRAIN, VAL, recipe(), seed=0, sampling="instance", synthetic=VAL)
 
 
-def drawn(sampling, counts, num_steps, **kwargs):
+def drawn(sampling, counts, num_steps):
     generator = torch.Generator().manual_seed(0)
     config = recipe(num_steps=num_steps)
-    batches = real_and_synthetic_batches(
-        shaded(counts), kwargs.get("synthetic"), config, sampling, 0.5, generator
-    )
-    return torch.cat([labels for _, labels in batches]).bincount(minlength=len(counts))
+    batches = training_batches(TrainingImages(shaded(counts)), config, sampling, generator)
+    return torch.cat([batch.labels for batch in batches]).bincount(minlength=len(counts))
 
 
 def test_instance_sampling_is_whole_passes():
@@ -120,7 +124,7 @@ def test_classes_are_drawn_as_often_as_the_sampling_says(sampling, expected):
 def test_batches_hold_the_images_of_their_labels_from_both_sources():
     synthetic = shaded([4, 4, 4], seed=9)
     generator = torch.Generator().manual_seed(0)
-    config = recipe(num_steps=10, batch_size=6)
+    config = recipe(num_steps=10, batch_size=6, shift=0, horizontal_flip=False, erase=0.0)
     sources = {
         name: {image.numpy().tobytes(): int(label) for image, label in zip(*pair, strict=True)}
         for name, pair in {
@@ -128,15 +132,15 @@ def test_batches_hold_the_images_of_their_labels_from_both_sources():
             "synthetic": (gather(synthetic), synthetic.labels),
         }.items()
     }
-    for x, labels in real_and_synthetic_batches(
-        TRAIN, synthetic, config, "class_balanced", 1 / 3, generator
-    ):
+    training = TrainingImages(TRAIN, synthetic, 1 / 3)
+    for batch in training_batches(training, config, "class_balanced", generator):
         names = []
-        for image, label in zip(x, labels, strict=True):
+        for image, label in zip(batch.x, batch.labels, strict=True):
             (name,) = [n for n, known in sources.items() if image.numpy().tobytes() in known]
             assert sources[name][image.numpy().tobytes()] == label
             names.append(name)
         assert sorted(names) == ["real"] * 2 + ["synthetic"] * 4
+        assert [name == "synthetic" for name in names] == batch.synthetic.tolist()
 
 
 def test_augmentation_that_is_off_changes_nothing():

@@ -2,10 +2,12 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from micro import synthesize_config
 from safetensors.torch import save_file
+from sets import image_set
 
 from fgds_core.classify.network import load_classifier
 from fgds_core.diffusion.noise import stream
@@ -15,11 +17,12 @@ from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.hardness import hardness
 from fgds_core.feedback.criteria.loss import loss
 from fgds_core.feedback.critic import Feedback, TrainingAugmentation
-from fgds_core.feedback.fit import fit_class_gaussians
+from fgds_core.feedback.fit import fit_class_gaussians, ledoit_wolf
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.feedback.load import load_feedback
 from fgds_core.feedback.targets import criteria_on_real
 from fgds_core.images.augment import augment
+from fgds_core.images.dataset import gather
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -94,6 +97,24 @@ def test_gradients_are_finite_at_extreme_logits(name):
     assert logits.grad.isfinite().all()
 
 
+def fit(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> ClassGaussians:
+    return fit_class_gaussians(features.split(7), labels, num_classes)
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 50])
+@pytest.mark.parametrize("shape", [(50, 3), (50, 80), (2, 5), (50, 1)])
+def test_the_covariance_in_blocks_is_that_of_scikit_learn(shape, blocks):
+    from sklearn.covariance import LedoitWolf
+
+    spread = torch.linspace(0.1, 3, shape[1], dtype=torch.float64)
+    x = (randn(*shape, seed=4) * spread).numpy()
+    known = LedoitWolf(assume_centered=True).fit(x)
+    covariance, shrinkage = ledoit_wolf(part for part in np.array_split(x, blocks) if len(part))
+    np.testing.assert_allclose(covariance, known.covariance_, rtol=0, atol=1e-10)
+    if shape[1] > 1:  # of one number there is nothing to shrink
+        assert shrinkage == pytest.approx(known.shrinkage_, abs=1e-10)
+
+
 def test_three_images_a_class_and_512_features_are_finite_and_ordered_as_with_plenty():
     num_classes, num_features = 5, 512
     centres = 3 * randn(num_classes, num_features)
@@ -103,8 +124,8 @@ def test_three_images_a_class_and_512_features_are_finite_and_ordered_as_with_pl
         labels = torch.arange(num_classes).repeat_interleave(per_class)
         return centres[labels] + spread * randn(len(labels), num_features, seed=seed), labels
 
-    few = fit_class_gaussians(*features(3, seed=1), num_classes)
-    plenty = fit_class_gaussians(*features(400, seed=2), num_classes)
+    few = fit(*features(3, seed=1), num_classes)
+    plenty = fit(*features(400, seed=2), num_classes)
     assert few.log_det.isfinite()
     assert few.precision.isfinite().all()
 
@@ -120,14 +141,14 @@ def test_three_images_a_class_and_512_features_are_finite_and_ordered_as_with_pl
 
 def test_the_fit_survives_dead_features_and_absent_classes():
     features = torch.cat([randn(12, 4), torch.zeros(12, 2, dtype=torch.float64)], dim=1)
-    known = fit_class_gaussians(features, torch.arange(12) % 2, 3)
+    known = fit(features, torch.arange(12) % 2, 3)
     torch.testing.assert_close(known.means[2].double(), features.mean(dim=0), rtol=0, atol=1e-6)
     values = hardness(Seen(torch.zeros(12, 3), features.float()), torch.full((12,), 2), known)
     assert values.isfinite().all()
 
 
 def test_class_gaussians_survive_the_disk(tmp_path: Path):
-    known = fit_class_gaussians(randn(20, 6), torch.arange(20) % 3, 3)
+    known = fit(randn(20, 6), torch.arange(20) % 3, 3)
     known.save(tmp_path / "statistics.safetensors")
     again = ClassGaussians.load(tmp_path / "statistics.safetensors")
     for name in ("means", "precision", "log_det", "shrinkage"):
@@ -185,10 +206,11 @@ def test_limits_that_were_never_measured_are_asked_for(tmp_path: Path, tiny_clas
 def test_criteria_on_real_are_class_means_and_null_without_images(tiny_classifier: Path):
     classifier = load_classifier(tiny_classifier)
     known = ClassGaussians.load(tiny_classifier / "feature_statistics.safetensors")
-    images, labels = randn(5, 3, 16, 16).float(), torch.tensor([0, 2, 0, 2, 2])
-    measured = criteria_on_real(classifier, known, images, labels, batch_size=2)
+    labels = torch.tensor([0, 2, 0, 2, 2])
+    images = image_set(randn(5, 3, 16, 16).float(), labels, classifier.class_names)
+    measured = criteria_on_real(classifier, known, images)
     with torch.no_grad():
-        values = Feedback(loss, classifier)(images, labels)
+        values = Feedback(loss, classifier)(gather(images), labels)
     means = measured["criterion_on_real"]["loss"]
     assert means[0] == pytest.approx(float(values[[0, 2]].mean()), abs=1e-6)
     assert means[1] is None

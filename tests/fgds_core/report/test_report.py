@@ -91,9 +91,7 @@ def make_workspace(
             right = luck + 0.1 * torch.randn(labels.shape, generator=g) < easy + lift * rare
             predicted = torch.where(right, labels, (labels + 1) % num_classes)
         confidence = torch.full(labels.shape, 0.6)
-        probabilities = torch.zeros(len(labels), num_classes)
-        probabilities.scatter_(1, predicted[:, None], confidence[:, None])
-        metrics = measure(probabilities, labels, class_names, bins, names, seed=0)
+        metrics = measure(confidence, predicted, labels, class_names, bins, names, seed=0)
         write_json(reports / f"{name}.json", metrics)
         rows = [
             {"actual": class_names[k], "predicted": class_names[p], "confidence": "0.600000"}

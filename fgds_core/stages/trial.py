@@ -23,6 +23,7 @@ from fgds_core.classify.network import (
     predict,
     save_classifier,
 )
+from fgds_core.classify.train import create_optimizer
 from fgds_core.errors import InputError
 from fgds_core.feedback.fit import fit_class_gaussians
 
@@ -109,19 +110,12 @@ def train_a_little(
         Exception: Whatever the network lets through.
         ValueError: If what it gives has not the shape that later stages need.
     """
-    from timm.optim import create_optimizer_v2
-
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         classifier = create_classifier(
             config.model, config.model_kwargs, class_names, config.input_size, seed=0
         ).to(device)
-        optimizer = create_optimizer_v2(
-            classifier.network,
-            opt=config.optimizer,
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-        )
+        optimizer = create_optimizer(classifier, config)
 
         # Learn
         x, labels = _noise(config.batch_size, size, len(class_names))
@@ -141,7 +135,7 @@ def train_a_little(
         x, labels = _noise(4, size, len(class_names))
         _check_shapes(*predict(classifier, x), len(x), len(class_names))
         features = predict(classifier, x)[1].nan_to_num()
-        fit_class_gaussians(features, labels, len(class_names))
+        fit_class_gaussians([features], labels, len(class_names))
         guided = x.to(device).requires_grad_()
         F.cross_entropy(classifier.logits_and_features(guided)[0], labels.to(device)).backward()  # type: ignore[no-untyped-call]
         if guided.grad is None:

@@ -1,0 +1,64 @@
+"""What the three stages that train a classifier have in common."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fgds_core.classify.config import Sampling, TrainConfig
+from fgds_core.classify.network import Classifier, save_classifier
+from fgds_core.classify.run import TrainingRun
+from fgds_core.classify.train import train_classifier
+from fgds_core.data.meta import Meta
+from fgds_core.data.splits import read_prepared
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.stages.trial import try_training
+
+
+def train_on_prepared(
+    prepared: Path,
+    config: TrainConfig,
+    seed: int,
+    run: TrainingRun,
+    *,
+    sampling: Sampling = "class_balanced",
+    synthetic: ImageDataset | None = None,
+    real_share: float = 1.0,
+) -> Classifier:
+    """Trains on the prepared data, after a trial of all that follows; see `train_classifier`.
+
+    Raises:
+        InputError: As `try_training` and `train_classifier`; the data are missing or damaged.
+    """
+    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
+    try_training(config, train.class_names, train.size, run.device)
+    return train_classifier(
+        train,
+        val,
+        config,
+        seed,
+        sampling=sampling,
+        synthetic=synthetic,
+        real_share=real_share,
+        run=run,
+    )
+
+
+def save_trained(
+    models: Path, classifier: Classifier, meta: Meta, seed: int, extra: Mapping[str, Any]
+) -> None:
+    """Writes a classifier; its bins and counts are those of the real images, always.
+
+    Args:
+        models: Gets `model.safetensors` and `config.json`.
+        classifier: The classifier.
+        meta: Of the prepared data.
+        seed: Recorded.
+        extra: Further entries of `config.json`.
+    """
+    save_classifier(
+        models,
+        classifier,
+        real_counts=meta.counts["train"],
+        bins=meta.bins,
+        extra={**extra, "seed": seed},
+    )
