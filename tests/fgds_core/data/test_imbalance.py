@@ -91,7 +91,7 @@ def sampler(real, synthetic, *, seed=0, **settings):
     return BalancedBatchSampler(
         torch.tensor(real),
         None if synthetic is None else torch.tensor(synthetic),
-        generator=torch.Generator().manual_seed(seed),
+        rng=torch.Generator().manual_seed(seed),
         **settings,
     )
 
