@@ -47,6 +47,7 @@ def retrain(
         "training": training.model_dump(mode="json"),
         "retraining": config.model_dump(mode="json"),
         "synthetic_counts": images.labels.bincount(minlength=len(meta.class_names)).tolist(),
+        "seed": seed,
     }
-    save_trained(models, classifier, meta, seed, notes)
+    save_trained(models, classifier, meta, notes)
     return write_evaluation(classifier, prepared, meta, seed, reports, "final", run)

@@ -68,6 +68,11 @@ def fit_baseline(
     gaussians = class_gaussians(classifier, read_prepared(prepared, "train"), workers=workers)
     gaussians.save(models / FEATURE_STATISTICS)
     real = criteria_on_real(classifier, gaussians, read_prepared(prepared, "val"), workers=workers)
-    notes = {"training": config.model_dump(mode="json"), "image_size": meta.image_size, **real}
-    save_trained(models, classifier, meta, seed, notes)
+    notes = {
+        "training": config.model_dump(mode="json"),
+        "image_size": meta.image_size,
+        "seed": seed,
+        **real,
+    }
+    save_trained(models, classifier, meta, notes)
     return classifier

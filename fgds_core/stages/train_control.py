@@ -50,5 +50,6 @@ def train_control(
     config = config.model_copy(update={"sampling": "class_balanced"})
     meta = read_meta(prepared)
     classifier = train_on_prepared(prepared, config, seed, run)
-    save_trained(models, classifier, meta, seed, {"training": config.model_dump(mode="json")})
+    notes = {"training": config.model_dump(mode="json"), "seed": seed}
+    save_trained(models, classifier, meta, notes)
     return write_evaluation(classifier, prepared, meta, seed, reports, "control", run)

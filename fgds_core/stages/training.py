@@ -44,7 +44,7 @@ def train_on_prepared(
 
 
 def save_trained(
-    models: Path, classifier: Classifier, meta: Meta, seed: int, extra: Mapping[str, Any]
+    models: Path, classifier: Classifier, meta: Meta, extra: Mapping[str, Any]
 ) -> None:
     """Writes a classifier; its bins and counts are those of the real images, always.
 
@@ -52,7 +52,6 @@ def save_trained(
         models: Gets `model.safetensors` and `config.json`.
         classifier: The classifier.
         meta: Of the prepared data.
-        seed: Recorded.
         extra: Further entries of `config.json`.
     """
     save_classifier(
@@ -60,5 +59,5 @@ def save_trained(
         classifier,
         real_counts=meta.counts["train"],
         bins=meta.bins,
-        extra={**extra, "seed": seed},
+        extra=extra,
     )
