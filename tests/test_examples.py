@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copyfile, copytree, ignore_patterns
 
 import pytest
 from micro import ROOT
@@ -143,10 +143,31 @@ def a_source_prepares() -> None:
         assert contents(Path(folder, "table")) == contents(Path(folder, "folder"))
 
 
+def a_metric_measures() -> None:
+    """As many directions as the features have, so diverse they are; in whatever order."""
+    import numpy as np
+    from micro import ROOT
+
+    from fgds_core.assess.measures import Sample, measured
+    from fgds_core.assess.vectors import Features
+    from flows.cli.params import read_params
+
+    config = read_params(ROOT / "params.yaml")["assess"]
+    for directions in (1, 3, 8):
+        values = np.eye(8)[np.arange(24) % directions] * np.arange(1, 25)[:, None]
+        features = Features.of(values)
+        sample = Sample(
+            features, features, None, {"copy": np.zeros(24)}, config, np.random.default_rng(0)
+        )
+        found = measured(sample, "toy", None)["vendi"]
+        assert abs(found["value"] - directions) < 1e-9, found
+
+
 LAWS: dict[str, Callable[[], None]] = {
     "A generator": a_generator_draws_what_it_is_told,
     "A criterion": a_criterion_climbs,
     "A data source": a_source_prepares,
+    "A metric": a_metric_measures,
 }
 """By the heading of each example, what has to hold of what it adds."""
 
@@ -157,6 +178,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     copy = tmp_path_factory.mktemp("copy")
     for folder in ("fgds_core", "tasks", "flows", "tests", "docs"):
         copytree(ROOT / folder, copy / folder, ignore=ignore_patterns("__pycache__"))
+    for name in ("params.yaml", ".importlinter", "dvc.yaml"):
+        copyfile(ROOT / name, copy / name)
     for kind, file, lines in blocks(DOCUMENT.read_text()):
         apply(kind, copy / file, lines)
     paths = os.pathsep.join([str(copy), str(copy / "tests")])
