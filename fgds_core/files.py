@@ -326,7 +326,12 @@ def _line(values: Sequence[object]) -> str:
 
 
 def read_csv(path: Path, remedy: str, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Reads what `csv_text` wrote.
+    """Reads what `csv_text` wrote, as a whole; see `csv_rows`."""
+    return list(csv_rows(path, remedy, columns))
+
+
+def csv_rows(path: Path, remedy: str, columns: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Reads what `csv_text` wrote, a row at a time.
 
     Args:
         path: The file.
@@ -338,18 +343,22 @@ def read_csv(path: Path, remedy: str, columns: Sequence[str] = ()) -> list[dict[
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; {remedy}")
+    wrong = None
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             lacking = [name for name in columns if name not in (reader.fieldnames or ())]
-            rows = list(reader)
+            if lacking:
+                wrong = f"no column {lacking[0]!r}"
+            for row in () if lacking else reader:
+                if None in row or None in row.values():
+                    wrong = "a line of another length"
+                    break
+                yield {key: unguarded(value) for key, value in row.items()}
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path} is damaged ({error}); {remedy}") from error
-    if lacking:
-        raise InputError(f"{path} is damaged (no column {lacking[0]!r}); {remedy}")
-    if any(None in row or None in row.values() for row in rows):
-        raise InputError(f"{path} is damaged (a line of another length); {remedy}")
-    return [{key: unguarded(value) for key, value in row.items()} for row in rows]
+    if wrong is not None:
+        raise InputError(f"{path} is damaged ({wrong}); {remedy}")
 
 
 def guarded(text: str) -> str:

@@ -10,6 +10,8 @@ N test images, K classes.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy as np
 
 from fgds_core.data.imbalance import BINS
 from fgds_core.errors import InputError
-from fgds_core.files import read_csv
+from fgds_core.files import csv_rows
 from fgds_core.report import paired
 from fgds_core.report.paired import Bools, Floats, Interval, Labels
 from fgds_core.report.summary import Row, shown
@@ -91,18 +93,25 @@ def read_answers(folders: Mapping[str, Path], class_names: Sequence[str]) -> Ans
     groups = None
     for name, stage in STAGES.items():
         path, remedy = folders[name] / name / "predictions.csv", f"run the stage {stage} again"
-        rows = read_csv(path, remedy, ["actual", "predicted"])
-        try:
-            actual[name] = np.array([index[row["actual"]] for row in rows], dtype=np.int64)
-            predicted[name] = np.array([index[row["predicted"]] for row in rows], dtype=np.int64)
-            if rows and "confidence" in rows[0]:
-                confidence[name] = np.array([float(row["confidence"]) for row in rows])
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path} does not fit the data ({error}); {remedy}") from error
-        if not rows:
+        true, said, sure = array("q"), array("q"), array("d")
+        of_group: list[str] = []
+        for row in csv_rows(path, remedy, ["actual", "predicted"]):
+            try:
+                true.append(index[row["actual"]])
+                said.append(index[row["predicted"]])
+                if "confidence" in row:
+                    sure.append(float(row["confidence"]))
+            except (KeyError, ValueError) as error:
+                raise InputError(f"{path} does not fit the data ({error}); {remedy}") from error
+            if "group" in row:
+                of_group.append(sys.intern(row["group"]))
+        if not true:
             raise InputError(f"{path} is empty; {remedy}")
-        if "group" in rows[0]:
-            groups = tuple(row["group"] for row in rows)
+        actual[name], predicted[name] = np.array(true), np.array(said)  # [N] each
+        if sure:
+            confidence[name] = np.array(sure)  # [N]
+        if of_group:
+            groups = tuple(of_group)
         if not np.array_equal(actual[name], actual["baseline"]):
             first = folders["baseline"] / "baseline" / "predictions.csv"
             raise InputError(

@@ -7,7 +7,6 @@ times, where there are any, differ between runs.
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +24,6 @@ from fgds_core.data.imbalance import BINS
 from fgds_core.data.meta import Meta, read_meta
 from fgds_core.errors import InputError
 from fgds_core.files import read_csv, read_json, replacing
-from fgds_core.images.formats import PNG, decode_picture, encode_picture
 from fgds_core.report import paired
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.gains import (
@@ -46,7 +44,6 @@ from fgds_core.report.gains import (
 from fgds_core.report.summary import Row, shown, summary_csv
 
 TEMPLATE = "page.html.j2"
-THUMBNAIL = 96  # pixels; larger pictures are shrunk to keep the page small
 LEFT_OUT = ("compute", "store")  # sections that change no result
 
 LABELS = {
@@ -64,17 +61,6 @@ TOLD_BY = {
     "text": "by a text prompt",
     "image": "by the embedding of a real image of the class",
 }
-# (key in measures.json, label, what to know about it)
-QUALITY = (
-    ("fid", "FID", "lower is closer to real"),
-    ("kid", "KID", "lower is closer to real"),
-    ("precision", "Precision", "share that looks real"),
-    ("recall", "Recall", "share of real images within reach"),
-    ("density", "Density", "1 is as dense as real"),
-    ("coverage", "Coverage", "share of real neighbourhoods reached"),
-    ("copy_rate", "Near copies", "0.01 is what real images have"),
-    ("label_agreement", "Label agreement", "the judge sees the intended class"),
-)
 
 
 @dataclass(frozen=True)
@@ -176,12 +162,19 @@ def read_inputs(
             for name, stage in STAGES.items()
         },
         answers=read_answers(folders, meta.class_names),
-        synthetic=read_json(reports / "assess" / "measures.json", again),
+        synthetic=_read_measures(reports / "assess" / "measures.json", again),
         criterion=read_csv(reports / "assess" / "criterion.csv", again, ["class", "criterion"]),
         neighbours=neighbours if neighbours.is_file() else None,
         timing=read_json(timing, "remove it") if timing.is_file() else None,
         params=params,
     )
+
+
+def _read_measures(path: Path, remedy: str) -> dict[str, Any]:
+    found = read_json(path, remedy)
+    if "shown" not in found:
+        raise InputError(f"{path} is of an earlier version; {remedy}")
+    return found
 
 
 def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str:
@@ -237,8 +230,10 @@ def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str
         criterion=_criterion(inputs, shown_classes),
         guided=inputs.synthetic["guidance"]["criterion_first"] is not None,
         guidance=inputs.synthetic["guidance"],
-        quality=[_measure(inputs.synthetic, *entry) for entry in QUALITY],
-        quality_of_classes=_quality_of_classes(per_class, shown_classes),
+        quality=[_measure(inputs.synthetic, **its) for its in inputs.synthetic["shown"]],
+        quality_of_classes=_quality_of_classes(
+            per_class, shown_classes, inputs.synthetic["shown"]
+        ),
         warnings=_warnings(inputs),
         synthetic=inputs.synthetic,
         stages=_stages(inputs.timing),
@@ -318,9 +313,9 @@ def _warnings(inputs: ReportInputs) -> list[str]:
     return warnings
 
 
-def _measure(found: Mapping[str, Any], key: str, label: str, hint: str) -> dict[str, Any]:
+def _measure(found: Mapping[str, Any], name: str, label: str, hint: str) -> dict[str, Any]:
     """One quality number with its interval, and what it rests on or why it is not there."""
-    entry = found[key]
+    entry = found[name]
     if entry is None:
         return {"label": label, "hint": hint, "value": None, "reason": "no judge was asked"}
     rests = f"{entry['num_synthetic']:,} synthetic images"
@@ -340,9 +335,16 @@ def _measure(found: Mapping[str, Any], key: str, label: str, hint: str) -> dict[
 
 
 def _quality_of_classes(
-    per_class: Mapping[str, Any], shown_classes: Sequence[str]
+    per_class: Mapping[str, Any],
+    shown_classes: Sequence[str],
+    measures: Sequence[Mapping[str, str]],
 ) -> dict[str, Any]:
     """The measures that some class has a number for, and why the others are dashes.
+
+    Args:
+        per_class: The measures of each class name.
+        shown_classes: Names of the classes on the page.
+        measures: `name`, `label` and `hint` of each measure.
 
     Returns:
         `columns`: (key, label, hint); `cells`: for each class name the value or None of each
@@ -350,7 +352,7 @@ def _quality_of_classes(
         the reason given for one of them.
     """
     columns, dashes = [], []
-    for key, label, hint in QUALITY:
+    for key, label, hint in ((its["name"], its["label"], its["hint"]) for its in measures):
         empty = [
             name
             for name in shown_classes
@@ -484,14 +486,9 @@ def _flat(value: object, prefix: str = "") -> Iterable[tuple[str, str]]:
 
 
 def _data_uri(picture: bytes) -> str:
-    """A picture inside the page: as it is when small, else a thumbnail."""
-    image = decode_picture(picture)
-    if max(image.size) > THUMBNAIL:
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "JPEG", quality=85)
-        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return "data:image/png;base64," + base64.b64encode(encode_picture(image, PNG)).decode()
+    """A picture inside the page, as assess made it for there: PNG or JPEG."""
+    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 # What changes how other text is shown, or is no text: control characters and those of direction.
@@ -532,10 +529,15 @@ def _number(value: float | None) -> str:
 def _read_pictures(
     path: Path, classes: Sequence[int], config: ReportConfig
 ) -> list[dict[str, Any]]:
-    """The rows of these classes that the page shows, in their order."""
+    """The rows of these classes that the page shows, in their order; a row group at a time."""
     wanted = pc.field("of").isin(list(classes)) & (pc.field("item") < config.images_per_class)
+    rows: list[dict[str, Any]] = []
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path, filters=wanted).to_pylist()
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                some = file.read_row_group(group, columns=["of"])["of"]
+                if pc.any(pc.is_in(some, pa.array(classes, pa.int64()))).as_py():
+                    rows += file.read_row_group(group).filter(wanted).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged ({error}); run the stage assess again") from error
     return rows

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,9 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro import generator_config
+from PIL import Image
 from sets import image_set
 
-from fgds_core.assess import measures
+from fgds_core.assess import measures, neighbours
 from fgds_core.assess.assessment import (
     class_weights,
     headline,
@@ -361,6 +363,26 @@ def test_the_grid_shows_each_image_with_its_source_and_neighbours(
     feature = colours(gather(synthetic)[1:2])
     expected = torch.cdist(feature, colours(gather(train))).sort().values[0, :3]
     assert [r["distance"] for r in of_image[2:]] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_large_pictures_are_kept_as_thumbnails_for_the_page(train, val, classifier):
+    large = image_set(torch.rand(3, 3, 120, 240), [1, 1, 2], CLASS_NAMES)
+    table = run(large, make_table(large), train, val, classifier).neighbours[0]
+    sizes = {
+        role: Image.open(BytesIO(picture["bytes"])).size
+        for picture, role in zip(
+            *(table[name].to_pylist() for name in ("image", "role")), strict=True
+        )
+    }
+    assert sizes == {"synthetic": (96, 48), "conditioning": (8, 8), "real": (8, 8)}
+
+
+def test_pictures_of_many_classes_come_a_few_at_a_time(monkeypatch, train, val, classifier):
+    monkeypatch.setattr(neighbours, "ROW_GROUP_ROWS", 10)
+    synthetic = make_images([4, 4, 4], seed=9)
+    found = run(synthetic, make_table(synthetic), train, val, classifier)
+    assert [set(table["of"].to_pylist()) for table in found.neighbours] == [{0}, {1}, {2}]
+    assert [table.num_rows for table in found.neighbours] == [10, 10, 10]
 
 
 def test_text_only_images_have_no_conditioning_image(synthetic, train, val, classifier):

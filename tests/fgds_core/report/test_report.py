@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -170,6 +171,10 @@ def _write_assessment(reports, class_names, counts, *, judge, guided):
             "guidance": guidance,
             "num_synthetic": 1163,
             "feature_space": {"name": "clip", "num_features": 64},
+            "shown": [
+                {"name": name, "label": f"the {name}", "hint": "what it is"}
+                for name in measures(few=False)
+            ],
             "per_class": {
                 name: {**measures(few=True), "num_synthetic": max(0, 200 - count)}
                 for name, count in zip(class_names, counts, strict=True)
@@ -418,11 +423,41 @@ def test_of_many_classes_those_are_shown_that_matter():
         assert len(chosen) == len(set(chosen)) == most
 
 
-def test_large_pictures_become_thumbnails(tmp_path):
-    prepared, reports = make_workspace(tmp_path, GARMENTS[:2], size=120)
-    path = write_report(prepared, reports, PARAMS, CONFIG)
-    assert "data:image/jpeg" in path.read_text()
-    assert path.stat().st_size < 1_000_000
+def test_another_measure_is_on_the_page_without_further_ado(tmp_path):
+    prepared, reports = make_workspace(tmp_path, GARMENTS[:3], grid=False)
+    path = reports / "assess" / "measures.json"
+    found = json.loads(path.read_text())
+    found["shown"].append({"name": "toy", "label": "Toys", "hint": "more is better"})
+    entry = {"value": 0.125, "low": None, "high": None, "num_real": 0, "num_synthetic": 9}
+    for place in (found, *found["per_class"].values()):
+        place["toy"] = entry
+    write_json(path, found)
+    _, outline, text = read(write_report(prepared, reports, PARAMS, CONFIG))
+    assert "Toys 0.125 more is better 9 synthetic images" in text
+    assert outline.attributes.count(("td", "data-of", "Toys")) == 3
+    del found["shown"]
+    write_json(path, found)
+    with pytest.raises(InputError, match="earlier version; run the stage assess again"):
+        write_report(prepared, reports, PARAMS, CONFIG)
+
+
+def test_of_the_pictures_only_those_shown_are_read(tmp_path, monkeypatch):
+    prepared, reports = make_workspace(tmp_path, [f"class {k}" for k in range(60)])
+    path = reports / "assess" / "neighbours.parquet"
+    rows = pq.read_table(path)
+    pq.write_table(rows, path, row_group_size=rows.num_rows // 60)
+    whole = []
+    read = pq.ParquetFile.read_row_group
+
+    def noted(self, group, columns=None, **options):
+        whole.extend([group] * (columns is None))
+        return read(self, group, columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+    config = ReportConfig(max_classes=4, images_per_class=2, neighbours_per_image=1)
+    page = write_report(prepared, reports, PARAMS, config).read_text()
+    assert len(whole) == 4
+    assert page.count("<img ") == 4 * 2 * 3
 
 
 def test_the_summary_has_fractions_and_empty_fields(tmp_path):
