@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from fgds_core.errors import InputError
 from flows.cli.arguments import sections_in
 from flows.cli.params import read_params
-from tasks.workspace import FIRST
+from tasks.workspace import FIRST, Workspace
 
 
 def named(flow: Flow[..., Any]) -> Flow[..., Any]:
@@ -21,10 +21,8 @@ def named(flow: Flow[..., Any]) -> Flow[..., Any]:
 
 def stage_run_name() -> str:
     """Such as `synthesize tiny-unclip loss 0.05 seed 0`; called within the run."""
-    parameters = flow_run.parameters
-    name = run_name(flow_run.flow_name, sections_in(parameters))
-    workspace = parameters.get("workspace", FIRST)
-    return name if workspace == FIRST else f"{name} round {workspace.round}"
+    given = flow_run.parameters
+    return run_name(flow_run.flow_name, sections_in(given), given.get("workspace", FIRST))
 
 
 def pipeline_run_name() -> str:
@@ -37,16 +35,21 @@ def pipeline_run_name() -> str:
         return str(name)
 
 
-def run_name(flow_name: str | None, params: Mapping[str, Any]) -> str:
+def run_name(
+    flow_name: str | None, params: Mapping[str, Any], workspace: Workspace = FIRST
+) -> str:
     """The name of a flow and the values that tell its runs apart.
 
     Args:
         flow_name: Of the flow.
         params: Its sections by name.
+        workspace: Where it works; a round after the first is named.
     """
     words = [str(flow_name), *described(params).values()]
     if "seed" in params:
         words.append(f"seed {params['seed']}")
+    if workspace != FIRST:
+        words.append(f"round {workspace.round}")
     return " ".join(words)
 
 

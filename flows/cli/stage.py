@@ -19,6 +19,7 @@ from prefect import Flow, tags
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 from pydantic import BaseModel
 
+from fgds_core.data.meta import META_NAME, read_meta
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.arguments import arguments_of, sections_of
@@ -268,10 +269,9 @@ def check_wanted(stage: str, config: SynthesizeConfig, workspace: Workspace) -> 
     Raises:
         InputError: No class needs a synthetic image.
     """
-    if stage not in BEFORE_SYNTHESIZE or not (workspace.prepared / "meta.json").is_file():
+    if stage not in BEFORE_SYNTHESIZE or not (workspace.prepared / META_NAME).is_file():
         return
     from fgds_core.data.imbalance import check_target
-    from fgds_core.data.meta import read_meta
 
     check_target(read_meta(workspace.prepared).counts["train"], config.target_per_class)
 

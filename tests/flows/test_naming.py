@@ -21,6 +21,7 @@ import flows.synth_pipeline
 from flows.cli.naming import current_commit, run_name, tags_of
 from flows.cli.params import read_params
 from flows.synth_pipeline import synth_pipeline
+from tasks.workspace import Workspace
 
 
 def last_run() -> FlowRun:
@@ -69,6 +70,7 @@ def test_values_that_tell_nothing_are_left_out() -> None:
     off = params["synthesize"].model_copy(update={"feedback_scale": 0})
     assert run_name("synthesize", {"synthesize": off}) == "synthesize unguided"
     assert run_name("assess", {}) == "assess"
+    assert run_name("assess", {}, Workspace(2)) == "assess round 2"
     at_root = SimpleNamespace(root="/")
     assert run_name("prepare", {"data": at_root}) == "prepare /"
 
