@@ -21,7 +21,7 @@ from tasks.workers.devices import num_loader_workers, use_device
 CHECKPOINTS = Path(".runs")
 """Beside the outputs: DVC removes those before a stage runs."""
 
-Train = Callable[..., object]
+Train = Callable[[Path, Path, TrainingRun], object]
 """Trains and writes: the network into the first folder, the reports into the second."""
 
 
