@@ -40,6 +40,7 @@ LIBRARIES: dict[str, Collection[str]] = {
 IN_PLACE = {
     "data.split.by",
     "prepare.crop",
+    "prepare.format",
     "train_baseline.sampling",
     "synthesize.target_per_class",
     "synthesize.conditioning",
