@@ -61,7 +61,9 @@ from assets import corpus
 from assets.corpus import CONTEXTS, Corpus, draw_contexts, render
 from assets.fashion_lt import CLASS_NAMES, DEBIAN_FOLDER, shot_bin
 from assets.fashion_lt import FOLDER as FASHION_LT
-from fgds_core.classify.network import create_classifier, load_classifier, predict, save_classifier
+from fgds_core.classify.network import create_classifier, load_classifier
+from fgds_core.classify.predict import predict
+from fgds_core.classify.save import save_classifier
 
 logger = logging.getLogger("tiny_unclip")
 

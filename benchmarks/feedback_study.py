@@ -182,7 +182,8 @@ def _measure(
     from fgds_core.assess.judge import load_judge
     from fgds_core.classify.card import read_classifier_config
     from fgds_core.classify.metrics import evaluate
-    from fgds_core.classify.network import load_classifier, predict
+    from fgds_core.classify.network import load_classifier
+    from fgds_core.classify.predict import predict
     from fgds_core.classify.train import train_classifier
     from fgds_core.data.meta import read_meta
     from fgds_core.data.splits import read_prepared

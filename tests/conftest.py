@@ -119,7 +119,8 @@ def tiny_generators(
 @pytest.fixture(scope="session")
 def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a random classifier of three classes, with its statistics on random images."""
-    from fgds_core.classify.network import create_classifier, save_classifier
+    from fgds_core.classify.network import create_classifier
+    from fgds_core.classify.save import save_classifier
     from fgds_core.feedback.fit import fit_class_gaussians
     from fgds_core.feedback.targets import criteria_on_real
 

@@ -6,24 +6,19 @@ of the classifier that was trained, at its own resolution and normalisation.
 
 import difflib
 import inspect
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fgds_core import __version__
 from fgds_core.classify.card import CONFIG, read_classifier_config
 from fgds_core.errors import InputError
-from fgds_core.files import replacing, write_text
-from fgds_core.images.dataset import ImageDataset, batches
-from fgds_core.images.pixels import from_uint8
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 WEIGHTS = "model.safetensors"
@@ -153,58 +148,6 @@ def create_classifier(
     )
 
 
-def save_classifier(
-    folder: Path,
-    classifier: Classifier,
-    *,
-    real_counts: Sequence[int],
-    bins: Mapping[str, str],
-    extra: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes `model.safetensors` and, last, `config.json`: all that is needed to feed it.
-
-    Args:
-        folder: Where to write; created if absent.
-        classifier: The classifier.
-        real_counts: Real training images of each class, in the order of its class names.
-        bins: Shot bin of each class name.
-        extra: Further entries of `config.json`, such as how it was trained.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    contract = classifier.contract
-    config = {
-        "model": classifier.model,
-        "model_kwargs": classifier.model_kwargs,
-        "class_names": list(classifier.class_names),
-        "input_size": contract.input_size,
-        "mean": list(contract.mean),
-        "std": list(contract.std),
-        "interpolation": contract.interpolation,
-        "temperature": classifier.temperature,
-        "real_counts": list(real_counts),
-        "bins": dict(bins),
-        "core_version": __version__,
-        **(extra or {}),
-    }
-    with replacing(folder / WEIGHTS) as part:
-        part.write_bytes(save(_tensors(classifier.network)))
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
-
-
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """The network's weights on the CPU, none of them sharing memory with another."""
-    tensors: dict[str, Tensor] = {}
-    seen = set()
-    for name, t in network.state_dict().items():
-        t = t.detach().cpu().contiguous()
-        storage = t.untyped_storage()
-        if storage.data_ptr() in seen or storage.nbytes() != t.nbytes:
-            t = t.clone()  # tied weights and views; safetensors stores each tensor on its own
-        seen.add(storage.data_ptr())
-        tensors[name] = t
-    return tensors
-
-
 def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Classifier:
     """Loads a classifier that `save_classifier` wrote, ready to predict (in evaluation mode).
 
@@ -261,66 +204,6 @@ def _misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
 
 
 @torch.no_grad()
-def predict(
-    classifier: Classifier, images: Tensor, *, batch_size: int = 500
-) -> tuple[Tensor, Tensor]:
-    """Logits and penultimate features of images in memory, in evaluation mode.
-
-    Args:
-        classifier: The classifier, on the device where it shall compute; its mode is kept.
-        images: Images in [-1, 1], [N, C, H, W].
-        batch_size: Images a pass.
-
-    Returns:
-        Logits [N, K] and features [N, D], both on the CPU.
-    """
-    passes = _passes(classifier, torch.split(images, batch_size))
-    logits, features = zip(*passes, strict=True)
-    return torch.cat(logits), torch.cat(features)
-
-
-def predictions(
-    classifier: Classifier, images: ImageDataset, *, workers: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and penultimate features of a set, batch by batch, in evaluation mode.
-
-    Args:
-        classifier: The classifier, on the device where it shall compute; its mode is kept.
-        images: The set.
-        workers: Processes that read images ahead.
-
-    Yields:
-        Logits [B, K] and features [B, D] of the next images, both on the CPU.
-    """
-    side = max(*images.size, classifier.contract.input_size)
-    batch_size = max(1, min(500, PASS_PIXELS // side**2))
-    device = classifier.mean.device
-    pixels = batches(images, batch_size, workers=workers)
-    return _passes(classifier, (from_uint8(x.to(device)) for x in pixels))
-
-
-def predict_logits(classifier: Classifier, images: ImageDataset, *, workers: int = 0) -> Tensor:
-    """Logits of a set, [N, K] on the CPU; see `predictions`."""
-    found = [logits for logits, _ in predictions(classifier, images, workers=workers)]
-    return torch.cat(found) if found else torch.empty(0, len(classifier.class_names))
-
-
-PASS_PIXELS = 2**21
-"""Pixels that go through a network together while nothing is learnt: 512 images of 64 x 64."""
-
-
-@torch.no_grad()
-def _passes(classifier: Classifier, images: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    was_training = classifier.training
-    try:
-        for x in images:
-            classifier.eval()
-            logits, features = classifier.logits_and_features(x.to(classifier.mean.device))
-            yield logits.cpu(), features.cpu()
-    finally:
-        classifier.train(was_training)
-
-
 def _create_network(
     model: str,
     model_kwargs: Mapping[str, Any],

@@ -19,7 +19,8 @@ from fgds_core.classify.card import CONFIG, read_classifier_config
 from fgds_core.classify.config import Sampling, TrainBaselineConfig, TrainConfig
 from fgds_core.classify.losses import LOSSES
 from fgds_core.classify.metrics import macro_accuracy
-from fgds_core.classify.network import Classifier, create_classifier, predict_logits
+from fgds_core.classify.network import Classifier, create_classifier
+from fgds_core.classify.predict import predict_logits
 from fgds_core.classify.run import TrainingRun
 from fgds_core.errors import InputError
 from fgds_core.images.augment import Changes, draw_changes, erase, move

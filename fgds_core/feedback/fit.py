@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fgds_core.classify.network import Classifier, predictions
+from fgds_core.classify.network import Classifier
+from fgds_core.classify.predict import predictions
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.images.dataset import ImageDataset
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from fgds_core.classify.network import Classifier, predictions
+from fgds_core.classify.network import Classifier
+from fgds_core.classify.predict import predictions
 from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.images.dataset import ImageDataset

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from fgds_core.classify.config import Sampling, TrainConfig
-from fgds_core.classify.network import Classifier, save_classifier
+from fgds_core.classify.network import Classifier
 from fgds_core.classify.run import TrainingRun
+from fgds_core.classify.save import save_classifier
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.meta import Meta
 from fgds_core.data.splits import read_prepared

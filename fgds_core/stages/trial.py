@@ -16,13 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.classify.config import TrainConfig
-from fgds_core.classify.network import (
-    Classifier,
-    create_classifier,
-    load_classifier,
-    predict,
-    save_classifier,
-)
+from fgds_core.classify.network import Classifier, create_classifier, load_classifier
+from fgds_core.classify.predict import predict
+from fgds_core.classify.save import save_classifier
 from fgds_core.classify.train import create_optimizer
 from fgds_core.errors import InputError
 from fgds_core.feedback.fit import fit_class_gaussians

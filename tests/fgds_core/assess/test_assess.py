@@ -29,7 +29,9 @@ from fgds_core.assess.estimates import Estimate, rounded
 from fgds_core.assess.features import Extractor
 from fgds_core.assess.observe import Reading, observe
 from fgds_core.assess.vectors import Features
-from fgds_core.classify.network import create_classifier, predict, save_classifier
+from fgds_core.classify.network import create_classifier
+from fgds_core.classify.predict import predict
+from fgds_core.classify.save import save_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.errors import InputError

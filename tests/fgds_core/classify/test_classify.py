@@ -11,13 +11,9 @@ from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_data_config
 
 from fgds_core.classify.card import read_classifier_config
-from fgds_core.classify.network import (
-    _may_be_channels_last,
-    create_classifier,
-    load_classifier,
-    predict,
-    save_classifier,
-)
+from fgds_core.classify.network import _may_be_channels_last, create_classifier, load_classifier
+from fgds_core.classify.predict import predict
+from fgds_core.classify.save import save_classifier
 from fgds_core.errors import InputError
 
 MODEL = "test_resnet"

@@ -15,7 +15,8 @@ from fgds_core.classify.metrics import (
     recall_per_class,
     recall_per_group,
 )
-from fgds_core.classify.network import create_classifier, predict
+from fgds_core.classify.network import create_classifier
+from fgds_core.classify.predict import predict
 from fgds_core.images.pixels import from_uint8
 
 NAMES = ("cat", "dog", "newt", "owl")

@@ -6,8 +6,9 @@ from training import RECIPE, TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.classify.batches import TrainingImages
 from fgds_core.classify.config import TrainBaselineConfig
-from fgds_core.classify.network import predict, save_classifier
+from fgds_core.classify.predict import predict
 from fgds_core.classify.run import TrainingRun
+from fgds_core.classify.save import save_classifier
 from fgds_core.classify.train import (
     cosine_with_warmup,
     fit_temperature,
