@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -418,7 +418,9 @@ def _samples(
     if inputs.neighbours is None:
         return samples
     rows: dict[int, list[dict[str, Any]]] = {}
-    for row in _read_pictures(inputs.neighbours, [index[name] for name in shown_classes], config):
+    for row in read_pictures(inputs.neighbours, [index[name] for name in shown_classes]):
+        if row["item"] >= config.images_per_class:
+            continue
         rows.setdefault(row["of"], []).append(row)
     for name in shown_classes:
         items: dict[int, dict[str, Any]] = {}
@@ -526,18 +528,18 @@ def _number(value: float | None) -> str:
     return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _read_pictures(
-    path: Path, classes: Sequence[int], config: ReportConfig
-) -> list[dict[str, Any]]:
-    """The rows of these classes that the page shows, in their order; a row group at a time."""
-    wanted = pc.field("of").isin(list(classes)) & (pc.field("item") < config.images_per_class)
-    rows: list[dict[str, Any]] = []
+def read_pictures(path: Path, classes: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The rows of some classes in the table of pictures, in order; a row group at a time.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    wanted = pc.field("of").isin(list(classes))
     try:
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 some = file.read_row_group(group, columns=["of"])["of"]
                 if pc.any(pc.is_in(some, pa.array(classes, pa.int64()))).as_py():
-                    rows += file.read_row_group(group).filter(wanted).to_pylist()
+                    yield from file.read_row_group(group).filter(wanted).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged ({error}); run the stage assess again") from error
-    return rows

@@ -118,22 +118,19 @@ def sample_grid(workspace: Workspace) -> str:
 
     Not a table: Prefect's pages cut off what is wider than a cell.
     """
-    import pyarrow.parquet as pq
-
     from fgds_core.data.meta import read_meta
+    from fgds_core.report.page import read_pictures
 
     meta = read_meta(workspace.prepared)
     lines = []
     real = meta.counts["train"]
     rarest = sorted(range(len(real)), key=real.__getitem__)[:CLASSES]
-    rows = pq.read_table(
-        workspace.reports / "assess" / "neighbours.parquet",
-        columns=["image", "of"],
-        filters=[("role", "==", "synthetic"), ("of", "in", rarest)],
-    ).to_pylist()
+    pictures_of: dict[int, list[bytes]] = {}
+    for row in read_pictures(workspace.reports / "assess" / "neighbours.parquet", rarest):
+        if row["role"] == "synthetic":
+            pictures_of.setdefault(row["of"], []).append(row["image"]["bytes"])
     for label in rarest:
-        pictures = [row["image"]["bytes"] for row in rows if row["of"] == label]
-        if pictures:
+        if pictures := pictures_of.get(label):
             lines.append(f"**{plain(meta.class_names[label])}**, {real[label]} real images")
             lines += [f"![](data:image/jpeg;base64,{row})" for row in _strips(pictures)]
     return "\n\n".join(lines)
