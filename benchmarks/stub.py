@@ -21,7 +21,7 @@ from fgds_core.synthesis.columns import synthetic_schema
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.record import PartRecord, write_synthetic_part
-from tasks.layout import PREPARED
+from tasks.workspace import FIRST
 
 LATENCY_S = float(os.environ["STUB_LATENCY_S"])
 """Seconds an image takes."""
@@ -63,7 +63,7 @@ def rows(part: Part, run_seed: int) -> pa.Table:
 
 def class_names() -> tuple[str, ...]:
     """Of the prepared data in the working folder."""
-    return read_meta(Path(PREPARED)).class_names
+    return read_meta(FIRST.prepared).class_names
 
 
 fgds_core.synthesis.part.write_part = (

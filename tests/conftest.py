@@ -132,8 +132,8 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TINY_IMAGE_SIZE,
         seed=0,
     ).eval()
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(30, 3, TINY_IMAGE_SIZE, TINY_IMAGE_SIZE, generator=generator) * 2 - 1
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(30, 3, TINY_IMAGE_SIZE, TINY_IMAGE_SIZE, generator=rng) * 2 - 1
     labels = torch.arange(30) % 3
     with torch.no_grad():
         gaussians = fit_class_gaussians([classifier.features(images)], labels, len(names))

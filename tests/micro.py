@@ -104,20 +104,20 @@ def synthesize_config(**changes: object) -> SynthesizeConfig:
 
 def write_pictures(folder: Path) -> None:
     """Noisy pictures whose brightness tells the class."""
-    generator = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for split, counts in COUNTS.items():
         labels = [label for label, count in enumerate(counts) for _ in range(count)]
         brightness = torch.tensor([-0.6, 0.0, 0.6])[labels].view(-1, 1, 1, 1)
-        noise = 0.3 * torch.randn(len(labels), 3, SIZE, SIZE, generator=generator)
+        noise = 0.3 * torch.randn(len(labels), 3, SIZE, SIZE, generator=rng)
         table = image_table((brightness + noise).clamp(-1, 1), labels, CLASS_NAMES)
         write_images(folder / f"{split}.parquet", table)
 
 
 def random_images(num_images: int = 4, size: int = 8, seed: int = 0) -> torch.Tensor:
     """Noise, exactly as 8 bits can hold it, [num_images, 3, size, size]."""
-    generator = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     shape = (num_images, 3, size, size)
-    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng)
     return from_uint8(pixels)
 
 

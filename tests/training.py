@@ -33,8 +33,8 @@ def recipe(**changes):
 def shaded(counts, seed=0, names=("dark", "grey", "light")):
     """Noisy images whose class is their brightness."""
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    generator = torch.Generator().manual_seed(seed)
-    noise = 0.1 * torch.randn(len(labels), 3, 16, 16, generator=generator)
+    rng = torch.Generator().manual_seed(seed)
+    noise = 0.1 * torch.randn(len(labels), 3, 16, 16, generator=rng)
     level = labels[:, None, None, None] * 0.8 - 0.8
     return image_set((level + noise).clamp(-1, 1), labels, names)
 

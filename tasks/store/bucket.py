@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from fgds_core.errors import InputError
 from fgds_core.files import replacing, sha256_file
 from tasks.store.config import StoreConfig
-from tasks.store.faults import told
+from tasks.store.faults import translate_errors
 
 MULTIPART_BYTES = 16 * 2**20
 """Files from this size on go up and come down in pieces of it."""
@@ -52,7 +52,7 @@ class Bucket:
         Raises:
             InputError: The bucket is out of reach, missing, or may not be used.
         """
-        with told("list", self.address()):
+        with translate_errors("list", self.address()):
             self.client.list_objects_v2(Bucket=self.name, Prefix=self.prefix, MaxKeys=1)
         self.write("store.json", FORMAT)
 
@@ -112,7 +112,7 @@ class Bucket:
         """The objects below a prefix, and when each was written in seconds since 1970, by key."""
         pages = self.client.get_paginator("list_objects_v2")
         found = {}
-        with told("list", self.address(prefix)):
+        with translate_errors("list", self.address(prefix)):
             for page in pages.paginate(Bucket=self.name, Prefix=self.prefix + prefix):
                 for item in page.get("Contents", ()):
                     found[item["Key"].removeprefix(self.prefix)] = item["LastModified"].timestamp()
@@ -121,7 +121,7 @@ class Bucket:
     def discard(self, *keys: str) -> None:
         """Removes objects, such as damaged ones; those that are not there are no mistake."""
         for key in keys:
-            with told("delete", self.address(key)):
+            with translate_errors("delete", self.address(key)):
                 self.client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
     def address(self, key: str = "") -> str:
@@ -132,7 +132,7 @@ class Bucket:
         """Sends an object; False if there was one already."""
         from botocore.exceptions import ClientError
 
-        with told("write", self.address(key)):
+        with translate_errors("write", self.address(key)):
             try:
                 self.client.upload_fileobj(
                     file,
@@ -152,7 +152,7 @@ class Bucket:
         """Receives an object; False if it is not there."""
         from botocore.exceptions import ClientError, FlexibleChecksumError
 
-        with told("read", self.address(key)):
+        with translate_errors("read", self.address(key)):
             try:
                 self.client.download_fileobj(
                     self.name, self.prefix + key, file, Config=self.transfer
@@ -169,7 +169,7 @@ class Bucket:
         """The digest an object was sent with; None if it is not there."""
         from botocore.exceptions import ClientError
 
-        with told("read", self.address(key)):
+        with translate_errors("read", self.address(key)):
             try:
                 head = self.client.head_object(Bucket=self.name, Key=self.prefix + key)
             except ClientError as error:
@@ -203,7 +203,7 @@ def open_bucket(config: StoreConfig) -> Bucket:
 
     assert config.url is not None
     name, _, prefix = config.url.removeprefix("s3://").strip("/").partition("/")
-    with told("open", config.url):
+    with translate_errors("open", config.url):
         client = Session().client(
             "s3",
             endpoint_url=config.endpoint_url,

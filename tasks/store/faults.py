@@ -48,7 +48,7 @@ REASONS = {
 
 
 @contextmanager
-def told(operation: str, address: str) -> Iterator[None]:
+def translate_errors(operation: str, address: str) -> Iterator[None]:
     """Says what botocore raises as one message: what is wrong, where, what to do.
 
     Args:
