@@ -108,6 +108,23 @@ def a_criterion_climbs() -> None:
         assert (values[1] > values[0]).all(), values
 
 
+def a_loss_trains() -> None:
+    """A training that lowers it tells classes apart."""
+    from training import TRAIN, VAL, recipe
+
+    from fgds_core.classify.predict import predict_logits
+    from fgds_core.classify.run import TrainingRun
+    from fgds_core.classify.train import train_classifier
+
+    lowered: list[float] = []
+    run = TrainingRun(on_epoch=lambda seen: lowered.append(seen["train_loss"]))
+    config = recipe(loss="focal", num_steps=30, eval_every=10, label_smoothing=0.0)
+    trained = train_classifier(TRAIN, VAL, config, 0, run=run)
+    assert lowered[-1] < lowered[0] / 2, lowered
+    seen = predict_logits(trained, VAL).argmax(dim=1)
+    assert (seen == VAL.labels).double().mean() > 0.6
+
+
 def a_source_prepares() -> None:
     """The files of a folder are prepared to the same bytes where a table names them."""
     from tempfile import TemporaryDirectory
@@ -166,6 +183,7 @@ def a_metric_measures() -> None:
 LAWS: dict[str, Callable[[], None]] = {
     "A generator": a_generator_draws_what_it_is_told,
     "A criterion": a_criterion_climbs,
+    "A loss": a_loss_trains,
     "A data source": a_source_prepares,
     "A metric": a_metric_measures,
 }

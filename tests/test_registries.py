@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from importlib import import_module
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import diffusers
 import pytest
@@ -17,11 +17,14 @@ from micro import ROOT
 from fgds_core.classify.card import ClassifierConfig
 from fgds_core.classify.network import INTERPOLATIONS
 from fgds_core.data.imbalance import BINS
+from fgds_core.images.formats import Encoding
 from flows.cli.params import SECTIONS, models_of, section_type
 
 REGISTRIES = {
     "data.kind": "fgds_core.data.sources:SOURCES",
     "prepare.interpolation": "fgds_core.data.pictures:INTERPOLATIONS",
+    "train_baseline.loss": "fgds_core.classify.losses:LOSSES",
+    "train_baseline.sampling": "fgds_core.classify.batches:BATCH_SOURCES",
     "generator.kind": "fgds_core.generators.family:KINDS",
     "synthesize.feedback": "fgds_core.feedback.criteria:CRITERIA",
     "synthesize.feedback_rule": "fgds_core.diffusion.guidance.rules:RULES",
@@ -41,7 +44,6 @@ IN_PLACE = {
     "data.split.by",
     "prepare.crop",
     "prepare.format",
-    "train_baseline.sampling",
     "synthesize.target_per_class",
     "synthesize.conditioning",
     "synthesize.feedback_target",
@@ -116,6 +118,7 @@ def test_what_repeats_the_names_of_others_repeats_them_all() -> None:
     stored = ClassifierConfig.model_fields
     assert set(words(stored["interpolation"].annotation)) == set(INTERPOLATIONS)
     assert set(words(stored["bins"].annotation)) == set(BINS)
+    assert set(get_args(get_type_hints(Encoding)["format"])) == OFFERED["prepare.format"]
 
 
 @pytest.mark.parametrize(("module", "registry"), lazy())
