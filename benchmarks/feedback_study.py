@@ -179,23 +179,25 @@ def measure(params: Mapping[str, Any], setting: Setting, seed: int) -> dict[str,
 def _measure(
     params: Mapping[str, Any], setting: Setting, seed: int, folder: Path
 ) -> dict[str, Any]:
+    import torch
+
     from fgds_core.assess.judge import load_judge
     from fgds_core.classify.card import read_classifier_config
     from fgds_core.classify.metrics import evaluate
     from fgds_core.classify.network import load_classifier
-    from fgds_core.classify.predict import predict
+    from fgds_core.classify.predict import predict_logits, predictions
     from fgds_core.classify.train import train_classifier
     from fgds_core.data.meta import read_meta
     from fgds_core.data.splits import read_prepared
     from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
     from fgds_core.feedback.gaussians import ClassGaussians
-    from fgds_core.images.dataset import gather
 
     guide = train_guide(params, seed)
     images, _ = draw_set(params, seed, guide, folder)
     classifier = load_classifier(guide)
     gaussians = ClassGaussians.load(guide / "feature_statistics.safetensors")
-    seen = Seen(*predict(classifier, gather(images)))
+    passes = zip(*predictions(classifier, images), strict=True)
+    seen = Seen(*(torch.cat(parts) for parts in passes))
     present = [label for label in range(len(images.class_names)) if label in images.labels]
     criterion = {
         name: {
@@ -212,7 +214,7 @@ def _measure(
     agreement = {}
     if params["assess"].judge is not None:
         judge = load_judge(Path(params["assess"].judge), images.class_names, "cpu")
-        judged = predict(judge, gather(images))[0].argmax(dim=-1)  # [N]
+        judged = predict_logits(judge, images).argmax(dim=-1)  # [N]
         agreement = {
             images.class_names[label]: (judged[images.labels == label] == label)
             .double()

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from fgds_core.images.dataset import ImageDataset, read_images
+from fgds_core.images.pixels import from_uint8
 from fgds_core.images.table import image_table, write_images
 
 _folder = tempfile.TemporaryDirectory(prefix="sets-")
@@ -28,3 +29,8 @@ def image_set(
     path = Path(_folder.name) / f"{next(_numbers)}.parquet"
     write_images(path, image_table(images, labels, names, extra))
     return read_images(path)
+
+
+def gather(images: ImageDataset) -> torch.Tensor:
+    """All images of a set as floats in [-1, 1], [N, 3, H, W]."""
+    return from_uint8(images.__getitems__(range(len(images))))

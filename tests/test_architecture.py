@@ -47,8 +47,10 @@ def pipeline() -> dict:
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_contract_between_modules_holds(
-    contract: str, capsys: pytest.CaptureFixture[str]
+    contract: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # It would silence the loggers of all other tests
+    monkeypatch.setattr("logging.config.dictConfig", lambda config: None)
     status = lint_imports(str(IMPORTS), limit_to_contracts=(contract,), no_cache=True)
     assert status == 0, capsys.readouterr().out
 

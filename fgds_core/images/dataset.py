@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from fgds_core.errors import InputError
 from fgds_core.images.formats import FORMATS
-from fgds_core.images.pixels import from_uint8
 from fgds_core.images.table import class_names_of, column_values, read_table
 
 KEPT_BYTES = 256 * 2**20
@@ -142,11 +141,6 @@ def load(images: ImageDataset, rows: Iterable[list[int]], *, workers: int = 0) -
         generator=torch.Generator(),  # else it would draw from the global one
     )
     return iter(loader)
-
-
-def gather(images: ImageDataset) -> Tensor:
-    """All images as floats in [-1, 1], [N, 3, H, W]; for callers that do not read by batches."""
-    return from_uint8(images.__getitems__(range(len(images))))
 
 
 def read_images(path: Path) -> ImageDataset:

@@ -9,6 +9,7 @@ import torch
 from far import far_device
 from micro import CLASS_NAMES, MICRO, ROOT, generator_config, synthesize_config
 from safetensors.torch import load_file
+from sets import gather
 from training import TRAIN, VAL, recipe, shaded
 
 from fgds_core.assess.config import AssessConfig
@@ -18,7 +19,6 @@ from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
-from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.assess import assess
 from fgds_core.stages.retrain import retrain

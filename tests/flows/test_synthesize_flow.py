@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from micro import contents, random_images
+from sets import gather
 
 import tasks.synthesize
 from fgds_core.errors import UnfinishedError
-from fgds_core.images.dataset import gather, read_images
+from fgds_core.images.dataset import read_images
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.shards import read_index, read_synthetic
 from flows.cli.arguments import arguments_of

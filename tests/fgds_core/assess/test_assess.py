@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro import generator_config
 from PIL import Image
-from sets import image_set
+from sets import gather, image_set
 
 from fgds_core.assess import measures, neighbours
 from fgds_core.assess.assessment import (
@@ -35,7 +35,6 @@ from fgds_core.classify.save import save_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.errors import InputError
-from fgds_core.images.dataset import gather
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.assess import assess
 from fgds_core.synthesis import shards

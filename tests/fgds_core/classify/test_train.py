@@ -1,11 +1,17 @@
+import weakref
+
 import pytest
 import torch
 from pydantic import ValidationError
-from sets import image_set
+from sets import gather, image_set
 from training import RECIPE, TRAIN, VAL, recipe, same_weights, shaded
 
+from fgds_core.classify import predict as predict_module
 from fgds_core.classify.batches import TrainingImages
 from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.losses import LOSSES
+from fgds_core.classify.metrics import evaluate
+from fgds_core.classify.network import create_classifier
 from fgds_core.classify.predict import predict
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.save import save_classifier
@@ -17,8 +23,10 @@ from fgds_core.classify.train import (
     training_batches,
 )
 from fgds_core.errors import InputError
+from fgds_core.feedback.fit import class_gaussians
+from fgds_core.images import dataset
 from fgds_core.images.augment import augment
-from fgds_core.images.dataset import gather
+from fgds_core.images.dataset import ImageDataset
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.5])
@@ -230,3 +238,97 @@ def test_the_recipe_is_read_back_from_the_models_folder(tmp_path):
 def test_a_recipe_that_makes_no_sense_is_refused(change, message):
     with pytest.raises(ValidationError, match=message):
         recipe(**change)
+
+
+def test_processes_that_read_ahead_change_no_weight(monkeypatch):
+    how = {
+        "config": recipe(),
+        "seed": 2,
+        "synthetic": shaded([0, 4, 9], seed=5),
+        "real_share": 0.5,
+    }
+    here = train_classifier(TRAIN, VAL, **how)
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    ahead = train_classifier(TRAIN, VAL, run=TrainingRun(loader_workers=2), **how)
+    assert same_weights(here, ahead)
+    assert here.temperature == ahead.temperature
+
+
+def test_a_batch_says_what_is_known_of_its_images():
+    real = image_set(torch.zeros(6, 3, 16, 16), [0, 1] * 3, "ab", ["sea", "ice", "ice"] * 2)
+    synthetic = image_set(torch.zeros(4, 3, 16, 16), [1] * 4, "ab", ["sea"] * 4)
+    training = TrainingImages(real, synthetic, 0.5)
+    batch = training.batch([0, 1, 7], torch.zeros(3, 3, 16, 16))
+    assert batch.labels.tolist() == [0, 1, 1]
+    assert batch.groups.tolist() == [1, 0, 1]  # of ice and sea
+    assert batch.synthetic.tolist() == [False, False, True]
+    assert TrainingImages(real, shaded([1, 1], names="ab")).groups is None
+
+
+def test_a_loss_is_a_function_and_a_name(monkeypatch):
+    """A method of training sees the whole batch, and nothing else has to know it."""
+    seen = []
+
+    def real_alone(logits, batch, config):
+        real = ~batch.synthetic
+        seen.append(real.sum().item())
+        return torch.nn.functional.cross_entropy(logits[real], batch.labels[real])
+
+    monkeypatch.setitem(LOSSES, "cross_entropy", real_alone)
+    synthetic = shaded([3, 3, 3], seed=9)
+    train_classifier(TRAIN, VAL, recipe(), seed=0, synthetic=synthetic, real_share=0.5)
+    assert seen == [4] * 5
+
+
+class Counting(ImageDataset):
+    """A set that counts its batches that are in memory, and the images it read."""
+
+    def __init__(self, images):
+        self.__dict__.update(vars(images))
+        self.alive, self.most, self.read = 0, 0, 0
+
+    is_kept = False
+
+    def __getitems__(self, rows):
+        batch = super().__getitems__(rows)
+        self.read += len(rows)
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(batch, self._gone)
+        return batch
+
+    def _gone(self):
+        self.alive -= 1
+
+
+def test_of_a_set_that_is_looked_at_two_batches_are_in_memory_at_most(monkeypatch):
+    monkeypatch.setattr(predict_module, "PASS_PIXELS", 16 * 16 * 2)
+    images = Counting(shaded([10, 10, 10]))
+    classifier = create_classifier("test_resnet", {}, images.class_names, 16, seed=0)
+    evaluate(classifier, images, dict.fromkeys(images.class_names, "few"), seed=0)
+    class_gaussians(classifier, images)
+    assert images.read == 60
+    assert images.most <= 2
+
+
+def test_of_a_set_that_is_learnt_from_two_batches_are_in_memory_at_most():
+    images = Counting(shaded([10, 10, 10]))
+    training = TrainingImages(images)
+    rng = torch.Generator().manual_seed(0)
+    for _ in training_batches(training, recipe(num_steps=9), "instance", rng):
+        pass
+    assert images.read == 72
+    assert images.most <= 2
+
+
+def test_a_training_that_goes_on_reads_no_image_of_the_steps_before():
+    images = Counting(shaded([10, 10, 10]))
+    training, config = TrainingImages(images), recipe(num_steps=9)
+    whole, rest = (
+        list(training_batches(training, config, "instance", torch.Generator(), skip=skip))
+        for skip in (0, 6)
+    )
+    assert images.read == 9 * 8 + 3 * 8
+    for a, b in zip(whole[6:], rest, strict=True):
+        assert torch.equal(a.x, b.x)
+        assert torch.equal(a.labels, b.labels)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
+from sets import gather
 
 from fgds_core.data.config import FolderData, ParquetData, PrepareConfig
 from fgds_core.data.jpeg import bare_jpeg
@@ -20,7 +21,6 @@ from fgds_core.data.sources import open_source
 from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
 from fgds_core.files import sha256_tree
-from fgds_core.images.dataset import gather
 from fgds_core.images.formats import decode_picture, encode_picture
 from fgds_core.images.pixels import decode_images, encode, from_uint8
 from fgds_core.images.table import image_table, read_table, write_images

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from micro import random_images
+from sets import gather
 
 from fgds_core.data.meta import SPLITS, Meta, read_meta, write_meta
 from fgds_core.data.splits import class_digests, read_prepared
 from fgds_core.errors import InputError
-from fgds_core.images.dataset import gather
 from fgds_core.images.formats import Encoding
 from fgds_core.images.table import image_table, write_images
 

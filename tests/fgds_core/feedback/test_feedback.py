@@ -7,7 +7,7 @@ import pytest
 import torch
 from micro import synthesize_config
 from safetensors.torch import save_file
-from sets import image_set
+from sets import gather, image_set
 
 from fgds_core.classify.network import load_classifier
 from fgds_core.diffusion.noise import stream
@@ -22,7 +22,6 @@ from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.feedback.load import load_feedback
 from fgds_core.feedback.targets import criteria_on_real
 from fgds_core.images.augment import augment
-from fgds_core.images.dataset import gather
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from micro import random_images
 from PIL import Image, TiffImagePlugin
+from sets import gather
 
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, sha256_file
-from fgds_core.images.dataset import gather, read_images
+from fgds_core.images.dataset import read_images
 from fgds_core.images.formats import (
     FORMATS,
     PNG,
