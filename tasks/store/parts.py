@@ -14,7 +14,7 @@ from pathlib import Path
 from fgds_core.errors import InputError
 from fgds_core.synthesis.part import finished_part
 from fgds_core.synthesis.plan import Part
-from fgds_core.synthesis.record import PartRecord, write_sidecar
+from fgds_core.synthesis.record import PartRecord, part_record, write_sidecar
 from fgds_core.synthesis.shards import remove_index
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
 from tasks.store.config import StoreConfig
@@ -162,8 +162,7 @@ def _record(bucket: Bucket, part: Part, fingerprint: str) -> PartRecord | None:
         if text is None:
             return None
         # The same images may be another part of the class where parts have another size.
-        value = {**json.loads(text), "path": part.path}
-        record = PartRecord(**{**value, "seeds": tuple(value["seeds"])})
+        record = part_record({**json.loads(text), "path": part.path})
     except (DamagedError, ValueError, TypeError, KeyError):
         record = None
     wanted = (fingerprint, part.label, part.first_index, part.num_images)
