@@ -16,6 +16,7 @@ from fgds_core.images.table import image_table, write_images
 from flows.cli.params import read_params
 from flows.cli.server import await_server
 from flows.cli.stage import check_wanted, guarded
+from tasks.workspace import FIRST
 
 Run = Callable[..., int]
 
@@ -142,12 +143,12 @@ def test_classes_that_are_full_are_named_before_the_baseline_is_trained(
 ) -> None:
     config = read_params()["synthesize"]
     full = config.model_copy(update={"target_per_class": 4})
-    check_wanted("train_baseline", full)  # nothing is prepared yet
+    check_wanted("train_baseline", full, FIRST)  # nothing is prepared yet
     assert run_stage("prepare") == 0
     with pytest.raises(InputError, match=r"is 4, and even the smallest class has 4 real"):
-        check_wanted("train_baseline", full)
-    check_wanted("train_baseline", config)
-    check_wanted("report", full)
+        check_wanted("train_baseline", full, FIRST)
+    check_wanted("train_baseline", config, FIRST)
+    check_wanted("report", full, FIRST)
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_runs():
