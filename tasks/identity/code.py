@@ -139,22 +139,24 @@ def _closure(
     modules: tuple[str, ...], registered: bool, without: frozenset[str], root: Path, read: Read
 ) -> tuple[str, ...]:
     left_out = PLUMBING | without
+    seen: set[str] = set()
     found: set[str] = set()
     pending = list(modules)
     while pending:
         name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
         file = _source(name, root)
-        if name in found or file is None:
+        if file is None or name in left_out:
             continue
         found.add(name)
-        if name in left_out:
-            continue
         pending += _ancestors(name)
         imported, named = _references(read(file), name, file.name == "__init__.py")
         pending += imported
         if registered:
             pending += named
-    files = {path for name in found - left_out for path in _files(name, root)}
+    files = {path for name in found for path in _files(name, root)}
     return tuple(sorted(path.relative_to(root).as_posix() for path in files))
 
 
