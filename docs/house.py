@@ -26,9 +26,8 @@ LAYERS = {"flows": "commands", "tasks": "rooms", "fgds_core": "wings"}
 WIDTH = 1000
 LEFT = 190
 """Where the rooms begin; what is said of a layer stands before."""
-LOW, HIGH = 34, 62
-"""Heights of a floor whose rooms say a line, and of one where they say more."""
-GAP, EDGE = 5, 10
+LOW, LINE, GAP, EDGE = 34, 15, 5, 10
+"""Height of a floor whose rooms say all in one line, and of each line below it."""
 
 STYLE = """
 text { font: 13px sans-serif; fill: #1f2933; dominant-baseline: central }
@@ -71,12 +70,12 @@ def _house(top: int) -> tuple[list[str], int]:
     for layer, contract in LAYERS.items():
         floors = contracts[contract]["layers"]
         rooms = [_rooms(layer, floor, libraries) for floor in floors]
-        heights = [LOW if all(map(_fits, floor)) else HIGH for floor in rooms]
+        heights = [_height(floor) for floor in rooms]
         height = sum(heights) + GAP * (len(floors) - 1) + 2 * EDGE
         drawn += [
             _box(EDGE, top, WIDTH - 2 * EDGE, height, layer),
             _text(2 * EDGE, top + EDGE + LOW / 2, layer, "title"),
-            *_lines(2 * EDGE, top + EDGE + LOW + 5, _docstring(layer), 24),
+            *_lines(2 * EDGE, top + EDGE + LOW + 5, textwrap.wrap(_docstring(layer), 24)),
         ]
         y = top + EDGE
         for floor, high in zip(rooms, heights, strict=True):
@@ -123,14 +122,24 @@ def _fits(room: Room) -> bool:
     return words + 4 * EDGE < room.width
 
 
+def _height(floor: Sequence[Room]) -> int:
+    if all(map(_fits, floor)):
+        return LOW
+    return LOW - 1 + LINE * max(len(_wrapped(room)) for room in floor)
+
+
+def _wrapped(room: Room) -> list[str]:
+    return textwrap.wrap(room.says, int(room.width / 6))
+
+
 def _room(room: Room, y: float, height: float) -> list[str]:
     drawn = [_box(room.x, y, room.width, height, "room")]
     name = f'<tspan class="name">{escape(room.name)}</tspan>'
     if height == LOW:
         name += f'<tspan class="note" dx="8">{escape(room.says)}</tspan>'
+    else:
+        drawn += _lines(room.x + EDGE, y + LOW + 2, _wrapped(room))
     drawn.append(f'<text x="{room.x + EDGE:g}" y="{y + LOW / 2:g}">{name}</text>')
-    if height == HIGH:
-        drawn += _lines(room.x + EDGE, y + LOW + 2, room.says, int(room.width / 6))
     right = room.x + room.width - EDGE
     for library in room.libraries:
         drawn += [
@@ -145,10 +154,8 @@ def _wide(library: str) -> int:
     return 7 * len(library) + 12
 
 
-def _lines(x: float, y: float, words: str, most: int) -> list[str]:
-    """Words in lines of so many characters at most."""
-    lines = textwrap.wrap(words, most)
-    return [_text(x, y + 15 * number, line, "note") for number, line in enumerate(lines)]
+def _lines(x: float, y: float, lines: Sequence[str]) -> list[str]:
+    return [_text(x, y + LINE * number, line, "note") for number, line in enumerate(lines)]
 
 
 def _libraries(contracts: dict[str, Contract]) -> dict[str, list[str]]:
