@@ -329,10 +329,10 @@ def prdc(
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     recalled = torch.zeros_like(covered)
     for rows, columns, distances in _distances(real, synthetic):
-        inside_real = distances < radius_real[rows, None]  # [rows, columns]
+        inside_real = distances < radius_real[rows][:, None]  # [rows, columns]
         balls_around[columns] += inside_real.sum(dim=0)
         covered[rows] |= inside_real.any(dim=1)
-        recalled[rows] |= (distances < radius_synthetic[None, columns]).any(dim=1)
+        recalled[rows] |= (distances < radius_synthetic[columns][None]).any(dim=1)
     around = balls_around.cpu().numpy()  # real balls around a synthetic image, [M]
     terms: dict[str, tuple[Array, Array | None]] = {
         "precision": ((around > 0).astype(np.float64), None),

@@ -26,7 +26,9 @@ from fgds_core.errors import InputError
 Array = NDArray[np.floating[Any]]
 
 BLOCKS = {"cpu": (1024, 4096), "cuda": (8192, 16384)}
-"""Rows and columns of a block of distances on each kind of device: 32 MB and 1 GB in float64."""
+"""Rows and columns of a block of distances on each kind of device: 32 MB and 1 GB in float64.
+
+Devices of other kinds need not know float64: there it is the CPU that computes."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,7 @@ class Features:
     Attributes:
         values: Those of all images, on disk or in memory.
         rows: Which of them, [N].
-        device: Where blocks are put: a CUDA device, or the CPU for all others, as not each of
-            them knows float64.
+        device: Where blocks are put, of a kind in `BLOCKS`.
     """
 
     values: VectorFile | Array
@@ -119,11 +120,11 @@ class Features:
     def of(
         cls, values: Features | VectorFile | Array, device: str | torch.device = "cpu"
     ) -> Features:
-        """All rows; what are features already stay as they are."""
+        """All rows, where `device` computes; what are features already stay as they are."""
         if isinstance(values, Features):
             return values
-        device = str(device) if torch.device(device).type == "cuda" else "cpu"
-        return cls(values, np.arange(values.shape[0], dtype=np.int64), device)
+        place = str(device) if torch.device(device).type in BLOCKS else "cpu"
+        return cls(values, np.arange(values.shape[0], dtype=np.int64), place)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -57,12 +57,6 @@ def assess(
         InputError: If an input is missing or damaged, or they do not fit each other.
     """
     meta = read_meta(prepared)
-    images, rows = read_synthetic(synthetic)
-    if images.class_names != meta.class_names:
-        raise InputError(
-            f"{synthetic} has the classes {list(images.class_names)}, {prepared} has "
-            f"{list(meta.class_names)}; run the stage synthesize again"
-        )
     classifier = load_classifier(baseline, device)
     if classifier.class_names != meta.class_names:
         raise InputError(
@@ -79,6 +73,12 @@ def assess(
         classifier=classifier,
     )
     extract = load_extractor(config.features, sources, device=device)
+    images, rows = read_synthetic(synthetic)
+    if images.class_names != meta.class_names:
+        raise InputError(
+            f"{synthetic} has the classes {list(images.class_names)}, {prepared} has "
+            f"{list(meta.class_names)}; run the stage synthesize again"
+        )
     train, val = (read_prepared(prepared, split) for split in ("train", "val"))
     reports.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="features-", dir=reports) as folder:
