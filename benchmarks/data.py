@@ -82,7 +82,7 @@ OUTPUTS = {
 """All stages in their order, and what each leaves: removed before it is measured."""
 
 SECTIONS: dict[str, dict[str, Any]] = {
-    "prepare": {"image_size": SIZE, "format": "jpeg", "quality": 90},
+    "prepare": {"image_size": SIZE, "format": "jpeg"},
     "train_baseline": {
         "model": "resnet10t",
         "model_kwargs": {"stem_width": 8, "channels": [8, 16, 32, 64]},

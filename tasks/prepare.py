@@ -7,6 +7,7 @@ from tasks.identity.cache import Outputs, stage_task, written
 from tasks.watch.progress import bar
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import num_loader_workers
 from tasks.workspace import Workspace
 
 
@@ -29,5 +30,6 @@ def prepare_data(
     """
     num_images = sum(open_source(data).num_images.values())
     with work(), bar("prepare", num_images, "images") as advance:
-        prepare(data, config, workspace.prepared, advance=advance)
+        workers = num_loader_workers(compute)
+        prepare(data, config, workspace.prepared, workers=workers, advance=advance)
     return written(workspace.prepared)

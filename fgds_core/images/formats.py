@@ -135,8 +135,9 @@ def is_picture(path: Path) -> bool:
     return True
 
 
-JPEG_QUALITY = 95
-"""Quality of JPEG files unless another is asked for."""
+JPEG_QUALITY = 88
+"""Quality of JPEG files unless another is asked for: photographs that were JPEG files before, of
+quality 75 to 95, then take about 1.2 times their bytes (1.3 with 90, 1.7 with 95)."""
 
 
 @dataclass(frozen=True)

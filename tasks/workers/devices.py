@@ -36,7 +36,7 @@ def use_device(compute: ComputeConfig) -> str:
 
 
 def num_loader_workers(compute: ComputeConfig) -> int:
-    """How many processes read images for one training."""
+    """How many processes read images for one training, or prepare them."""
     return (os.cpu_count() or 1) if compute.loader_workers is None else compute.loader_workers
 
 
