@@ -80,8 +80,8 @@ class ComputeConfig(Section):
         ge=1, le=65_536, description="images that are drawn, embedded or measured together"
     )
     loader_workers: Annotated[int, Field(ge=0, le=4096)] | None = Field(
-        description="processes that prepare images, or read them for one training; 0 is none beside "
-        "the stage's own, null as many as there are cores (small sets need none)"
+        description="processes that prepare images, or read them for one training; 0 is none "
+        "beside the stage's own, null as many as there are cores (small sets need none)"
     )
     micro_batch: Annotated[int, Field(ge=1, le=65_536)] | None = Field(
         description="images of a batch that are encoded, decoded and classified at a time; null "
