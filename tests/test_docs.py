@@ -3,21 +3,29 @@
 import json
 import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from micro import ROOT
+from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from fgds_core.data.meta import Meta
-from fgds_core.generators.config import GeneratorConfig
-from fgds_core.synthesis.config import SynthesizeConfig
-from flows.cli.params import SECTIONS, read_params
+from flows.cli.keys import keys
+from flows.cli.params import SECTIONS, read_params, section_type
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def without_examples(path: Path) -> str:
+    """A text without its examples of code: tests/test_examples.py says whether they fit."""
+    return re.sub(r"^```(python|diff)\n.*?^```$", "", path.read_text(), flags=re.M | re.S)
 
 
 def blocks() -> list[tuple[str, dict]]:
     """The YAML blocks of all documents; `...` stands for what is as in params.yaml."""
     found = []
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in DOCUMENTS:
         for text in re.findall(r"```yaml\n(.*?)```", path.read_text(), re.S):
             tree = YAML(typ="safe", pure=True).load(text.replace(", ...}", "}"))
             found.append((path.name, tree))
@@ -27,13 +35,21 @@ def blocks() -> list[tuple[str, dict]]:
 @pytest.mark.parametrize(("name", "tree"), blocks())
 def test_documented_parameters_are_parameters(name: str, tree: dict) -> None:
     params = read_params(ROOT / "params.yaml")
-    models = {"generator": GeneratorConfig, "synthesize": SynthesizeConfig}
-    for section, values in tree.items():
-        if section in models:
-            known = params[section].model_dump()
-            models[section].model_validate(known | values)
-        elif section in SECTIONS:
-            assert isinstance(values, dict)
+    for section in SECTIONS.keys() & tree.keys() - {"seed"}:
+        given = tree[section]
+        others = {} if "kind" in given and section == "data" else params[section].model_dump()
+        TypeAdapter(section_type(SECTIONS[section])).validate_python(others | given)
+
+
+KEYS = re.compile(rf"(?<![\w./-])(?:{'|'.join(SECTIONS)})(?:\.[a-z_]+)+(?![\w/(])")
+
+
+def test_parameters_that_documents_name_are_parameters() -> None:
+    known = {key.path for section in SECTIONS for key in keys(section)}
+    for path in DOCUMENTS:
+        for key in KEYS.findall(without_examples(path)):
+            is_file = key.endswith((".json", ".csv", ".html", ".parquet", ".py", ".yaml", ".md"))
+            assert key in known or is_file, f"{path.name} names {key}"
 
 
 def table(name: str, heading: str) -> list[list[list[str]]]:
@@ -89,8 +105,7 @@ TEXTS = [
 def test_files_and_modules_that_are_named_are_there() -> None:
     for path in TEXTS:
         if path.is_file() and path.suffix in ("", ".md", ".py", ".yaml"):
-            # Of examples, tests/test_examples.py says whether they fit
-            text = re.sub(r"^```(python|diff)\n.*?^```$", "", path.read_text(), flags=re.M | re.S)
+            text = without_examples(path)
             for place in PLACES.findall(text):
                 assert list(ROOT.glob(f"{place}*")), f"{path} names {place}"
             for module in MODULES.findall(text):
@@ -110,7 +125,7 @@ def is_there(module: str) -> bool:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             if "://" not in link:
                 assert (path.parent / link).exists(), f"{path.name}: {link}"
