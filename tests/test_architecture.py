@@ -64,6 +64,7 @@ BROKEN = {
     "cycles": ("tasks/store/config.py", "import tasks.store.bucket"),
     "orchestration": ("fgds_core/classify/train.py", "import prefect"),
     "parameters": ("fgds_core/section.py", "import torch"),
+    "page": ("fgds_core/report/page.py", "import fgds_core.images.pixels"),
     "dvc": ("flows/cli/stage.py", "import dvc.repo"),
     "dvclive": ("tasks/identity/dvc.py", "import dvclive"),
     "store": ("tasks/workers/fanout.py", "import boto3"),

@@ -5,9 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from micro import ROOT
+from ruamel.yaml import YAML
 
 import tasks.assess
 from flows.assess import results
+from flows.cli.params import read_params
 from tasks.workspace import FIRST
 
 
@@ -40,6 +43,16 @@ def test_an_assessment_that_fails_leaves_the_last_one(
     assert files == {"synthetic.json": "first", "measures.json": "first"}
     run("third")
     assert Path("reports/assess/measures.json").read_text() == "third"
+
+
+def test_another_judge_is_asked_by_assess_alone() -> None:
+    stages = YAML(typ="safe").load(Path(ROOT, "dvc.yaml").read_text())["stages"]
+    judge = read_params(ROOT / "params.yaml")["assess"].judge
+    assert [name for name, stage in stages.items() if judge in stage["deps"]] == ["assess"]
+    assert [name for name, stage in stages.items() if "assess" in stage["params"]] == [
+        "assess",
+        "report",
+    ]
 
 
 def test_the_result_is_a_line_with_every_reason_once(tmp_path: Path) -> None:
