@@ -96,7 +96,8 @@ class Classifier(nn.Module):
             x = F.interpolate(
                 x, size, mode=self.contract.interpolation, align_corners=False, antialias=True
             )  # [B, C, H', W']
-        return ((x + 1) / 2 - self.mean.to(x)) / self.std.to(x)
+        x = x + 1  # a copy, so that the rest may be done in place
+        return x.div_(2).sub_(self.mean.to(x)).div_(self.std.to(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K] of images in [-1, 1], [B, C, H, W]."""

@@ -23,7 +23,7 @@ from fgds_core.classify.network import Classifier, create_classifier
 from fgds_core.classify.predict import predict_logits
 from fgds_core.classify.run import TrainingRun
 from fgds_core.errors import InputError
-from fgds_core.images.augment import Changes, draw_changes, erase, move
+from fgds_core.images.augment import Changes, draw_changes, erase_, move
 from fgds_core.images.dataset import ImageDataset, load
 from fgds_core.images.pixels import from_uint8
 
@@ -259,7 +259,7 @@ def training_batches(
     for pixels in load(training.images, plan(), workers=run.loader_workers):
         rows, changes = planned.popleft()
         x = from_uint8(move(pixels, changes).to(run.device))  # [B, C, H, W]
-        yield training.batch(rows, erase(x, changes))
+        yield training.batch(rows, erase_(x, changes))
 
 
 def calibrated(classifier: Classifier, val: ImageDataset, run: TrainingRun) -> Classifier:

@@ -96,24 +96,31 @@ def _widened(x: Tensor, by: int, dim: int) -> Tensor:
     return torch.cat([first.expand(repeats), x, last.expand(repeats)], dim=dim)
 
 
-def erase(x: Tensor, changes: Changes) -> Tensor:
-    """Greys the squares of images.
+def erase_(x: Tensor, changes: Changes) -> Tensor:
+    """Greys the squares of images, in place.
 
     Args:
         x: Floats in [-1, 1], [B, C, H, W].
         changes: Of each image.
 
     Returns:
-        Floats in [-1, 1], [B, C, H, W].
+        The same floats, [B, C, H, W].
     """
     if changes.squares is None:
         return x
     height, width = x.shape[-2:]
     side, top, left = changes.squares[..., None]  # [B, 1] each
-    in_rows = ((torch.arange(height) + 0.5) / height - top).abs() < side / 2  # [B, H]
-    in_columns = ((torch.arange(width) + 0.5) / width - left).abs() < side / 2  # [B, W]
-    erased = in_rows[:, :, None] & in_columns[:, None, :]  # [B, H, W]
-    return x.masked_fill(erased[:, None].to(x.device), 0.0)
+    rows = _stretches(((torch.arange(height) + 0.5) / height - top).abs() < side / 2)
+    columns = _stretches(((torch.arange(width) + 0.5) / width - left).abs() < side / 2)
+    for place, ((above, below), (first, last)) in enumerate(zip(rows, columns, strict=True)):
+        x[place, :, above:below, first:last] = 0.0
+    return x
+
+
+def _stretches(inside: Tensor) -> list[tuple[int, int]]:
+    """Where what is inside begins and where it has ended, for each row of [B, L]."""
+    starts, lengths = inside.int().argmax(dim=1), inside.sum(dim=1)
+    return list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
 
 
 def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
@@ -128,4 +135,4 @@ def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tens
         Images in [-1, 1], [B, C, H, W].
     """
     changes = draw_changes(len(x), augmentation, rng)
-    return erase(move(x, changes), changes).contiguous()
+    return erase_(move(x, changes), changes)

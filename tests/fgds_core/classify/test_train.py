@@ -25,8 +25,9 @@ from fgds_core.classify.train import (
 from fgds_core.errors import InputError
 from fgds_core.feedback.fit import class_gaussians
 from fgds_core.images import dataset
-from fgds_core.images.augment import augment
+from fgds_core.images.augment import augment, draw_changes, erase_, move
 from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.pixels import from_uint8
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.5])
@@ -332,3 +333,16 @@ def test_a_training_that_goes_on_reads_no_image_of_the_steps_before():
     for a, b in zip(whole[6:], rest, strict=True):
         assert torch.equal(a.x, b.x)
         assert torch.equal(a.labels, b.labels)
+
+
+@pytest.mark.parametrize("changes", [{}, {"shift": 0, "horizontal_flip": False}, {"shift": 40}])
+def test_changes_are_the_same_for_bytes_and_floats_and_pass_gradients_on(changes):
+    config, pixels = recipe(erase=0.6, **changes), TRAIN.__getitems__(range(8))
+    x = from_uint8(pixels).requires_grad_()
+    changed = augment(x, config, torch.Generator().manual_seed(4))
+    drawn = draw_changes(8, config, torch.Generator().manual_seed(4))
+    assert torch.equal(changed, erase_(from_uint8(move(pixels, drawn)), drawn))
+    weights = torch.rand_like(changed)
+    (changed * weights).sum().backward()
+    kept = (weights * (changed != 0)).sum()  # each pixel is a copy of one, or grey
+    torch.testing.assert_close(x.grad.sum(), kept, rtol=1e-3, atol=0)
