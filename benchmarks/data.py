@@ -242,9 +242,8 @@ def make_workspace(
 
 
 def environment(root: Path = ROOT) -> dict[str, str]:
-    """The environment of a process that runs the code of a checkout, with threads as it comes."""
-    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    return env | {"PYTHONPATH": str(root)}
+    """The environment of a process that runs the code of a checkout."""
+    return os.environ | {"PYTHONPATH": str(root)}
 
 
 def measure_stage(stage: str, workspace: Path, root: Path = ROOT) -> Usage:
@@ -687,6 +686,7 @@ def machine() -> dict[str, Any]:
     return {
         **processor(),
         "cores": os.cpu_count(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "not set"),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.system(),
         "packages": {name: version(name) for name in packages},

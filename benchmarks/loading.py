@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.images.dataset import ImageDataset, load
 from fgds_core.images.pixels import from_uint8
@@ -159,6 +160,7 @@ def our_training(
         shift=0,
         erase=0.0,
         eval_every=num_steps,
+        loss="cross_entropy",
         sampling="instance",
     )
     ends: list[float] = []
@@ -168,7 +170,9 @@ def our_training(
         config,
         seed=0,
         sampling="instance",
-        advance=lambda steps: ends.append(time.perf_counter()),
+        run=TrainingRun(
+            loader_workers=workers, advance=lambda steps: ends.append(time.perf_counter())
+        ),
     )
     return rate(ends[:-1])
 
