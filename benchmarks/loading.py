@@ -25,7 +25,8 @@ from torch import Tensor
 from fgds_core.classify.config import TrainBaselineConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
-from fgds_core.images.dataset import ImageDataset, load
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.loader import load
 from fgds_core.images.pixels import from_uint8
 
 BATCH_SIZE = 64

@@ -23,7 +23,8 @@ from fgds_core.classify.network import Classifier
 from fgds_core.feedback.criteria import Seen
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.loss import loss
-from fgds_core.images.dataset import ImageDataset, batches
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.loader import batches
 from fgds_core.images.pixels import from_uint8
 
 CRITERIA = {"entropy": entropy, "loss": loss}

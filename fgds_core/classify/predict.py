@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from fgds_core.classify.network import Classifier
-from fgds_core.images.dataset import ImageDataset, batches
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.loader import batches
 from fgds_core.images.pixels import from_uint8
 
 

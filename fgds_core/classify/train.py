@@ -24,7 +24,8 @@ from fgds_core.classify.predict import predict_logits
 from fgds_core.classify.run import TrainingRun
 from fgds_core.errors import InputError
 from fgds_core.images.augment import Changes, draw_changes, erase_, move
-from fgds_core.images.dataset import ImageDataset, load
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.loader import load
 from fgds_core.images.pixels import from_uint8
 
 logger = logging.getLogger(__name__)

@@ -50,9 +50,9 @@ def stream(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(_digest(str(seed), purpose))
 
 
-def randn(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
-    """Draws standard normal noise with one generator per image, float32, [B, *shape]."""
-    return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators])
+def randn(shape: Sequence[int], rngs: Sequence[torch.Generator]) -> Tensor:
+    """Draws standard normal noise with one random generator per image, float32, [B, *shape]."""
+    return torch.stack([torch.randn(*shape, generator=rng, device=rng.device) for rng in rngs])
 
 
 def sigma_from_alphas_cumprod(alphas_cumprod: Tensor) -> Tensor:

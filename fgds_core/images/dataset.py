@@ -9,7 +9,7 @@ N images, B of them in a batch, 3 channels, H x W pixels.
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from fgds_core.errors import InputError
 from fgds_core.images.formats import FORMATS
@@ -109,40 +109,6 @@ class ImageDataset(Dataset[Tensor]):
         return self.select(torch.nonzero(self.labels == label).flatten().tolist())
 
 
-def batches(images: ImageDataset, batch_size: int, *, workers: int = 0) -> Iterator[Tensor]:
-    """The whole set in order, uint8 [B, 3, H, W] at a time; the last batch may be smaller.
-
-    Args:
-        images: The set.
-        batch_size: Images in a batch.
-        workers: Processes that read ahead, see `load`.
-    """
-    starts = range(0, len(images), batch_size)
-    rows = (list(range(at, min(at + batch_size, len(images)))) for at in starts)
-    return load(images, rows, workers=workers)
-
-
-def load(images: ImageDataset, rows: Iterable[list[int]], *, workers: int = 0) -> Iterator[Tensor]:
-    """Batches of the rows that are named, uint8 [B, 3, H, W], in that order.
-
-    Args:
-        images: The set.
-        rows: Rows of each batch; asked for ahead of what is yielded where there are workers.
-        workers: Processes that read ahead; 0 reads in this one, and so does a set that is kept
-            decoded. The batches are the same.
-    """
-    if workers == 0 or images.is_kept:
-        return (images.__getitems__(batch) for batch in rows)
-    loader: Iterable[Tensor] = DataLoader(
-        images,
-        batch_sampler=rows,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # else it would draw from the global one
-    )
-    return iter(loader)
-
-
 def read_images(path: Path) -> ImageDataset:
     """Opens an image table; its images are read later.
 
@@ -190,11 +156,6 @@ def joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
         groups = first.groups + second.groups
     labels = torch.cat([first.labels, second.labels])
     return ImageDataset(files, rows, labels, groups, first.class_names)
-
-
-def _as_it_is(batch: list[object]) -> list[object]:
-    """Takes the place of DataLoader's collation: `__getitems__` gives whole batches."""
-    return batch
 
 
 def _groups(rows: pa.Table, source: str) -> tuple[str, ...] | None:

@@ -45,6 +45,9 @@ NO_PIXEL = frozenset(
 the version, errors, how a file reaches its place whole, the trial of a solver, which images there
 shall be, and what the parameters may be (what they are is in a fingerprint)."""
 
+AUGMENTATION = "fgds_core.images.augment"
+"""The random changes of images, which draw nothing unless guidance sees images under them."""
+
 
 def drawing_code(
     generator: GeneratorConfig, config: SynthesizeConfig, root: Path = code.ROOT
@@ -56,10 +59,12 @@ def drawing_code(
         config: Names criterion and rule of the feedback, if there is any.
         root: The folder that holds our packages.
     """
-    chosen = [KINDS[generator.kind]]
+    chosen, without = [KINDS[generator.kind]], NO_PIXEL
     if is_guided(config):
         chosen += [CRITERIA[config.feedback], RULES[config.feedback_rule]]
-    return code.digest(DRAWING, *chosen, registered=False, without=NO_PIXEL, root=root)
+    if not (is_guided(config) and config.feedback_augment):
+        without |= {AUGMENTATION}
+    return code.digest(DRAWING, *chosen, registered=False, without=without, root=root)
 
 
 code.digest(DRAWING, *CRITERIA.values())  # read now, so that it is what this process imports

@@ -18,7 +18,8 @@ from sets import image_set
 
 from fgds_core.errors import InputError
 from fgds_core.images import dataset
-from fgds_core.images.dataset import batches, images_of, joined, load, read_images
+from fgds_core.images.dataset import images_of, joined, read_images
+from fgds_core.images.loader import batches, load
 from fgds_core.images.pixels import from_uint8, to_uint8
 from fgds_core.images.table import image_table, read_table, write_images
 

@@ -40,11 +40,14 @@ class Drawn(NamedTuple):
     criterion: str
     """`none` without feedback."""
     rule: str
+    augment: bool = False
+    """Whether guidance sees images under random changes."""
 
 
 ALL = frozenset(
     [Drawn(kind, "entropy", "relative") for kind in KINDS]
     + [Drawn("stable-unclip", criterion, "score") for criterion in (*CRITERIA, "none")]
+    + [Drawn("stable-unclip", criterion, "score", augment=True) for criterion in ("loss", "none")]
 )
 NONE: frozenset[Drawn] = frozenset()
 
@@ -152,6 +155,14 @@ EDITS = {
         "train_baseline", NONE, file="fgds_core/feedback/targets.py"
     ),
     "the fit of the classes' Gaussians": Edit(TRAINED, NONE, file="fgds_core/feedback/fit.py"),
+    "how batches are read ahead": Edit(
+        "train_baseline train_control assess retrain",
+        NONE,
+        file="fgds_core/images/loader.py",
+    ),
+    "what a classifier says of a set": Edit(
+        "train_baseline train_control retrain", NONE, file="fgds_core/classify/predict.py"
+    ),
     "how a set is read": Edit(
         "synthesize assess retrain", NONE, file="fgds_core/synthesis/shards.py"
     ),
@@ -194,6 +205,11 @@ EDITS = {
     ),
     "one rule": Edit(
         "synthesize", rule("score"), file="fgds_core/diffusion/guidance/rules/score.py"
+    ),
+    "random changes of images": Edit(
+        "train_baseline train_control synthesize retrain",
+        frozenset([Drawn("stable-unclip", "loss", "score", augment=True)]),
+        file="fgds_core/images/augment.py",
     ),
     # All is drawn again
     **{
@@ -278,7 +294,9 @@ def drawn(root: Path) -> dict[Drawn, str]:
     for each in ALL:
         its = adapter if each.kind == "ip-adapter" else None
         generator = generator_config("there", kind=each.kind, adapter=its)
-        config = synthesize_config(feedback=each.criterion, feedback_rule=each.rule)
+        config = synthesize_config(
+            feedback=each.criterion, feedback_rule=each.rule, feedback_augment=each.augment
+        )
         found[each] = drawing_code(generator, config, root)
     return found
 
