@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import diffusers
 import pytest
@@ -13,22 +14,17 @@ from fgds_core.diffusion.guidance.rules import RULES
 from fgds_core.diffusion.noise import randn, stream
 from fgds_core.diffusion.sample import sample
 from fgds_core.diffusion.schedule import guided_steps
+from fgds_core.diffusion.schedulers import FLOW_SCHEDULERS
 from fgds_core.diffusion.solver import make_scheduler, noise_levels
 from fgds_core.errors import InputError
 from fgds_core.feedback.criteria import Seen
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.generators.load import load_generator
 from fgds_core.generators.model import Generator
+from fgds_core.synthesis.config import SynthesizeConfig
 
-SCHEDULERS = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "UniPCMultistepScheduler",
-)
+OFFERED = get_args(SynthesizeConfig.model_fields["scheduler"].annotation)
+SCHEDULERS = [name for name in OFFERED if name not in FLOW_SCHEDULERS]
 PROMPTS = ("a cat", "a dog", "an owl")
 
 
