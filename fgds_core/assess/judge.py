@@ -3,6 +3,7 @@
 The classifier that guided them is no witness: the images were made to please it.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,18 @@ def load_judge(folder: Path, class_names: Sequence[str], device: str) -> Classif
         judge = load_classifier(folder, device)
     except InputError as error:
         raise InputError(f"assess.judge: {error}; or set it to null (no judge)") from error
-    if judge.class_names != tuple(class_names):
+    if _composed(judge.class_names) != _composed(class_names):
         raise InputError(
             f"assess.judge: {folder} knows the classes {list(judge.class_names)}, the data has"
             f" {list(class_names)}; name the folder of a classifier that was trained on these"
             " classes in this order, or set it to null (no judge)"
         )
     return judge
+
+
+def _composed(names: Sequence[str]) -> list[str]:
+    """Names with each accented letter as one character, however a file system wrote it."""
+    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def verdict(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

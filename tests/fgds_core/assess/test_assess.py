@@ -27,6 +27,7 @@ from fgds_core.assess.assessment import (
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.estimates import Estimate, rounded
 from fgds_core.assess.features import Extractor
+from fgds_core.assess.judge import load_judge
 from fgds_core.assess.observe import Reading, observe
 from fgds_core.assess.vectors import Features
 from fgds_core.classify.network import create_classifier
@@ -511,6 +512,15 @@ def test_a_judge_of_other_classes_is_refused_before_any_image_is_read(workspace,
     (workspace / "judge" / "config.json").unlink()
     with pytest.raises(InputError, match=r"assess\.judge: .*null"):
         run_stage(workspace, workspace / "reports", config=config)
+
+
+def test_the_accents_of_a_judges_classes_are_compared_as_letters(tmp_path, classifier):
+    names = ("cafe\u0301", "dog", "emu")
+    judge = replace_names(classifier, names)
+    save_classifier(tmp_path, judge, real_counts=[1, 1, 1], bins=dict.fromkeys(names, "few"))
+    assert load_judge(tmp_path, ("caf\u00e9", "dog", "emu"), "cpu").class_names == names
+    with pytest.raises(InputError, match="in this order"):
+        load_judge(tmp_path, ("dog", "caf\u00e9", "emu"), "cpu")
 
 
 def test_what_a_judge_sees_is_kept_for_each_image(workspace, classifier):
