@@ -108,14 +108,14 @@ def sections(latency: float) -> dict[str, Any]:
 
 def measure_plan() -> None:
     """Prints how long planning takes and what the process held at most; run in a fresh one."""
-    from tasks.identity.drawing import input_digests, made_by, part_fingerprints
-    from tasks.synthesize import plan
+    from fgds_core.synthesis.recipe import Recipe
+    from tasks.survey import survey
+    from tasks.workspace import FIRST
 
-    seed, generator, config = (sections(0.0)[name] for name in ("seed", "generator", "synthesize"))
+    given = sections(0.0)
+    recipe = Recipe(given["generator"], given["synthesize"], given["seed"])
     started = time.monotonic()
-    origin = made_by(generator, config, seed, input_digests(generator, config))
-    planned = plan(config)
-    part_fingerprints(origin, planned)
+    planned = survey(recipe, given["store"], FIRST).plan
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(

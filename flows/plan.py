@@ -10,25 +10,24 @@ workspace and needs no Prefect server. About 20 s for the embedded default on 2 
 
 import argparse
 import math
-import shutil
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
 from flows.cli.keys import HelpFormatter
 from flows.cli.params import PARAMS, read_params
-from flows.cli.stage import exit_status
+from flows.cli.stage import add_round, exit_status
 from flows.cli.tables import MAX_ROWS, table
-from tasks.layout import BASELINE, SYNTHETIC
 from tasks.watch.progress import clock
+from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tasks.plan import Cost, Probe, Share, Workload
+    from tasks.cost import Cost, Probe
+    from tasks.plan import Share, Workload
 
-NEEDS_BASELINE = f"needs {BASELINE}; make it with `dvc repro train_baseline`"
+MAKES_BASELINE = "dvc repro train_baseline"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,79 +52,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="H",
         help="exit with status 2 if the run takes more (compute.max_device_hours)",
     )
+    add_round(parser)
     args = parser.parse_args(arguments)
+    workspace = Workspace(args.round)
     return exit_status(
-        lambda: show_plan(read_params(args.params), args.probe, args.max_device_hours)
+        lambda: show_plan(read_params(args.params), args.probe, args.max_device_hours, workspace)
     )
 
 
-def show_plan(params: dict[str, Any], num_images: int | None, limit: float | None) -> None:
+def show_plan(
+    params: dict[str, Any], num_images: int | None, limit: float | None, workspace: Workspace
+) -> None:
     """Prints the plan.
 
     Args:
         params: All sections.
         num_images: Images to probe at most; 0 is no probe, None a batch.
         limit: In device-hours; None is that of the parameters.
+        workspace: Where the set and what it is drawn from are.
 
     Raises:
         InputError: There are no prepared data; the run costs more than the limit, or cannot be
             measured although a limit is given.
     """
-    from fgds_core.synthesis.relabel import relabelled_parts
-    from tasks.identity.drawing import input_digests, made_by, part_fingerprint, part_fingerprints
-    from tasks.plan import (
-        check_device_hours,
-        cost,
-        longest,
-        planned_workers,
-        prepared_meta,
-        probe,
-        undrawn,
-        workload,
-    )
-    from tasks.synthesize import plan, sources_of
+    from fgds_core.synthesis.recipe import Recipe
+    from tasks.cost import check_device_hours, cost, longest, planned_workers, probe
+    from tasks.plan import workload
+    from tasks.survey import read_plan, survey
 
-    seed, generator, config, compute, store = (
-        params[name] for name in ("seed", "generator", "synthesize", "compute", "store")
-    )
-    meta = prepared_meta()
-    has_baseline = Path(BASELINE).exists()
-    if limit is not None and (num_images == 0 or not has_baseline):
-        reason = "needs a probe of 1 image or more" if has_baseline else NEEDS_BASELINE
+    compute, guide = params["compute"], workspace.guide
+    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    plan = read_plan(recipe.synthesize, workspace)
+    needs = f"needs {guide}; make it with `{MAKES_BASELINE}`"
+    if limit is not None and (num_images == 0 or not guide.exists()):
+        reason = "needs a probe of 1 image or more" if guide.exists() else needs
         raise InputError(f"--max-device-hours {reason}")
-    inputs = input_digests(generator, config) if has_baseline else {}
-    origin = made_by(generator, config, seed, inputs)
-    planned = plan(config)
-    fingerprints = part_fingerprints(origin, planned)
-    left = set(planned.parts)
-    if has_baseline:
-        moved = relabelled_parts(
-            Path(SYNTHETIC), planned.class_names, partial(part_fingerprint, origin)
-        )
-        kept = {(path, old.num_rows) for old, _, path in moved}
-        left = {
-            part
-            for part in undrawn(planned.parts, fingerprints, store)
-            if (part.path, part.num_images) not in kept
-        }
-    load = workload(meta.counts["train"], meta.class_names, config, lambda part: part not in left)
-    show_workload(load)
+    if not guide.exists():
+        show_workload(workload(plan, plan.parts), workspace)
+        print(f"Cost: measuring it, and finding finished parts, {needs}.")
+        return
+    found = survey(recipe, params["store"], workspace, verify=True)
+    load = workload(plan, found.left)
+    show_workload(load, workspace)
     if not load.unfinished:
         print("Everything is drawn.")
-    elif not has_baseline:
-        print(f"Cost: measuring it, and finding finished parts, {NEEDS_BASELINE}.")
     elif num_images != 0:
         part, workers = longest(load.unfinished), planned_workers(compute)
-        measured = probe(
-            part,
-            generator,
-            config,
-            seed,
-            fingerprints[planned.parts.index(part)],
-            sources_of(inputs, origin),
-            compute,
-            num_images,
-        )
+        fingerprint = found.part_fingerprint(part.label, plan.class_names)
+        measured = probe(part, fingerprint, found.sources(), compute, workspace, num_images)
         estimate = cost(load.unfinished, measured, workers)
         show_cost(load, measured, estimate, workers)
         limit = compute.max_device_hours if limit is None else limit
@@ -133,10 +107,10 @@ def show_plan(params: dict[str, Any], num_images: int | None, limit: float | Non
             check_device_hours(estimate.device_hours, limit, load.num_images)
 
 
-def show_workload(load: "Workload") -> None:
+def show_workload(load: "Workload", workspace: Workspace) -> None:
     """Prints images and parts by bin and class, and the disk they take."""
     from tasks.plan import total
-    from tasks.synthesize import parquet_bytes
+    from tasks.space import free_bytes, parquet_bytes
 
     everything = total("all", load.bins)
     print(
@@ -155,10 +129,10 @@ def show_workload(load: "Workload") -> None:
     )
     if rest := classes[MAX_ROWS:]:
         print(f"and {len(rest):,} more classes that want {total('', rest).wanted:,} images")
-    size = _bytes(parquet_bytes(everything.wanted, everything.real))
+    size = _bytes(parquet_bytes(everything.wanted, everything.real, workspace))
     print(
         f"\nDisk: about {size} of Parquet and as much for the copy in DVC's cache, finished parts"
-        f" included; {_bytes(shutil.disk_usage('data').free)} are free"
+        f" included; {_bytes(free_bytes())} are free"
     )
 
 

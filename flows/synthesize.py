@@ -8,7 +8,6 @@ of a class: finished parts are kept whatever happens, and the same command resum
 """
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import flow
@@ -18,12 +17,12 @@ from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from tasks.identity.cache import Outputs, run
 from tasks.identity.links import watch_links
-from tasks.layout import SYNTHETIC
 from tasks.store.config import StoreConfig
 from tasks.watch.journal import journal
 from tasks.watch.progress import bar, say_result
 from tasks.workers.config import ComputeConfig
 from tasks.workers.fanout import make_runner, run_each, runs_here
+from tasks.workspace import FIRST, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,51 +38,40 @@ def synthesize(
     synthesize: SynthesizeConfig,
     compute: ComputeConfig,
     store: StoreConfig,
+    workspace: Workspace = FIRST,
 ) -> Outputs:
     """Draws the synthetic set, one task per part of a class.
 
     Raises:
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
+    from fgds_core.synthesis.recipe import Recipe
     from fgds_core.synthesis.relabel import relabel_parts
     from fgds_core.synthesis.shards import check_folder, remove_foreign_parts
+    from tasks.cost import check_cost
     from tasks.identity.cache import is_cached
-    from tasks.identity.drawing import (
-        fingerprint,
-        input_digests,
-        made_by,
-        part_fingerprint,
-        part_fingerprints,
-    )
-    from tasks.plan import check_cost
+    from tasks.space import check_space
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
-    from tasks.synthesize import (
-        DrawnPart,
-        check_space,
-        draw_part,
-        plan,
-        sources_of,
-        write_synthetic_index,
-    )
+    from tasks.survey import survey
+    from tasks.synthesize import DrawnPart, draw_part, write_synthetic_index
 
     watch_links("synthesize", generator.path)
-    inputs = input_digests(generator, synthesize)
-    origin = made_by(generator, synthesize, seed, inputs)
-    planned = plan(synthesize)
-    check_folder(Path(SYNTHETIC), [part.path for part in planned.parts], is_cached)
-    check_space(planned)
-    relabel_parts(Path(SYNTHETIC), planned.class_names, partial(part_fingerprint, origin))
-    fingerprints = part_fingerprints(origin, planned)
-    shared = share(store, inputs)
+    is_limited = compute.max_device_hours is not None
+    found = survey(Recipe(generator, synthesize, seed), store, workspace, verify=is_limited)
+    plan, out = found.plan, workspace.synthetic
+    check_folder(out, [part.path for part in plan.parts], is_cached)
+    check_space(plan, workspace)
+    relabel_parts(out, plan.class_names, found.part_fingerprint, found.moved)
+    shared = share(store, found.inputs)
     if shared is not None:
-        offer(store, planned.parts, fingerprints, Path(SYNTHETIC))
-    sources = sources_of(inputs, origin, shared)
-    check_cost(planned.parts, fingerprints, generator, synthesize, seed, sources, compute)
+        offer(store, plan.parts, found.fingerprints, out)
+    sources = found.sources(shared)
+    check_cost(found, sources, compute, workspace)
 
     with (
-        bar("synthesize", sum(planned.wanted), "images") as advance,
-        journal(fingerprint(origin)) as note,
+        bar("synthesize", sum(plan.wanted), "images") as advance,
+        journal(found.fingerprint) as note,
     ):
         shown_by_tasks = runs_here(compute)
 
@@ -101,37 +89,34 @@ def synthesize(
 
         drawn = run_each(
             draw_part,
-            "part",
-            planned.parts,
+            {"part": plan.parts, "fingerprint": found.fingerprints},
             partial(make_runner, compute),
             finished,
-            generator=generator,
-            config=synthesize,
-            seed=seed,
-            beside={"fingerprint": fingerprints},
             sources=sources,
             compute=compute,
+            workspace=workspace,
         )
         failures = [
             (part.class_name, outcome)
-            for part, outcome in zip(planned.parts, drawn, strict=True)
+            for part, outcome in zip(plan.parts, drawn, strict=True)
             if isinstance(outcome, Exception)
         ]
         if failures:
-            raise _unfinished(failures, len(planned.parts))
+            raise _unfinished(failures, len(plan.parts))
         records = tuple(part.record for part in drawn if not isinstance(part, Exception))
         if shared is not None:
-            records = collect(store, planned.parts, fingerprints, Path(SYNTHETIC))
-        remove_foreign_parts(Path(SYNTHETIC), records)
+            records = collect(store, plan.parts, found.fingerprints, out)
+        remove_foreign_parts(out, records)
         outputs = run(
             write_synthetic_index,
             records=records,
-            class_names=planned.class_names,
-            wanted=planned.wanted,
-            made_by=origin,
-            fingerprint=fingerprint(origin),
+            class_names=plan.class_names,
+            wanted=plan.wanted,
+            made_by=found.made_by,
+            fingerprint=found.fingerprint,
+            workspace=workspace,
         )
-    say_result("synthesize", _result(planned, drawn_now))
+    say_result("synthesize", _result(plan, drawn_now))
     return outputs
 
 

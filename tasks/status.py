@@ -1,30 +1,18 @@
 """How far the synthetic set is: what lies there, what failed, when it will be done.
 
-A part counts as done if the sidecar beside it, or in the store, has the fingerprint that the
-parameters ask for now. Rate and ETA come from the parts that the run has drawn so far.
+Rate and ETA come from the parts that the run has drawn so far.
 """
 
-import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from fgds_core.errors import InputError
-from fgds_core.generators.config import GeneratorConfig
-from fgds_core.synthesis.config import SynthesizeConfig
-from fgds_core.synthesis.plan import Part
-from fgds_core.synthesis.record import read_sidecar, sidecar_path
+from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.shards import read_index
-from tasks.identity.drawing import fingerprint, input_digests, made_by, part_fingerprints
-from tasks.layout import SYNTHETIC
-from tasks.plan import is_drawn, prepared_meta
 from tasks.store.config import StoreConfig
-from tasks.store.parts import stored
-from tasks.synthesize import plan
+from tasks.survey import Survey, survey
 from tasks.watch.journal import Run, read_run
-
-PARQUET_MAGIC = b"PAR1"
-"""Ends every whole Parquet file."""
+from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -61,50 +49,37 @@ class Status:
 
 
 def read_status(
-    generator: GeneratorConfig,
-    config: SynthesizeConfig,
-    seed: int,
-    store: StoreConfig,
-    *,
-    verify: bool = False,
+    recipe: Recipe, store: StoreConfig, workspace: Workspace, *, verify: bool = False
 ) -> Status:
     """Compares what the parameters ask for with what is in the workspace; changes nothing.
 
     Args:
-        generator: The generator and its prompts.
-        config: How the images are drawn, and how many.
-        seed: Seed of the run.
+        recipe: How the images are drawn, and how many.
         store: Where parts of other workers are, if not all in this workspace.
+        workspace: Where the set is.
         verify: Whether to compare the sha256 of every part, as a run does.
 
     Raises:
         InputError: The prepared data, the baseline or another input is missing, or the store is
             out of reach.
     """
-    prepared_meta()
-    planned = plan(config)
-    origin = made_by(generator, config, seed, input_digests(generator, config))
-    asked = fingerprint(origin)
-    last = read_run()
-    run = last if last is not None and last.fingerprint == asked else None
+    found = survey(recipe, store, workspace, verify=verify)
+    plan, last = found.plan, read_run()
+    run = last if last is not None and last.fingerprint == found.fingerprint else None
 
     done: Counter[int] = Counter()
     failed: Counter[int] = Counter()
     failures = {}
     drawn, drawn_at = 0, 0.0
-    fingerprints = part_fingerprints(origin, planned)
-    there = stored(store, planned.parts, fingerprints)
-    for part, its_own in zip(planned.parts, fingerprints, strict=True):
-        written_at = _written_at(part, its_own)
-        if written_at is not None and verify and not is_drawn(part, its_own):
-            written_at = None
-        if part.path in there:  # since it was drawn; here only since it came down
-            written_at = there[part.path]
-        if written_at is not None:
+    left = frozenset(found.left)
+    finished_at = {**found.here, **found.stored}  # since it was drawn, not since it came down
+    for part in plan.parts:
+        if part not in left:
             done[part.label] += part.num_images
-            if run is not None and written_at > run.started and part.path not in run.found:
+            at = finished_at.get(part.path)
+            if at and run is not None and at > run.started and part.path not in run.found:
                 drawn += part.num_images
-                drawn_at = max(drawn_at, written_at)
+                drawn_at = max(drawn_at, at)
         elif run is not None and part.path in run.failed:
             failed[part.label] += part.num_images
             failures[part.path] = run.failed[part.path]
@@ -112,16 +87,14 @@ def read_status(
     rate = done_at = None
     if run is not None and run.is_running is not False and drawn:
         rate = drawn / (drawn_at - run.started)
-        left = sum(planned.wanted) - done.total() - failed.total()
-        done_at = drawn_at + left / rate
+        unfinished = sum(plan.wanted) - done.total() - failed.total()
+        done_at = drawn_at + unfinished / rate
     return Status(
         classes=tuple(
             Progress(name, wanted, done[label], failed[label])
-            for label, (name, wanted) in enumerate(
-                zip(planned.class_names, planned.wanted, strict=True)
-            )
+            for label, (name, wanted) in enumerate(zip(plan.class_names, plan.wanted, strict=True))
         ),
-        complete=done.total() == sum(planned.wanted) and _has_index(asked, planned.wanted),
+        complete=not left and _has_index(found, workspace),
         run=run,
         other_run=None if last is run else last,
         rate=rate,
@@ -130,30 +103,9 @@ def read_status(
     )
 
 
-def _written_at(part: Part, fingerprint: str) -> float | None:
-    """When a part was finished, by its sidecar; None if it is missing, cut short or another's."""
-    file = Path(SYNTHETIC, part.path)
-    record = read_sidecar(Path(SYNTHETIC), part.path)
-    asked = (fingerprint, part.label, part.first_index, part.num_images)
-    if record is None or asked != (
-        record.fingerprint,
-        record.label,
-        record.first_index,
-        record.num_rows,
-    ):
-        return None
+def _has_index(found: Survey, workspace: Workspace) -> bool:
     try:
-        with file.open("rb") as parquet:
-            parquet.seek(-len(PARQUET_MAGIC), os.SEEK_END)
-            is_whole = parquet.read() == PARQUET_MAGIC
-        return Path(SYNTHETIC, sidecar_path(part.path)).stat().st_mtime if is_whole else None
-    except OSError:
-        return None
-
-
-def _has_index(fingerprint: str, wanted: tuple[int, ...]) -> bool:
-    try:
-        index = read_index(Path(SYNTHETIC))
+        index = read_index(workspace.synthetic)
     except InputError:
         return False
-    return (index.fingerprint, index.wanted) == (fingerprint, wanted)
+    return (index.fingerprint, index.wanted) == (found.fingerprint, found.plan.wanted)

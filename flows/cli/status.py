@@ -17,12 +17,11 @@ RESUME = "Draw the rest with `dvc repro`, or `python -m flows.synthesize`."
 
 def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool = False) -> None:
     """Prints how far each class is, what failed, and the ETA."""
+    from fgds_core.synthesis.recipe import Recipe
     from tasks.status import read_status
 
-    generator, synthesize, seed, store = (
-        params[name] for name in ("generator", "synthesize", "seed", "store")
-    )
-    status = read_status(generator, synthesize, seed, store, verify=verify)
+    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    status = read_status(recipe, params["store"], workspace, verify=verify)
     classes = sorted(
         (each for each in status.classes if each.wanted),
         key=lambda each: each.done - each.wanted,

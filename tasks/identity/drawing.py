@@ -12,13 +12,13 @@ from fgds_core.data.splits import class_digests
 from fgds_core.diffusion.guidance.rules import RULES
 from fgds_core.feedback.criteria import CRITERIA
 from fgds_core.feedback.load import read_by
-from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.family import KINDS
 from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.recipe import Recipe
 from tasks.identity import code
 from tasks.identity.cache import content_digests
 from tasks.identity.generator import generator_digests
-from tasks.layout import BASELINE, PREPARED
+from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from fgds_core.synthesis.plan import Plan
@@ -49,17 +49,15 @@ AUGMENTATION = "fgds_core.images.augment"
 """The random changes of images, which draw nothing unless guidance sees images under them."""
 
 
-def drawing_code(
-    generator: GeneratorConfig, config: SynthesizeConfig, root: Path = code.ROOT
-) -> str:
+def drawing_code(recipe: Recipe, root: Path = code.ROOT) -> str:
     """Digest of the code that draws: what is common, and what of the registries was chosen.
 
     Args:
-        generator: Names the family.
-        config: Names criterion and rule of the feedback, if there is any.
+        recipe: Names the family, and criterion and rule of the feedback, if there is any.
         root: The folder that holds our packages.
     """
-    chosen, without = [KINDS[generator.kind]], NO_PIXEL
+    config, without = recipe.synthesize, NO_PIXEL
+    chosen = [KINDS[recipe.generator.kind]]
     if is_guided(config):
         chosen += [CRITERIA[config.feedback], RULES[config.feedback_rule]]
     if not (is_guided(config) and config.feedback_augment):
@@ -87,46 +85,41 @@ def drawing_parameters(config: SynthesizeConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
 
 
-def input_digests(generator: GeneratorConfig, config: SynthesizeConfig) -> dict[str, str]:
+def input_digests(recipe: Recipe, workspace: Workspace) -> dict[str, str]:
     """Content digests of all that drawing reads, as it lies in the workspace now.
 
     Raises:
         InputError: An input is missing.
     """
-    return content_digests(PREPARED, BASELINE) | generator_digests(generator)
+    made_here = content_digests(workspace.prepared, workspace.guide)
+    return made_here | generator_digests(recipe.generator)
 
 
-def made_by(
-    generator: GeneratorConfig,
-    config: SynthesizeConfig,
-    seed: int,
-    inputs: Mapping[str, str],
-) -> dict[str, Any]:
+def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> dict[str, Any]:
     """Everything that decides what the synthetic images show, for their fingerprints.
 
-    The baseline counts only if it guides, and only what guidance reads of it. Of the real
+    The classifier counts only if it guides, and only what guidance reads of it. Of the real
     images those of the training split count, each for its own class and only where they condition.
 
     Args:
-        generator: The generator and its prompts.
-        config: How the images are drawn.
-        seed: Seed of the run.
+        recipe: How the images are drawn.
         inputs: From `input_digests`.
+        workspace: Where prepared data and the classifier are.
     """
-    meta, guide = read_meta(Path(PREPARED)), None
-    if is_guided(config) and BASELINE in inputs:
-        guide = read_by(config, Path(BASELINE))
-    real = {} if config.conditioning == "text" else class_digests(Path(PREPARED), "train")
+    config, prepared, guide = recipe.synthesize, workspace.prepared, workspace.guide
+    made_here = (prepared.as_posix(), guide.as_posix())
+    meta = read_meta(prepared)
+    real = {} if config.conditioning == "text" else class_digests(prepared, "train")
     return {
-        "generator": generator.model_dump(mode="json", exclude_defaults=True),
+        "generator": recipe.generator.model_dump(mode="json", exclude_defaults=True),
         "synthesize": drawing_parameters(config),
-        "seed": seed,
-        "inputs": {path: inputs[path] for path in inputs if path not in (PREPARED, BASELINE)},
-        "guide": guide,
+        "seed": recipe.seed,
+        "inputs": {path: inputs[path] for path in inputs if path not in made_here},
+        "guide": read_by(config, guide) if is_guided(config) else None,
         "image_size": meta.image_size,
         "encoding": asdict(meta.encoding),
         "real": real,
-        "code": drawing_code(generator, config),
+        "code": drawing_code(recipe),
     }
 
 

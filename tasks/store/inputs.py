@@ -16,12 +16,9 @@ from filelock import FileLock
 from fgds_core.errors import InputError
 from fgds_core.files import relative_to
 from tasks.identity.cache import combined, content_digests, written
-from tasks.layout import BASELINE, PREPARED
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
 from tasks.store.config import StoreConfig
-
-STAGE_OUTPUTS = (PREPARED, BASELINE)
-"""Inputs that stages have made, which give way to those of the run; others are the user's own."""
+from tasks.workspace import FIRST, Workspace
 
 LOCK = Path(".runs/inputs.lock")
 """Held by the process that brings inputs into the workspace."""
@@ -63,12 +60,18 @@ def share(config: StoreConfig, digests: Mapping[str, str]) -> Shared | None:
     return Shared(config, inputs)
 
 
-def fetch(shared: Shared) -> None:
+def fetch(shared: Shared, workspace: Workspace = FIRST) -> None:
     """Brings the inputs into this workspace whose content here is another.
+
+    Args:
+        shared: From the flow.
+        workspace: What stages have made there gives way to that of the run; the rest is the user's
+            own.
 
     Raises:
         InputError: One is not in the store, is damaged there, or the user's own differs here.
     """
+    made_here = (workspace.prepared, workspace.guide)
     for path, digest in shared.inputs:
         if Path(path).exists() and content_digests(path)[path] == digest:
             continue
@@ -76,7 +79,7 @@ def fetch(shared: Shared) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with FileLock(LOCK):  # of the processes that share a folder, one brings it
             if not Path(path).exists() or (
-                path in STAGE_OUTPUTS and content_digests(path)[path] != digest
+                Path(path) in made_here and content_digests(path)[path] != digest
             ):
                 _fetch(open_bucket(shared.config), path, digest)
             elif content_digests(path)[path] != digest:

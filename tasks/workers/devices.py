@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -62,44 +63,51 @@ def _num_gpus(compute: ComputeConfig) -> int:
     return torch.cuda.device_count()
 
 
-def claim_device(compute: ComputeConfig) -> str:
-    """The device of a worker for the rest of its process's life, its own where that is a GPU.
+@dataclass(frozen=True)
+class ClaimedDevice:
+    """A device that a worker has for as long as it holds this.
 
-    A lock per GPU, which ends with the process however it dies, keeps two workers of a machine
-    apart, whether they belong to one cluster or to several.
+    Attributes:
+        name: Such as cuda:0.
+        lock: Of a GPU that was chosen: it keeps other workers of this machine away, whether they
+            belong to one cluster or to several, and ends with the process however that dies.
+    """
+
+    name: str
+    lock: FileLock | None = None
+
+
+def claim_device(compute: ComputeConfig) -> ClaimedDevice:
+    """Chooses the device of a worker, its own where that is a GPU.
 
     Raises:
         InputError: The device is not there, or all GPUs are taken.
     """
     device = use_device(compute)
     if device != "cuda":
-        return device
+        return ClaimedDevice(device)
     import torch
 
     for slot in range(compute.workers_per_device):
         for number in range(torch.cuda.device_count()):
             gpu = torch.cuda.get_device_properties(number).uuid
-            if _claim(f"{gpu}-{slot}"):
-                return f"cuda:{number}"
+            if (lock := _claim(f"{gpu}-{slot}")) is not None:
+                return ClaimedDevice(f"cuda:{number}", lock)
     raise InputError(
         f"all {torch.cuda.device_count()} GPUs of this machine are taken by other workers; start"
         " fewer (compute.workers), or let them share: compute.workers_per_device"
     )
 
 
-_claimed: dict[str, FileLock] = {}
-
-
-def _claim(name: str) -> bool:
+def _claim(name: str) -> FileLock | None:
     folder = Path(tempfile.gettempdir()) / f"fgds-devices-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
+    lock = FileLock(folder / f"{name}.lock", thread_local=False)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        return False
-    _claimed[name] = lock  # a lock is free again when nothing holds it
-    return True
+        return None
+    return lock
 
 
 def _prefer_attention(name: str) -> None:

@@ -4,7 +4,6 @@ import logging
 from asyncio import CancelledError as TaskCancelledError
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
-from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from prefect import Task, unmapped
@@ -102,12 +101,9 @@ def _check_scheduler(address: str) -> None:
 
 def run_each(
     task: Task[..., Result],
-    over: str,
-    items: Sequence[Any],
+    over: Mapping[str, Sequence[Any]],
     make_runner: Callable[[], TaskRunner[Any]],
     finished: Finished = lambda item, outcome, remembered: None,
-    *,
-    beside: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     **shared: object,
 ) -> list[Result | Exception]:
     """Runs a task for each of many items, or takes the remembered outputs where they hold.
@@ -116,18 +112,17 @@ def run_each(
 
     Args:
         task: From `stage_task`.
-        over: Name of the argument that is one of the items.
-        items: Its values, in the order in which they are started.
+        over: The arguments that have a value for each item, in the order in which they are
+            started; the first of them are the items.
         make_runner: Makes what runs as many at a time as it has workers.
         finished: Called as each item ends.
-        beside: Further arguments with a value for each item.
         shared: The other arguments.
 
     Returns:
         For each item its outputs, or the error it failed with; one failure stops no other item.
     """
     constant = {name: unmapped(value) for name, value in shared.items()}
-    each = {over: items, **beside}
+    items = next(iter(over.values()))
     results: dict[int, Result | Exception] = {}
 
     def round_of(task: Task[..., Result], places: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -136,7 +131,7 @@ def run_each(
         with make_runner() as runner:
             futures = runner.map(
                 cast("Task[..., Any]", task),  # may be a coroutine's, by Prefect's types
-                {name: [values[place] for place in places] for name, values in each.items()}
+                {name: [values[place] for place in places] for name, values in over.items()}
                 | constant,
             )
             place_of = dict(zip(futures, places, strict=True))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from micro import ROOT, set_params
 
-import tasks.plan
-import tasks.synthesize
+import tasks.cost
+import tasks.workers.worker
 from flows.plan import main
 
 Run = Callable[..., int]
@@ -63,7 +63,7 @@ def test_the_probe_draws_the_images_of_the_run_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     probed: list[bytes] = []
-    write_part = tasks.plan.write_part
+    write_part = tasks.cost.write_part
 
     def watching(part, *arguments, **options):
         record = write_part(part, *arguments, **options)
@@ -71,7 +71,7 @@ def test_the_probe_draws_the_images_of_the_run_and_leaves_nothing(
         probed.append((out / record.path).read_bytes())
         return record
 
-    monkeypatch.setattr(tasks.plan, "write_part", watching)
+    monkeypatch.setattr(tasks.cost, "write_part", watching)
     set_params(workspace, {"synthesize": {"images_per_part": 4}})
     before = contents(workspace)
     capsys.readouterr()
@@ -127,7 +127,10 @@ def test_a_larger_run_than_allowed_is_refused_by_the_plan_and_by_the_run(
 
 
 def test_a_worker_of_a_cluster_draws_the_probe(
-    workspace: Path, ready: Run, capsys: pytest.CaptureFixture[str]
+    workspace: Path,
+    ready: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cluster = {
         "address": None,
@@ -135,12 +138,15 @@ def test_a_worker_of_a_cluster_draws_the_probe(
         "cluster_kwargs": {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None},
         "adapt": None,
     }
-    tasks.synthesize._studio.clear()
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("the flow's own process has loaded models")
+
+    monkeypatch.setattr(tasks.workers.worker, "load_models", refuse)
     limited = {"runner": "dask", "dask": cluster, "max_device_hours": 1e-9}
     assert ready("synthesize", compute=limited) == 2
     assert "16 images to draw take about" in capsys.readouterr().err
     assert not list((workspace / "data").rglob("part-*"))
-    assert not tasks.synthesize._studio  # the flow loaded nothing
 
 
 def test_images_that_cannot_be_drawn_are_told_without_a_traceback(
@@ -149,7 +155,7 @@ def test_images_that_cannot_be_drawn_are_told_without_a_traceback(
     def failing(*arguments, **options):
         raise FloatingPointError("3 of 4 images are not finite")
 
-    monkeypatch.setattr(tasks.plan, "write_part", failing)
+    monkeypatch.setattr(tasks.cost, "write_part", failing)
     capsys.readouterr()
     assert main([]) == 2
     assert "the probe cannot draw 4 images of class 'owl': 3 of 4" in capsys.readouterr().err

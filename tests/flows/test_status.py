@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tasks.synthesize
+from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
 from flows.cli.status import show_status
 from flows.synth_pipeline import stage_flow
@@ -21,13 +22,8 @@ Run = Callable[..., int]
 
 def status(verify: bool = False) -> Status:
     params = read_params()
-    return read_status(
-        params["generator"],
-        params["synthesize"],
-        params["seed"],
-        params["store"],
-        verify=verify,
-    )
+    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    return read_status(recipe, params["store"], FIRST, verify=verify)
 
 
 def counts(status: Status) -> list[tuple[int, int, int]]:

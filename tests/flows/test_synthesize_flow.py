@@ -9,6 +9,7 @@ from micro import contents, random_images
 from sets import gather
 
 import tasks.synthesize
+import tasks.workers.worker
 from fgds_core.errors import UnfinishedError
 from fgds_core.images.dataset import read_images
 from fgds_core.images.table import image_table, write_images
@@ -50,14 +51,13 @@ def test_networks_are_loaded_once_for_all_parts_and_workers(
     workspace: Path, ready: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
-    load_models = tasks.synthesize.load_models
+    load_models = tasks.workers.worker.load_models
 
     def counting(recipe, *arguments, **options):
         loads.append(recipe.generator.path)
         return load_models(recipe, *arguments, **options)
 
-    monkeypatch.setattr(tasks.synthesize, "load_models", counting)
-    tasks.synthesize._studio.clear()
+    monkeypatch.setattr(tasks.workers.worker, "load_models", counting)
     assert ready("synthesize", compute={"workers": 3}) == 0
     assert len(loads) == 1
 
@@ -117,11 +117,12 @@ def test_a_new_real_image_redraws_its_class_or_what_the_new_baseline_guides(
     assert len(again(ready, drawn)) == 3
     assert contents(workspace / "data" / "synthetic") == grown
 
-    assert len(again(ready, drawn, synthesize={"feedback": "entropy"})) == 3
+    guided = {"feedback": "entropy", "feedback_target": "real"}
+    assert len(again(ready, drawn, synthesize=guided)) == 3
     add_pictures(2, split="test")
     assert again(ready, drawn) == []  # the same baseline
     add_pictures(1, split="validation")
-    assert len(again(ready, drawn)) == 3  # another baseline guides
+    assert len(again(ready, drawn)) == 3  # what guidance reads of the baseline is another
 
 
 @pytest.mark.parametrize("place", [0, 3])
@@ -203,17 +204,17 @@ DASK = {
 
 COUNTING = """
 import os
-import tasks.synthesize
+import tasks.workers.worker
 
-if tasks.synthesize.load_models.__name__ != "counting":  # Dask runs a preload more than once
-    load_models = tasks.synthesize.load_models
+if tasks.workers.worker.load_models.__name__ != "counting":  # Dask runs a preload more than once
+    load_models = tasks.workers.worker.load_models
 
     def counting(*arguments, **options):
         with open("loads.log", "a") as file:
             print(os.getpid(), file=file)
         return load_models(*arguments, **options)
 
-    tasks.synthesize.load_models = counting
+    tasks.workers.worker.load_models = counting
 """
 
 

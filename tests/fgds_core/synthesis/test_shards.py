@@ -30,7 +30,7 @@ from fgds_core.synthesis.record import (
     sidecar_path,
     write_synthetic_part,
 )
-from fgds_core.synthesis.relabel import relabel_parts
+from fgds_core.synthesis.relabel import relabel_parts, relabelled_parts
 
 NAMES = ("cat", "T-shirt/top", "ankle boot")
 
@@ -609,11 +609,12 @@ def test_parts_are_kept_where_the_folders_of_classes_collide(tmp_path, before, a
         path = part_path(label, name, 0)
         write_synthetic_part(tmp_path, path, rows, fingerprint_of(label, before))
     of_before = pixels(before)
-    kept = relabel_parts(tmp_path, after, fingerprint_of)
+    found = list(relabelled_parts(tmp_path, after, fingerprint_of))
+    kept = relabel_parts(tmp_path, after, fingerprint_of, found)
     assert len(kept) == len(set(before) & set(after))
     of_after = pixels(after)
     assert all(of_after[name].equals(of_before[name]) for name in of_after)
     labels = [record.label for record in kept]
     assert sorted(labels) == [label for label, name in enumerate(after) if name in before]
-    assert relabel_parts(tmp_path, after, fingerprint_of) == []
+    assert list(relabelled_parts(tmp_path, after, fingerprint_of)) == []
     assert not [*tmp_path.glob("*.part")]

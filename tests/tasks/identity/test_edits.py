@@ -23,6 +23,7 @@ from fgds_core.generators.config import AdapterConfig, GeneratorConfig
 from fgds_core.generators.family import KINDS
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.recipe import Recipe
 from flows.synth_pipeline import STAGES
 from tasks.identity import code
 from tasks.identity.drawing import (
@@ -297,7 +298,7 @@ def drawn(root: Path) -> dict[Drawn, str]:
         config = synthesize_config(
             feedback=each.criterion, feedback_rule=each.rule, feedback_augment=each.augment
         )
-        found[each] = drawing_code(generator, config, root)
+        found[each] = drawing_code(Recipe(generator, config, 0), root)
     return found
 
 

@@ -8,14 +8,15 @@ import pytest
 from micro import MICRO, ROOT, contents, set_params, write_pictures
 from s3 import Network, config
 
-import tasks.synthesize
 from fgds_core.data.prepare import prepare
+from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
-from tasks.identity.drawing import input_digests, made_by, part_fingerprints
-from tasks.layout import BASELINE, PREPARED, SYNTHETIC
 from tasks.store.inputs import Shared, share
 from tasks.store.parts import collect
-from tasks.synthesize import Part, draw_part, plan, sources_of
+from tasks.survey import survey
+from tasks.synthesize import draw_part
+from tasks.workspace import FIRST
 
 
 class Run:
@@ -27,30 +28,18 @@ class Run:
         set_params(here, {**MICRO, "generator": {"path": str(generator)}})
         write_pictures(here / "assets" / "pictures")
         self.params = read_params()
-        prepare(self.params["data"], self.params["prepare"], Path(PREPARED))
-        shutil.copytree(classifier, BASELINE)
-        generator, config, seed = (
-            self.params[name] for name in ("generator", "synthesize", "seed")
-        )
-        self.inputs = input_digests(generator, config)
-        self.origin = made_by(generator, config, seed, self.inputs)
-        planned = plan(config)
-        self.parts = planned.parts
-        self.fingerprints = part_fingerprints(self.origin, planned)
+        prepare(self.params["data"], self.params["prepare"], FIRST.prepared)
+        shutil.copytree(classifier, FIRST.baseline)
+        recipe = Recipe(self.params["generator"], self.params["synthesize"], self.params["seed"])
+        self.found = survey(recipe, self.params["store"], FIRST)
+        self.parts = self.found.plan.parts
+        self.fingerprints = self.found.fingerprints
 
     def draw(self, parts: Sequence[Part], shared: Shared | None) -> None:
         """Draws parts in the current folder, as the task does."""
-        tasks.synthesize._studio.clear()
         for part, its_own in zip(parts, self.fingerprints, strict=False):
-            draw_part.fn(
-                part,
-                self.params["generator"],
-                self.params["synthesize"],
-                self.params["seed"],
-                its_own,
-                sources_of(self.inputs, self.origin, shared),
-                self.params["compute"],
-            )
+            sources = self.found.sources(shared)
+            draw_part.fn(part, its_own, sources, self.params["compute"], FIRST)
 
 
 def test_each_part_is_drawn_once_and_is_the_same_bytes_everywhere(
@@ -67,7 +56,7 @@ def test_each_part_is_drawn_once_and_is_the_same_bytes_everywhere(
         folder.mkdir()
     monkeypatch.chdir(flow)
     run = Run(tiny_unclip, tiny_classifier)
-    shared = share(config(network.url), run.inputs)
+    shared = share(config(network.url), run.found.inputs)
     assert shared is not None
 
     monkeypatch.chdir(one)
@@ -77,9 +66,9 @@ def test_each_part_is_drawn_once_and_is_the_same_bytes_everywhere(
     assert drawn == [part.path for part in run.parts]
 
     monkeypatch.chdir(flow)
-    collect(shared.config, run.parts, run.fingerprints, Path(SYNTHETIC))
-    collected = contents(flow / SYNTHETIC)
-    assert collected == contents(other / SYNTHETIC)
-    shutil.rmtree(flow / SYNTHETIC)
+    collect(shared.config, run.parts, run.fingerprints, FIRST.synthetic)
+    collected = contents(flow / FIRST.synthetic)
+    assert collected == contents(other / FIRST.synthetic)
+    shutil.rmtree(flow / FIRST.synthetic)
     run.draw(run.parts, None)
-    assert contents(flow / SYNTHETIC) == collected
+    assert contents(flow / FIRST.synthetic) == collected

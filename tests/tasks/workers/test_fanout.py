@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from fgds_core.errors import InputError
 from flows.cli.params import read_params
 from tasks.identity.cache import Outputs
-from tasks.workers import devices
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import claim_device
 from tasks.workers.fanout import WorkerLost, _on_this_machine, make_runner, run_each, runs_here
@@ -43,7 +42,7 @@ def write_many(
         assert name not in seen
         seen[name] = type(outcome), remembered
 
-    results = run_each(write_one, "name", names, runner, finished)
+    results = run_each(write_one, {"name": names}, runner, finished)
     assert [type(result) for result in results] == [seen[name][0] for name in names]
     return seen
 
@@ -156,20 +155,21 @@ def _two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", Properties)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(devices, "_claimed", {})
 
 
 @pytest.mark.usefixtures("_two_gpus")
 def test_no_two_workers_get_one_gpu_unless_asked() -> None:
-    assert [claim_device(compute()) for _ in range(2)] == ["cuda:0", "cuda:1"]
+    claimed = [claim_device(compute()) for _ in range(2)]
+    assert [device.name for device in claimed] == ["cuda:0", "cuda:1"]
     with pytest.raises(InputError, match=r"all 2 GPUs .*compute\.workers_per_device"):
         claim_device(compute())
-    assert claim_device(compute(workers_per_device=2)) == "cuda:0"
-    assert claim_device(compute(device="cuda:0")) == "cuda:0"  # who names one means it
+    assert claim_device(compute(workers_per_device=2)).name == "cuda:0"
+    assert claim_device(compute(device="cuda:0")).name == "cuda:0"  # who names one means it
 
 
 @pytest.mark.usefixtures("_two_gpus")
 def test_the_gpu_of_a_dead_worker_is_free_again() -> None:
-    assert claim_device(compute()) == "cuda:0"
-    devices._claimed["gpu-0-0"].release()  # as the system does when a process ends
-    assert claim_device(compute()) == "cuda:0"
+    claimed = claim_device(compute())
+    assert claimed.name == "cuda:0"
+    claimed.lock.release()  # as the system does when a process ends
+    assert claim_device(compute()).name == "cuda:0"

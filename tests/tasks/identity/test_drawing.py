@@ -1,29 +1,23 @@
-"""What decides the synthetic images, and whether there is room for them."""
+"""What decides the synthetic images, and with it their fingerprints."""
 
 import json
 import shutil
-import threading
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from micro import ROOT, random_images
 
-import tasks.synthesize
 from fgds_core.data.meta import SPLITS, Meta, write_meta
-from fgds_core.errors import InputError
 from fgds_core.images.table import image_table, write_images
+from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
-from tasks.identity.drawing import drawing_code, fingerprint, made_by, part_fingerprint
-from tasks.layout import BASELINE, PREPARED
-from tasks.synthesize import Part, Plan, check_space, draw_part, load_studio, sources_of
+from tasks.identity.drawing import fingerprint, made_by, part_fingerprint
+from tasks.workspace import FIRST
 
 NAMES = ("cat", "dog", "owl")
+PREPARED, BASELINE = (path.as_posix() for path in (FIRST.prepared, FIRST.baseline))
 INPUTS = {PREPARED: "1", BASELINE: "2", "assets/tiny-unclip": "3"}
 
 
@@ -48,7 +42,8 @@ def origin(
 ) -> dict[str, Any]:
     params = read_params(ROOT / "params.yaml")
     base = params["synthesize"].model_copy(update={"feedback": "entropy", "feedback_scale": 0.02})
-    return made_by(params["generator"], base.model_copy(update=dict(changes)), seed, inputs)
+    config = base.model_copy(update=dict(changes))
+    return made_by(Recipe(params["generator"], config, seed), inputs, FIRST)
 
 
 def of(changes: Mapping[str, Any], inputs: Mapping[str, str] = INPUTS, seed: int = 0) -> str:
@@ -158,93 +153,3 @@ def test_without_feedback_nothing_that_is_said_of_it_counts() -> None:
     changes = {"feedback_every": 7, "feedback_rule": "score", "feedback_decoder": "half"}
     assert of(off | changes) == of(off) == of({"feedback_scale": 0.0})
     assert of(changes) != of({})
-
-
-def test_a_full_disk_is_refused_before_anything_is_drawn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    Path(PREPARED, "train.parquet").write_bytes(bytes(10_000))  # 1 kB an image
-    plan = Plan(parts=(), class_names=("cat", "dog"), real=(6, 4), wanted=(0, 1_000_000))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2.3e9))
-    with pytest.raises(InputError, match=r"1000000 synthetic images.*2\.40 GB.*2\.30 GB free"):
-        check_space(plan)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2.5e9))
-    check_space(plan)
-
-
-def test_a_worker_with_other_code_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    params = read_params(ROOT / "params.yaml")
-    sources = sources_of(INPUTS, {"code": "of yesterday"})
-    part = Part(1, "dog", 0, 0, 2)
-    with pytest.raises(InputError, match=r"has other code than the flow.*start it again"):
-        draw_part.fn(
-            part, params["generator"], params["synthesize"], 0, "f", sources, params["compute"]
-        )
-
-
-@pytest.mark.parametrize(("device", "most"), [("cuda:0", 1), ("cpu", 3)])
-def test_threads_of_a_worker_never_draw_on_one_gpu_at_once(
-    monkeypatch: pytest.MonkeyPatch, device: str, most: int
-) -> None:
-    params = read_params(ROOT / "params.yaml")
-    drawn_by = drawing_code(params["generator"], params["synthesize"])
-    sources = sources_of(INPUTS, {"code": drawn_by})
-    generator = SimpleNamespace(device=torch.device(device))
-    studio = SimpleNamespace(generator=generator, feedback=None, real=None)
-    drawing, seen, lock = [0], [], threading.Lock()
-
-    def write_part(part, *arguments, **options):
-        with lock:
-            drawing[0] += 1
-            seen.append(drawing[0])
-        time.sleep(0.2)
-        with lock:
-            drawing[0] -= 1
-        for suffix in (".parquet", ".json"):
-            file = Path("data/synthetic", part.path).with_suffix(suffix)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-        return SimpleNamespace(path=part.path)
-
-    monkeypatch.setattr(tasks.synthesize, "load_studio", lambda *arguments: studio)
-    monkeypatch.setattr(tasks.synthesize, "write_part", write_part)
-
-    def draw(index: int) -> None:
-        part = Part(1, "dog", index, 2 * index, 2)
-        draw_part.fn(
-            part, params["generator"], params["synthesize"], 0, "f", sources, params["compute"]
-        )
-
-    Path("data/synthetic").mkdir(parents=True)
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(draw, range(3)))
-    assert max(seen) == most
-
-
-def test_a_worker_that_lives_on_keeps_its_gpu_and_one_studio(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    params = read_params(ROOT / "params.yaml")
-    drawn_by = drawing_code(params["generator"], params["synthesize"])
-    sources = sources_of(INPUTS, {"code": drawn_by})
-    claims, alive = [], []
-
-    def load(generator, config, sources, compute):
-        alive.append(len(tasks.synthesize._studio))
-        return tasks.synthesize._device(compute)
-
-    def claim(compute):
-        claims.append(compute)
-        return "cuda:3"
-
-    monkeypatch.setattr(tasks.synthesize, "_studio", {})
-    monkeypatch.setattr(tasks.synthesize, "_gpu", [])
-    monkeypatch.setattr(tasks.synthesize, "use_device", lambda compute: "cuda")
-    monkeypatch.setattr(tasks.synthesize, "claim_device", claim)
-    monkeypatch.setattr(tasks.synthesize, "_load_studio", load)
-    for hours in (None, 100.0, 100.0):
-        compute = params["compute"].model_copy(update={"max_device_hours": hours})
-        studio = load_studio(params["generator"], params["synthesize"], sources, compute)
-        assert studio == "cuda:3"
-    assert len(claims) == 1
-    assert alive == [0, 0]  # the third run loads nothing, and the second had let go of the first

@@ -1,0 +1,121 @@
+"""A process that draws: its device, and what it has loaded."""
+
+import gc
+import os
+import socket
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+import torch
+
+from fgds_core.errors import InputError
+from fgds_core.synthesis.models import LoadedModels, load_models
+from fgds_core.synthesis.recipe import Recipe
+from tasks.identity.drawing import drawing_code
+from tasks.store.inputs import Shared, fetch
+from tasks.watch.progress import say
+from tasks.watch.timing import work
+from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import ClaimedDevice, claim_device, use_device
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What all parts of a run are drawn from, as a worker has to have it too.
+
+    Attributes:
+        recipe: How the images are drawn.
+        inputs: Digest of all that is loaded.
+        code: Digest of the code that draws.
+        store: Where inputs and parts are, if not all in the worker's workspace.
+    """
+
+    recipe: Recipe
+    inputs: str
+    code: str
+    store: Shared | None = None
+
+
+class Worker:
+    """Holds what one process draws with: a device for its life, and the models it loaded last.
+
+    Its threads share the models, and a CPU, but take turns on a GPU.
+    """
+
+    def __init__(self) -> None:
+        self._gpu: ClaimedDevice | None = None
+        self._loaded: tuple[object, LoadedModels] | None = None
+        self._loading = Lock()
+        self._drawing = Lock()
+
+    def models(
+        self, sources: Sources, compute: ComputeConfig, workspace: Workspace
+    ) -> LoadedModels:
+        """Loads the networks and opens the real images, once for each content of the inputs.
+
+        Raises:
+            InputError: An input is missing or does not fit, there is no device, or this worker's
+                code is not the flow's, which names the images by its own.
+        """
+        if drawing_code(sources.recipe) != sources.code:
+            raise InputError(
+                f"the worker on {socket.gethostname()} (process {os.getpid()}) has other code than"
+                " the flow; bring its copy of the repository up to date and start it again"
+            )
+        key = (sources, compute, workspace, Path.cwd())
+        with self._loading:
+            if self._loaded is None or self._loaded[0] != key:
+                self._loaded = None  # first, for a worker that lives on may lack room for both
+                gc.collect()
+                self._loaded = (key, self._load(sources, compute, workspace))
+            return self._loaded[1]
+
+    def turn(self, device: torch.device) -> AbstractContextManager[object]:
+        """A turn on the device that the models are on."""
+        return nullcontext() if device.type == "cpu" else self._drawing
+
+    def _load(
+        self, sources: Sources, compute: ComputeConfig, workspace: Workspace
+    ) -> LoadedModels:
+        if sources.store is not None:
+            fetch(sources.store, workspace)
+        device = self._device(compute)
+        say("synthesize", f"loading the real images, the classifier and the generator on {device}")
+        with work():
+            return load_models(
+                sources.recipe,
+                workspace.prepared,
+                workspace.guide,
+                device,
+                micro_batch=compute.micro_batch,
+                channels_last=compute.channels_last,
+                compile=compute.compile,
+                gradient_checkpointing=compute.gradient_checkpointing,
+            )
+
+    def _device(self, compute: ComputeConfig) -> str:
+        """The device; a GPU is claimed once, whatever is loaded and drawn later."""
+        device = use_device(compute)
+        if device != "cuda":
+            return device
+        if self._gpu is None:
+            self._gpu = claim_device(compute)
+        return self._gpu.name
+
+
+def this_worker() -> Worker:
+    """The worker that this process is; the first call makes it."""
+    with _making:
+        return _worker()
+
+
+_making = Lock()
+
+
+@cache
+def _worker() -> Worker:
+    return Worker()
