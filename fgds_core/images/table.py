@@ -108,9 +108,8 @@ def image_table(
     if wrong:
         raise ValueError(f"labels must be in 0..{len(class_names) - 1}, got {wrong}")
     columns: dict[str, Any] = {
-        "image": pa.array(
-            [{"bytes": data, "path": path} for data, path in zip(files, paths, strict=True)],
-            type=_IMAGE_TYPE,
+        "image": pa.StructArray.from_arrays(
+            [pa.array(files, pa.binary()), pa.array(paths, pa.string())], fields=list(_IMAGE_TYPE)
         ),
         "label": pa.array(classes, type=pa.int64()),
     }

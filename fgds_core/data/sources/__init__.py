@@ -31,14 +31,14 @@ class SourceImage:
     """One raw image.
 
     Attributes:
-        content: The image file, or where it is.
+        content: The image file, or its path.
         path: Where it comes from, for messages and for tracing it back.
         label: Its class, in 0..K-1.
         group: Its group (context), or None for data without groups.
         problem: Why there is no image, or None.
     """
 
-    content: bytes | Path
+    content: bytes | str
     path: str
     label: int
     group: str | None
@@ -54,13 +54,14 @@ class SourceImage:
             raise InputError(self.problem)
         if isinstance(self.content, bytes):
             return self.content
+        file_path = Path(self.content)
         try:
-            with self.content.open("rb") as file:
+            with file_path.open("rb") as file:
                 content = file.read(max_image_bytes + 1)  # whatever its size is said to be
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror})") from error
         if len(content) > max_image_bytes:
-            raise InputError(too_many_bytes(self.content.stat().st_size, max_image_bytes))
+            raise InputError(too_many_bytes(file_path.stat().st_size, max_image_bytes))
         return content
 
 

@@ -1,7 +1,7 @@
 """A folder of class folders, with a folder for each split or with splits to draw."""
 
 import random
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from fgds_core.data.config import FolderData, SplitFolders, SplitFractions
@@ -38,7 +38,7 @@ def open_data(data: FolderData, max_image_bytes: int) -> Source:
             )
         drawn = {name: _drawn(name, list(files), data.split) for name, files in found.items()}
         splits = {
-            split: {name: _Files(root, files[split]) for name, files in drawn.items()}
+            split: {name: _Files(files[split]) for name, files in drawn.items()}
             for split in SPLITS
         }
     else:
@@ -68,18 +68,18 @@ def open_data(data: FolderData, max_image_bytes: int) -> Source:
         for split, folder in zip(SPLITS, folders, strict=True):
             _compare_classes(folders[0], set(splits["train"]), folder, splits[split])
         check_apart(dict(zip(SPLITS, ([folder] for folder in folders), strict=True)))
-    every = (path for split in splits.values() for files in split.values() for path in files)
-    check_sizes(every, max_image_bytes)
+    every = (name for split in splits.values() for files in split.values() for name in files)
+    check_sizes((f"{root}/{name}" for name in every), max_image_bytes)
     names = tuple(sorted(splits["train"]))
 
     def rows(split: str) -> Iterator[SourceImage]:
         for label, name in enumerate(names):
             for path in splits[split][name]:
                 yield SourceImage(
-                    content=path,
-                    path=path.relative_to(root).as_posix(),
+                    content=f"{root}/{path}",
+                    path=path,
                     label=label,
-                    group=class_name(path.parent.name, shown(path)) if data.groups else None,
+                    group=class_name(path.split("/")[-2], path) if data.groups else None,
                 )
 
     return Source(
@@ -100,18 +100,16 @@ def class_names(data: FolderData) -> tuple[str, ...]:
 
 
 class _Files:
-    """Paths below a root in a tenth of the memory that they take apart."""
+    """Paths below the root, in a tenth of the memory that they take apart."""
 
-    def __init__(self, root: Path, paths: Iterable[Path]) -> None:
-        self._root = root
-        names = [path.relative_to(root).as_posix() for path in paths]
-        self._number, self._names = len(names), "\0".join(names)
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._number, self._paths = len(paths), "\0".join(paths)
 
     def __len__(self) -> int:
         return self._number
 
-    def __iter__(self) -> Iterator[Path]:
-        return map(self._root.joinpath, self._names.split("\0") if self._number else ())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths.split("\0") if self._number else ())
 
 
 def _class_files(folder: Path, groups: bool, left_out: LeftOut) -> dict[str, _Files]:
@@ -149,7 +147,7 @@ def _class_files(folder: Path, groups: bool, left_out: LeftOut) -> dict[str, _Fi
                 f"class {name}: {shown(class_folder)} holds no images ({', '.join(FORMATS)}); "
                 "add some or remove the folder"
             )
-        found[name] = _Files(left_out.root, images)
+        found[name] = _Files([str(path).removeprefix(f"{left_out.root}/") for path in images])
     return found
 
 
@@ -210,7 +208,7 @@ def _listed(names: list[str]) -> str:
     return ", ".join(n if n == n.strip() else repr(n) for n in names) or "none"
 
 
-def _drawn(name: str, files: list[Path], split: SplitFractions) -> dict[str, list[Path]]:
+def _drawn(name: str, files: list[str], split: SplitFractions) -> dict[str, list[str]]:
     """Draws the splits of one class, so that another class changes nothing in this one.
 
     Every split gets an image of a class that has at least three; a class with fewer fills training
@@ -221,8 +219,10 @@ def _drawn(name: str, files: list[Path], split: SplitFractions) -> dict[str, lis
     num_test = min(max(round(split.test * len(files)), 1), most)
     spare = len(files) - num_test - 1
     num_val = min(max(round(split.validation * len(files)), 1), spare)
-    return {
-        "train": sorted(order[num_test + num_val :]),
-        "val": sorted(order[num_test : num_test + num_val]),
-        "test": sorted(order[:num_test]),
+    drawn = {
+        "train": order[num_test + num_val :],
+        "val": order[num_test : num_test + num_val],
+        "test": order[:num_test],
     }
+    # Folder by folder: as text, the folder snow-2 would come before the folder snow
+    return {name: sorted(paths, key=lambda path: path.split("/")) for name, paths in drawn.items()}

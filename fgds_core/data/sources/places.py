@@ -1,5 +1,6 @@
 """Files and folders below the root of raw data: found, apart from each other, not too large."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def below(root: Path, name: str, parameter: str) -> Path:
     return path
 
 
-def check_sizes(paths: Iterable[Path], most: int) -> None:
+def check_sizes(paths: Iterable[str], most: int) -> None:
     """Refuses files that are too large before any is read, be it for its digest."""
-    large = [(path, size) for path in paths if (size := path.stat().st_size) > most]
+    large = [(path, size) for path in paths if (size := os.stat(path).st_size) > most]
     if large:
         path, size = large[0]
         more = f"; {len(large) - 1} more files are too large" if len(large) > 1 else ""

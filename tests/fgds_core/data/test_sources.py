@@ -181,7 +181,7 @@ def test_drawn_splits_hold_every_image_once_and_every_class(tmp_path):
 )
 def test_drawn_splits_keep_training_images_whatever_the_fractions(count, validation, test, seed):
     split = SplitFractions.model_construct(validation=validation, test=test, seed=seed)
-    files = [Path(str(i)) for i in range(count)]
+    files = [str(i) for i in range(count)]
     splits = _drawn("cat", files, split)
     assert sorted(chain(*(splits[name] for name in SPLITS))) == sorted(files)
     assert splits["train"]
@@ -198,6 +198,15 @@ def test_drawn_splits_depend_on_their_seed_and_not_on_other_classes(tmp_path):
     write_folders(tmp_path, {"ant": 5})
     again = drawn(tmp_path)
     assert first == {s: [p for p in again[s] if p.startswith("c")] for s in SPLITS}
+
+
+def test_drawn_splits_are_in_order_of_their_folders(tmp_path):
+    for name in ("cat", "dog"):
+        write_folders(tmp_path / name, {"snow": 4, "snow-2": 4})
+    source = open_source(folder_data(tmp_path, FRACTIONS, groups=True))
+    for split in SPLITS:
+        paths = [row.path for row in source.rows(split)]
+        assert paths == [str(path) for path in sorted(map(Path, paths))]
 
 
 # Parquet
