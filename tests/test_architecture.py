@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,6 +107,30 @@ config, *contracts = sys.argv[1:]
 broken = [c for c in contracts if lint_imports(config, limit_to_contracts=(c,), no_cache=True)]
 print(json.dumps(broken))
 """
+
+
+def test_no_function_of_a_task_or_flow_takes_more_than_six_parameters() -> None:
+    long = {}
+    for path in [path for path in sources() if not path.startswith("fgds_core/")]:
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                names = [each.arg for each in given if each.arg not in ("self", "cls")]
+                long |= {f"{path}:{node.name}": names} if len(names) > 6 else {}
+    assert long == {}
+
+
+def test_no_module_holds_what_changes() -> None:
+    held = []
+    for path in sources():
+        tree = ast.parse((ROOT / path).read_text())
+        held += [path for node in ast.walk(tree) if isinstance(node, ast.Global)]
+        for node in tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                value = ast.unparse(node.value)  # what begins empty is there to be filled
+                if re.fullmatch(r"\{\}|\[\]|(set|dict|list|deque|defaultdict)\(\w*\)", value):
+                    held.append(f"{path}: {ast.unparse(node)}")
+    assert held == []
 
 
 @pytest.mark.parametrize("path", [path for path in sources() if path.startswith("fgds_core/")])
