@@ -5,7 +5,6 @@ stages from `dvc.yaml`: the figure shows what the tests hold the code to.
 """
 
 import ast
-import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -98,11 +97,10 @@ class Room:
 
 
 def _rooms(layer: str, floor: str, libraries: Mapping[str, list[str]]) -> list[Room]:
-    """The rooms of a floor side by side; modules that may know each other share one."""
-    names = [name.strip(" ()") for name in re.split("[|:]", floor)]
-    modules = [name for name in names if not (ROOT / layer / name).is_dir()]
-    alone = "|" in floor or not modules
-    groups = [[name] for name in names] if alone else [names]
+    """The rooms of a floor side by side; more than three modules share one."""
+    names = [name.strip() for name in floor.split("|")]
+    modules = not any((ROOT / layer / name).is_dir() for name in names)
+    groups = [names] if modules and len(names) > 3 else [[name] for name in names]
     width = (WIDTH - LEFT - 2 * EDGE - GAP * (len(groups) - 1)) / len(groups)
     return [
         Room(
