@@ -52,6 +52,7 @@ from benchmarks.pictures import (
     make_pictures,
     photographs,
 )
+from flows.cli.server import prefect_server
 
 log = logging.getLogger(__name__)
 
@@ -348,8 +349,6 @@ def commit(root: Path = ROOT) -> str:
 @contextmanager
 def server(work: Path) -> Iterator[str]:
     """One Prefect server for stages that run one after the other, as in `make repro`."""
-    from flows.cli.server import prefect_server
-
     os.environ["PREFECT_HOME"] = str(work / "prefect")
     with prefect_server() as url:
         yield url
