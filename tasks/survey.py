@@ -3,35 +3,29 @@
 One answer for the flow that draws it, for its plan and for its status.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache, partial
 from typing import Any
 
 from fgds_core.data.meta import META_NAME, read_meta
 from fgds_core.errors import InputError
 from fgds_core.synthesis.config import SynthesizeConfig
-from fgds_core.synthesis.part import finished_part
+from fgds_core.synthesis.finished import finished_at
 from fgds_core.synthesis.plan import Part, Plan, plan_set
 from fgds_core.synthesis.recipe import Recipe
-from fgds_core.synthesis.record import read_sidecar, sidecar_path
 from fgds_core.synthesis.relabel import Relabelled, relabelled_parts
 from tasks.identity.drawing import (
     fingerprint,
     input_digests,
     made_by,
     part_fingerprint,
-    part_fingerprints,
 )
 from tasks.store.config import StoreConfig
 from tasks.store.inputs import Shared
 from tasks.store.parts import stored
 from tasks.workers.worker import Sources
 from tasks.workspace import Workspace
-
-PARQUET_MAGIC = b"PAR1"
-"""Ends every whole Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -99,21 +93,19 @@ def survey(
     Raises:
         InputError: An input is missing, no class needs an image, or the store is out of reach.
     """
-    plan = read_plan(recipe.synthesize, workspace)
+    check_prepared(workspace)
     inputs = input_digests(recipe, workspace)
     origin = made_by(recipe, inputs, workspace)
-    fingerprints = tuple(part_fingerprints(origin, plan))
+    fingerprint_of = cache(partial(part_fingerprint, origin))
+    meta = read_meta(workspace.prepared)
+    plan = plan_set(meta.counts["train"], meta.class_names, recipe.synthesize)
+    fingerprints = tuple(fingerprint_of(part.label, plan.class_names) for part in plan.parts)
     here = {
-        part.path: finished_at
+        part.path: at
         for part, its_own in zip(plan.parts, fingerprints, strict=True)
-        if (finished_at := _finished_at(part, its_own, workspace.synthetic, verify)) is not None
+        if (at := finished_at(part, its_own, workspace.synthetic, verify=verify)) is not None
     }
-    moved = relabelled_parts(
-        workspace.synthetic,
-        plan.class_names,
-        lambda label, class_names: part_fingerprint(origin, label, class_names),
-        here,
-    )
+    moved = relabelled_parts(workspace.synthetic, plan.class_names, fingerprint_of, here)
     there = stored(store, plan.parts, fingerprints)
     return Survey(recipe, plan, inputs, origin, fingerprints, here, there, tuple(moved))
 
@@ -124,30 +116,16 @@ def read_plan(config: SynthesizeConfig, workspace: Workspace) -> Plan:
     Raises:
         InputError: There are no prepared data, or no class needs an image.
     """
-    prepared = workspace.prepared
-    if not (prepared / META_NAME).is_file():
-        raise InputError(f"{prepared} is missing; make it with `dvc repro prepare`")
-    meta = read_meta(prepared)
+    check_prepared(workspace)
+    meta = read_meta(workspace.prepared)
     return plan_set(meta.counts["train"], meta.class_names, config)
 
 
-def _finished_at(part: Part, fingerprint: str, out: Path, verify: bool) -> float | None:
-    """When a part was finished, by its sidecar; None if it is missing, cut short or another's."""
-    record = read_sidecar(out, part.path)
-    asked = (fingerprint, part.label, part.first_index, part.num_images)
-    if record is None or asked != (
-        record.fingerprint,
-        record.label,
-        record.first_index,
-        record.num_rows,
-    ):
-        return None
-    if verify and finished_part(part, fingerprint, out) is None:
-        return None
-    try:
-        with (out / part.path).open("rb") as parquet:
-            parquet.seek(-len(PARQUET_MAGIC), os.SEEK_END)
-            is_whole = parquet.read() == PARQUET_MAGIC
-        return (out / sidecar_path(part.path)).stat().st_mtime if is_whole else None
-    except OSError:
-        return None
+def check_prepared(workspace: Workspace) -> None:
+    """Refuses a workspace without prepared data.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not (workspace.prepared / META_NAME).is_file():
+        raise InputError(f"{workspace.prepared} is missing; make it with `dvc repro prepare`")

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from fgds_core.synthesis.card import write_card
-from fgds_core.synthesis.part import finished_part, write_part
+from fgds_core.synthesis.finished import finished_part
+from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.record import PartRecord, sidecar_path
 from fgds_core.synthesis.shards import remove_index, write_index

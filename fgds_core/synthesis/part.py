@@ -81,15 +81,6 @@ def write_part(
     return record.write_synthetic_part(out, part.path, pa.concat_tables(tables), fingerprint)
 
 
-def finished_part(part: Part, fingerprint: str, out: Path) -> record.PartRecord | None:
-    """Finds a part finished before, by fingerprint, images and bytes; None if it must be drawn."""
-    found = record.finished_part(out, part.path, fingerprint)
-    wanted = (part.label, part.first_index, part.num_images)
-    if found is None or (found.label, found.first_index, found.num_rows) != wanted:
-        return None
-    return found
-
-
 def _table(
     drawn: Drawn,
     batch: Sequence[ImageRequest],

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import class_digests
@@ -19,9 +19,6 @@ from tasks.identity import code
 from tasks.identity.cache import content_digests
 from tasks.identity.generator import generator_digests
 from tasks.workspace import Workspace
-
-if TYPE_CHECKING:
-    from fgds_core.synthesis.plan import Plan
 
 NO_EFFECT = {"target_per_class", "images_per_part"}
 """Parameters that say how many images there are and how they are packed, not what they show."""
@@ -108,18 +105,19 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     """
     config, prepared, guide = recipe.synthesize, workspace.prepared, workspace.guide
     made_here = (prepared.as_posix(), guide.as_posix())
+    parameters, drawn_by = drawing_parameters(config), drawing_code(recipe)
     meta = read_meta(prepared)
     real = {} if config.conditioning == "text" else class_digests(prepared, "train")
     return {
         "generator": recipe.generator.model_dump(mode="json", exclude_defaults=True),
-        "synthesize": drawing_parameters(config),
+        "synthesize": parameters,
         "seed": recipe.seed,
         "inputs": {path: inputs[path] for path in inputs if path not in made_here},
         "guide": read_by(config, guide) if is_guided(config) else None,
         "image_size": meta.image_size,
         "encoding": asdict(meta.encoding),
         "real": real,
-        "code": drawing_code(recipe),
+        "code": drawn_by,
     }
 
 
@@ -132,10 +130,3 @@ def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequen
     """sha256 of what decides the parts of one class, whatever the others' real images are."""
     own = {"real": made_by["real"].get(class_names[label]), "label": label}
     return fingerprint({**made_by, **own, "class_names": list(class_names)})
-
-
-def part_fingerprints(made_by: Mapping[str, Any], plan: "Plan") -> list[str]:
-    """The fingerprint of each part of a plan, in its order."""
-    labels = dict.fromkeys(part.label for part in plan.parts)
-    of_class = {label: part_fingerprint(made_by, label, plan.class_names) for label in labels}
-    return [of_class[part.label] for part in plan.parts]

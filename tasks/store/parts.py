@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fgds_core.errors import InputError
-from fgds_core.synthesis.part import finished_part
+from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.record import PartRecord, part_record, write_sidecar
 from fgds_core.synthesis.shards import remove_index

@@ -17,8 +17,9 @@ from fgds_core.generators.load import load_generator
 from fgds_core.generators.model import Generator
 from fgds_core.images.dataset import ImageDataset, read_images
 from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.models import LoadedModels, check_fit
-from fgds_core.synthesis.part import finished_part, write_part
+from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part, plan_set
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.record import PartRecord

@@ -13,7 +13,7 @@ from s3 import BUCKET, Network, config, damage, objects
 from fgds_core.errors import InputError
 from fgds_core.images.table import image_table
 from fgds_core.synthesis.columns import synthetic_schema
-from fgds_core.synthesis.part import finished_part
+from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.record import PartRecord, write_synthetic_part
 from tasks.store.bucket import Bucket
