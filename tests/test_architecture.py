@@ -109,6 +109,17 @@ print(json.dumps(broken))
 """
 
 
+def test_no_function_of_a_task_or_flow_takes_more_than_six_parameters() -> None:
+    long = {}
+    for path in [path for path in sources() if not path.startswith("fgds_core/")]:
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                names = [each.arg for each in given if each.arg not in ("self", "cls")]
+                long |= {f"{path}:{node.name}": names} if len(names) > 6 else {}
+    assert long == {}
+
+
 def test_no_module_holds_what_changes() -> None:
     held = []
     for path in sources():
