@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tasks.cost import Cost, Probe
     from tasks.plan import Share, Workload
 
-MAKES_BASELINE = "dvc repro train_baseline"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the plan; returns the exit status, 2 if it costs more than allowed."""
@@ -83,7 +81,7 @@ def show_plan(
     compute, guide = params["compute"], workspace.guide
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
     plan = read_plan(recipe.synthesize, workspace)
-    needs = f"needs {guide}; make it with `{MAKES_BASELINE}`"
+    needs = f"needs {guide}; make it with `{workspace.makes_guide}`"
     if limit is not None and (num_images == 0 or not guide.exists()):
         reason = "needs a probe of 1 image or more" if guide.exists() else needs
         raise InputError(f"--max-device-hours {reason}")

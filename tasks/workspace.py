@@ -46,6 +46,13 @@ class Workspace:
         return self.baseline if self.round == 1 else Workspace(self.round - 1).final
 
     @property
+    def makes_guide(self) -> str:
+        """The command that makes the classifier that guides."""
+        if self.round <= 2:
+            return f"dvc repro {'train_baseline' if self.round == 1 else 'retrain'}"
+        return f"python -m flows.retrain --round {self.round - 1}"
+
+    @property
     def synthetic(self) -> Path:
         """The synthetic set of this round."""
         return self._own("data") / "synthetic"

@@ -19,6 +19,11 @@ def test_each_round_is_guided_by_the_one_before_and_shares_the_real_images() -> 
     second, third = first.next(), first.next().next()
     assert second.guide == first.final
     assert third.guide == second.final
+    assert [each.makes_guide for each in (first, second, third)] == [
+        "dvc repro train_baseline",
+        "dvc repro retrain",
+        "python -m flows.retrain --round 2",
+    ]
     for shared in ("prepared", "baseline", "control"):
         assert getattr(second, shared) == getattr(first, shared)
 
