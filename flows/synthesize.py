@@ -51,12 +51,14 @@ def synthesize(
     from tasks.cost import check_cost
     from tasks.identity.cache import is_cached
     from tasks.space import check_space
+    from tasks.store.bucket import check_store
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
     from tasks.survey import survey
     from tasks.synthesize import DrawnPart, draw_part, write_synthetic_index
 
     watch_links("synthesize", generator.path)
+    check_store(store)
     is_limited = compute.max_device_hours is not None
     found = survey(Recipe(generator, synthesize, seed), store, workspace, verify=is_limited)
     plan, out = found.plan, workspace.synthetic

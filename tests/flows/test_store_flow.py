@@ -8,8 +8,10 @@ import pytest
 from micro import contents
 from s3 import SECRET, Network
 
+from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
 from tasks.status import read_status
+from tasks.workspace import FIRST
 
 Run = Callable[..., int]
 PARTS = ["01-dog/part-00000.parquet", "02-owl/part-00000.parquet", "02-owl/part-00001.parquet"]
@@ -32,8 +34,8 @@ def test_a_store_changes_no_byte_and_an_empty_workspace_draws_nothing(
 
     shutil.rmtree(out)
     params = read_params()
-    names = ("generator", "synthesize", "seed", "store")
-    found = read_status(*(params[name] for name in names))
+    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    found = read_status(recipe, params["store"], FIRST)
     assert [each.done for each in found.classes] == [0, 4, 12]
     assert not found.complete
 
