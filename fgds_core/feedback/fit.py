@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.predict import predictions
+from fgds_core.errors import InputError
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.images.dataset import ImageDataset
 
@@ -32,15 +33,24 @@ def class_gaussians(
         classifier: The baseline.
         images: The real training images.
         workers: Processes that read images ahead.
+
+    Raises:
+        InputError: There is no room for the file.
     """
-    with tempfile.TemporaryFile() as file:
-        num_features = 0
-        for _, features in predictions(classifier, images, workers=workers):
-            num_features = features.shape[1]
-            file.write(features.float().numpy().tobytes())
-        file.flush()
-        blocks = _Blocks(file, num_features)
-        return fit_class_gaussians(blocks, images.labels, len(images.class_names))
+    try:
+        with tempfile.TemporaryFile() as file:
+            num_features = 0
+            for _, features in predictions(classifier, images, workers=workers):
+                num_features = features.shape[1]
+                file.write(features.float().numpy().tobytes())
+            file.flush()
+            blocks = _Blocks(file, num_features)
+            return fit_class_gaussians(blocks, images.labels, len(images.class_names))
+    except OSError as error:
+        raise InputError(
+            f"cannot keep features in {tempfile.gettempdir()} ({error.strerror}); make room "
+            "there, or set TMPDIR to a folder on a larger disk"
+        ) from error
 
 
 class _Blocks:

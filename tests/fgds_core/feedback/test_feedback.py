@@ -1,5 +1,6 @@
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.hardness import hardness
 from fgds_core.feedback.criteria.loss import loss
 from fgds_core.feedback.critic import Feedback, TrainingAugmentation
-from fgds_core.feedback.fit import fit_class_gaussians, ledoit_wolf
+from fgds_core.feedback.fit import class_gaussians, fit_class_gaussians, ledoit_wolf
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.feedback.load import load_feedback
 from fgds_core.feedback.targets import criteria_on_real
@@ -144,6 +145,14 @@ def test_the_fit_survives_dead_features_and_absent_classes():
     torch.testing.assert_close(known.means[2].double(), features.mean(dim=0), rtol=0, atol=1e-6)
     values = hardness(Seen(torch.zeros(12, 3), features.float()), torch.full((12,), 2), known)
     assert values.isfinite().all()
+
+
+def test_features_that_find_no_room_are_told_where(tiny_classifier: Path, monkeypatch):
+    classifier = load_classifier(tiny_classifier)
+    images = image_set(torch.zeros(3, 3, 16, 16), [0, 1, 2], classifier.class_names)
+    monkeypatch.setattr("tempfile.TemporaryFile", partial(Path("/dev/full").open, "wb"))
+    with pytest.raises(InputError, match=r"cannot keep features in .* set TMPDIR"):
+        class_gaussians(classifier, images)
 
 
 def test_class_gaussians_survive_the_disk(tmp_path: Path):
