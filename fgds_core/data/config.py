@@ -104,6 +104,23 @@ class FolderData(Section):
     )
 
 
+class DrawnValidation(Section):
+    """A validation split drawn from the training images, for data that have none."""
+
+    fraction: float = Field(
+        gt=0,
+        lt=1,
+        description="fraction of each class's training images that validate instead, above 0 and "
+        "below 1; one image at least, of a class that has two",
+    )
+    seed: int = Field(
+        ge=0,
+        lt=2**32,
+        description="seed of the draw, 0 or more; not the run's seed, so that repeated runs "
+        "share their data",
+    )
+
+
 DataConfig = Annotated[ParquetData | FolderData, Field(discriminator="kind")]
 """The section `data`, told apart by `kind`."""
 

@@ -108,6 +108,8 @@ def prepare(
     source = open_source(data, max_image_bytes=config.max_image_bytes)
     if source.left_out:
         log.info("%s", source.left_out)
+    for note in source.notes:
+        log.info("%s", note)
     existed = out.is_dir()
     staging = out / _STAGING
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
