@@ -41,6 +41,8 @@ def prepare(
     )
     if source.left_out:
         print(source.left_out)
+    for note in source.notes:
+        print(note)
     print(summary(read_meta(workspace.prepared)))
     return outputs
 

@@ -155,6 +155,12 @@ class PrepareConfig(Section):
         "it is, smaller and sooner; but a classifier can then tell it from a synthetic image by "
         "the traces of its coding",
     )
+    overlaps: Literal["refuse", "report", "drop"] | None = Field(
+        default=None,
+        description="what becomes of images that occur in two splits: refuse stops; report counts "
+        "them; drop leaves those of validation and test out of training, and counts; null refuses "
+        "them in your own folders and files, and reports them in published sets, which hold some",
+    )
     max_image_bytes: int = Field(
         default=100_000_000,
         ge=1,

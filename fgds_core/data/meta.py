@@ -26,6 +26,8 @@ class Meta:
         duplicates: Images that repeat an earlier image of their own split, for each split.
         content_sha256: Digest of each split's file.
         encoding: How every image is stored, and how a synthetic one must be.
+        overlaps: Images that occur in two splits, for each pair such as "train-test"; of "dropped"
+            ones the copies in training were left out. None if there are none; not written then.
     """
 
     class_names: tuple[str, ...]
@@ -36,11 +38,15 @@ class Meta:
     duplicates: dict[str, int]
     content_sha256: dict[str, str]
     encoding: Encoding = PNG
+    overlaps: dict[str, int] | None = None
 
 
 def write_meta(folder: Path, meta: Meta) -> None:
     """Writes `meta.json`: the last file of prepared data, without it there is none."""
-    write_json(folder / META_NAME, asdict(meta))
+    value = asdict(meta)
+    if meta.overlaps is None:
+        del value["overlaps"]  # as it was written before there were any
+    write_json(folder / META_NAME, value)
 
 
 def read_meta(folder: Path) -> Meta:
@@ -60,6 +66,7 @@ def read_meta(folder: Path) -> Meta:
             duplicates=dict(value["duplicates"]),
             content_sha256=dict(value["content_sha256"]),
             encoding=Encoding(**value["encoding"]) if "encoding" in value else PNG,
+            overlaps=dict(value["overlaps"]) if "overlaps" in value else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

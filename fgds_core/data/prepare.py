@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import accumulate, combinations, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.imbalance import shot_bins
@@ -24,10 +25,11 @@ from fgds_core.data.pictures import Prepared, prepare_pictures
 from fgds_core.data.processes import Workers, num_cores
 from fgds_core.data.sources import Source, SourceImage, open_source
 from fgds_core.errors import InputError
-from fgds_core.files import listed, shown
+from fgds_core.files import FileRecord, listed, shown
 from fgds_core.images.table import (
     ROW_GROUP_BYTES,
     ROW_GROUP_ROWS,
+    column_values,
     image_schema,
     image_table,
     write_image_batches,
@@ -68,12 +70,47 @@ class _Repetitions:
     """Images that occur more than once.
 
     Attributes:
-        within: For each split, how many repeat an earlier one of their own split.
-        across: First and repeated row of the images in two splits, counted over all splits.
+        firsts: The first row with the same content as each, counted over all splits, [N].
+        starts: Where each split begins among the rows, and where the last one ends.
     """
 
-    within: dict[str, int]
-    across: list[tuple[int, int]]
+    firsts: NDArray[np.int64]
+    starts: dict[str, tuple[int, int]]
+
+    @property
+    def within(self) -> dict[str, int]:
+        """For each split, how many images repeat an earlier one of their own split."""
+        return {s: end - begin - len(self._of(s)) for s, (begin, end) in self.starts.items()}
+
+    @property
+    def across(self) -> list[tuple[int, int]]:
+        """First and repeated row of the images in two splits."""
+        begins = np.array([begin for begin, _ in self.starts.values()])
+        rows = np.arange(len(self.firsts))
+        split_of = np.searchsorted(begins, rows, side="right")
+        elsewhere = np.flatnonzero(split_of[self.firsts] != split_of)
+        return [(int(self.firsts[row]), int(row)) for row in elsewhere]
+
+    @property
+    def overlaps(self) -> dict[str, int]:
+        """Different images that two splits share, for each pair that shares some."""
+        pairs = combinations(self.starts, 2)
+        shared = {
+            f"{a}-{b}": len(np.intersect1d(self._of(a), self._of(b), assume_unique=True))
+            for a, b in pairs
+        }
+        return {pair: number for pair, number in shared.items() if number}
+
+    @property
+    def leaked(self) -> NDArray[np.bool_]:
+        """Which training images occur in validation or test."""
+        begin, end = self.starts["train"]
+        later = np.union1d(self._of("val"), self._of("test"))
+        return np.isin(self.firsts[begin:end], later)
+
+    def _of(self, split: str) -> NDArray[np.int64]:
+        begin, end = self.starts[split]
+        return np.unique(self.firsts[begin:end])
 
 
 def prepare(
@@ -102,8 +139,9 @@ def prepare(
 
     Raises:
         InputError: Corrupt images (all are looked for, the first 20 named), a class without
-            training images, an image that occurs in two splits, a full disk, a process that was
-            killed, or anything `open_source` refuses.
+            training images, an image that occurs in two splits unless `overlaps` or a published
+            set bears it, a full disk, a process that was killed, or anything `open_source`
+            refuses.
     """
     source = open_source(data, max_image_bytes=config.max_image_bytes)
     if source.left_out:
@@ -147,9 +185,21 @@ def _write_splits(
         tables = _tables(usable, source.class_names, schema)
         record = write_image_batches(staging / f"{split}.parquet", schema, tables)
         sha256[split], num_rows[split] = record.sha256, record.num_rows
-    _refuse(findings, source.class_names)
+    _refuse_corrupt(findings)
     repetitions = _repetitions(findings.digests, num_rows)
-    _refuse_overlaps(repetitions, staging, num_rows)
+    overlaps = repetitions.overlaps
+    policy = config.overlaps or ("report" if source.published else "refuse")
+    if policy == "drop" and (dropped := int(repetitions.leaked.sum())):
+        record = _drop(repetitions, findings, staging / "train.parquet", schema)
+        sha256["train"], num_rows["train"] = record.sha256, record.num_rows
+        repetitions = _repetitions(findings.digests, num_rows)
+        overlaps |= {"dropped": dropped}
+    _refuse_gaps(findings, source.class_names)
+    if policy == "refuse":
+        _refuse_overlaps(repetitions, staging, num_rows)
+    for split, number in repetitions.within.items():
+        if number:
+            log.warning("%d images of the %s split repeat an earlier one", number, split)
     classes = range(len(source.class_names))
     counts = {split: tuple(findings.counts[split][k] for k in classes) for split in SPLITS}
     bins = dict(zip(source.class_names, shot_bins(counts["train"]), strict=True))
@@ -162,6 +212,7 @@ def _write_splits(
         duplicates=repetitions.within,
         content_sha256=sha256,
         encoding=config.encoding,
+        overlaps=overlaps or None,
     )
 
 
@@ -230,20 +281,43 @@ def _repetitions(digests: bytearray, num_rows: dict[str, int]) -> _Repetitions:
     order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: the first of equal ones stays first
     same = np.all(halves[order[1:]] == halves[order[:-1]], axis=1)
     begins = np.concatenate([[True], ~same])[: len(order)]
-    firsts = order[begins][np.cumsum(begins) - 1]
-    split_of = np.repeat(np.arange(len(num_rows)), list(num_rows.values()))
-    repeats = ~begins
-    elsewhere = split_of[firsts] != split_of[order]
-    within = np.bincount(split_of[order[repeats & ~elsewhere]], minlength=len(num_rows))
-    across = zip(order[repeats & elsewhere], firsts[repeats & elsewhere], strict=True)
-    return _Repetitions(
-        within=dict(zip(num_rows, within.tolist(), strict=True)),
-        across=[(int(first), int(row)) for row, first in sorted(across)],
-    )
+    firsts = np.empty(len(order), dtype=np.int64)
+    firsts[order] = order[begins][np.cumsum(begins) - 1]
+    ends = list(accumulate(num_rows.values()))
+    starts = zip([0, *ends], ends, strict=False)
+    return _Repetitions(firsts, dict(zip(num_rows, starts, strict=True)))
+
+
+def _drop(
+    repetitions: _Repetitions, findings: _Findings, table: Path, schema: pa.Schema
+) -> FileRecord:
+    """Leaves the training images out that occur in another split; the findings forget them."""
+    leaked = repetitions.leaked
+    digests = np.frombuffer(bytes(findings.digests), dtype=np.uint8).reshape(-1, 16)
+    kept = np.concatenate([~leaked, np.ones(len(digests) - len(leaked), dtype=bool)])
+    findings.digests = bytearray(digests[kept].tobytes())
+    whole = table.with_name("whole.parquet")
+    table.replace(whole)
+    with pq.ParquetFile(whole) as file:
+
+        def tables() -> Iterator[pa.Table]:
+            row = 0
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group)
+                out = leaked[row : row + rows.num_rows]
+                row += rows.num_rows
+                findings.counts["train"].subtract(
+                    column_values(rows.filter(pa.array(out)), "label")
+                )
+                yield rows.filter(pa.array(~out)).cast(schema)
+
+        record = write_image_batches(table, schema, tables())
+    whole.unlink()
+    return record
 
 
 def _refuse_overlaps(repetitions: _Repetitions, staging: Path, num_rows: dict[str, int]) -> None:
-    """Stops on images that occur in two splits; warns of those that one split repeats."""
+    """Stops on images that occur in two splits."""
     if across := repetitions.across:
         lines = [
             " = ".join(_named(row, staging, num_rows) for row in pair)
@@ -251,11 +325,9 @@ def _refuse_overlaps(repetitions: _Repetitions, staging: Path, num_rows: dict[st
         ]
         raise InputError(
             f"{len(across)} images occur in two splits, so that results would be too "
-            "good; remove each from one of them:" + _listed(lines, len(across))
+            "good; remove each from one of them, or choose prepare.overlaps:"
+            + _listed(lines, len(across))
         )
-    for split, number in repetitions.within.items():
-        if number:
-            log.warning("%d images of the %s split repeat an earlier one", number, split)
 
 
 def _named(row: int, staging: Path, num_rows: dict[str, int]) -> str:
@@ -277,13 +349,17 @@ def _path_of(row: int, table: Path) -> str:
     return str(images[row].as_py()["path"])
 
 
-def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
-    """Stops on whatever the images have shown to be wrong; warns of classes not evaluated."""
+def _refuse_corrupt(findings: _Findings) -> None:
+    """Stops on images that cannot be used."""
     if findings.corrupt:
         raise InputError(
             f"{findings.num_corrupt} images cannot be used; repair, convert or remove them:"
             + _listed(findings.corrupt, findings.num_corrupt)
         )
+
+
+def _refuse_gaps(findings: _Findings, class_names: tuple[str, ...]) -> None:
+    """Stops on classes that cannot be trained and empty splits; warns of classes not evaluated."""
     missing = {
         split: [name for k, name in enumerate(class_names) if not findings.counts[split][k]]
         for split in SPLITS
@@ -302,7 +378,7 @@ def _refuse(findings: _Findings, class_names: tuple[str, ...]) -> None:
 
 
 def summary(meta: Meta) -> str:
-    """What was prepared, in two lines for a person."""
+    """What was prepared, in two lines for a person, a third of images that two splits share."""
     train, val, test = (sum(meta.counts[split]) for split in SPLITS)
     named = zip(meta.class_names, meta.counts["train"], strict=True)
     count, smallest = min((count, name) for name, count in named)
@@ -313,8 +389,21 @@ def summary(meta: Meta) -> str:
         f"prepared {train:,} training, {val:,} validation, {test:,} test images{groups} of "
         f"{meta.image_size} x {meta.image_size} pixels\n"
         f"{len(meta.class_names)} classes ({sizes}); smallest: {shown(smallest)} with {count} "
-        "training images"
+        "training images" + _shared(meta.overlaps or {})
     )
+
+
+def _shared(overlaps: dict[str, int]) -> str:
+    pairs = [f"{number:,} {pair}" for pair, number in overlaps.items() if pair != "dropped"]
+    if not pairs:
+        return ""
+    dropped = overlaps.get("dropped", 0)
+    what = (
+        f"; {dropped:,} copies were left out of training"
+        if dropped
+        else "; prepare.overlaps: drop leaves them out of training"
+    )
+    return f"\nimages in two splits: {', '.join(pairs)}{what}"
 
 
 def _listed(lines: Sequence[str], number: int) -> str:

@@ -75,6 +75,8 @@ class Source:
         num_images: Number of images of each split ("train", "val", "test").
         rows: Gives the images of a split, in an order that never changes.
         left_out: One line about the files that are not read, empty if there are none.
+        published: Whether others made the splits: images that occur in two of them are then
+            counted rather than refused.
         notes: What else the user is told, a line each: which edition of published data this is,
             or which images validate where the data say nothing of it.
     """
@@ -84,6 +86,7 @@ class Source:
     num_images: dict[str, int]
     rows: Callable[[str], Iterator[SourceImage]]
     left_out: str = ""
+    published: bool = False
     notes: tuple[str, ...] = ()
 
 

@@ -171,6 +171,45 @@ def test_image_in_two_splits_is_refused_whatever_its_file_format(raw, tmp_path):
     assert message.endswith("... and 2 more")
 
 
+def test_images_in_two_splits_are_counted_or_left_out_of_training(raw, tmp_path, monkeypatch):
+    def copy(source, *places):
+        for place in places:
+            (raw / place).write_bytes((raw / source).read_bytes())
+
+    monkeypatch.setattr("fgds_core.data.prepare.ROW_GROUP_ROWS", 2)
+    copy("val/cat/0.png", "train/dog/a.png", "train/cat/b.png", "test/cat/c.png")
+    copy("test/dog/0.png", "train/dog/d.png")
+    reported = prepare(folder_data(raw), config(overlaps="report"), tmp_path / "report")
+    assert reported.overlaps == {"train-val": 1, "train-test": 2, "val-test": 1}
+    assert reported.counts["train"] == (4, 4)
+    assert reported.duplicates == {"train": 1, "val": 0, "test": 0}
+    assert read_meta(tmp_path / "report") == reported
+    assert "images in two splits: 1 train-val, 2 train-test, 1 val-test; prepare.overlaps" in (
+        summary(reported)
+    )
+    dropped = prepare(folder_data(raw), config(overlaps="drop"), tmp_path / "drop")
+    assert dropped.overlaps == reported.overlaps | {"dropped": 3}
+    assert "; 3 copies were left out of training" in summary(dropped)
+    for place in ("train/dog/a.png", "train/cat/b.png", "train/dog/d.png"):
+        (raw / place).unlink()
+    clean = prepare(folder_data(raw), config(overlaps="drop"), tmp_path / "clean")
+    assert clean.overlaps == {"val-test": 1}
+    assert (dropped.counts, dropped.duplicates) == (clean.counts, clean.duplicates)
+    assert torch.equal(
+        gather(read_prepared(tmp_path / "drop", "train")),
+        gather(read_prepared(tmp_path / "clean", "train")),
+    )
+    for split in ("val", "test"):
+        assert dropped.content_sha256[split] == clean.content_sha256[split]
+
+
+def test_a_class_that_is_dropped_from_training_is_named(raw, tmp_path):
+    for i in range(2):
+        (raw / f"test/cat/x{i}.png").write_bytes((raw / f"train/dog/{i}.png").read_bytes())
+    with pytest.raises(InputError, match="classes without training images: dog"):
+        prepare(folder_data(raw), config(overlaps="drop"), tmp_path / "out")
+
+
 def test_repeated_images_within_a_split_are_kept_and_counted(raw, tmp_path):
     data = (raw / "train/cat/0.png").read_bytes()
     (raw / "train/cat/again.png").write_bytes(data)
