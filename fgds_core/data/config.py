@@ -104,6 +104,41 @@ class FolderData(Section):
     )
 
 
+class Imbalance(Section):
+    """A balanced set made imbalanced, as CIFAR-LT is: which images stay."""
+
+    type: Literal["exp", "step"] = Field(
+        description="exp falls exponentially from class to class; step has the second half of the "
+        "classes rare"
+    )
+    factor: float = Field(
+        ge=1, description="ratio of the most to the least frequent class, 1 or more; 1 is balanced"
+    )
+    seed: int = Field(
+        ge=0,
+        lt=2**32,
+        description="seed of the pick, called rand_number in LDAM-DRW, where it is 0; not the "
+        "run's seed",
+    )
+
+
+class CifarData(Section):
+    """CIFAR-10 or CIFAR-100, made imbalanced as LDAM-DRW does."""
+
+    kind: Literal["cifar"] = Field(description="CIFAR-10 or CIFAR-100, made imbalanced")
+    root: str = Field(
+        min_length=1,
+        description="the folder of the unpacked python version (cifar-10-batches-py, "
+        "cifar-100-python) or of the Parquet files of the hub",
+    )
+    imbalance: Imbalance = Field(description="which of the training images are picked")
+    validation_per_class: int = Field(
+        ge=1,
+        description="validation images of each class, since CIFAR has none: training images that "
+        "are not picked, and where too few are left, the last ones picked",
+    )
+
+
 class DrawnValidation(Section):
     """A validation split drawn from the training images, for data that have none."""
 
@@ -121,7 +156,7 @@ class DrawnValidation(Section):
     )
 
 
-DataConfig = Annotated[ParquetData | FolderData, Field(discriminator="kind")]
+DataConfig = Annotated[ParquetData | FolderData | CifarData, Field(discriminator="kind")]
 """The section `data`, told apart by `kind`."""
 
 

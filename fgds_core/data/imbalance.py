@@ -64,6 +64,37 @@ def long_tailed_counts(largest: int, imbalance_factor: float, num_classes: int) 
     ]
 
 
+def exponential_profile(mean: float, factor: float, num_classes: int) -> list[int]:
+    """Long-tailed counts of CIFAR-LT: mean * (1 / factor)^(k / (K - 1)), truncated.
+
+    Args:
+        mean: Images of the balanced set by classes, so many the first class keeps.
+        factor: Ratio of the largest to the smallest count, 1 or more.
+        num_classes: Number of classes K, 2 or more.
+
+    Returns:
+        Decreasing counts, the last of which may be 0, [K].
+
+    Source: Cao et al. (2019), Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+        Loss, https://arxiv.org/abs/1906.07413, `imbalance_cifar.py` of its code, whose arithmetic
+        this is to the last bit; `long_tailed_counts` differs where a count is nearly whole.
+    """
+    return [int(mean * (1 / factor) ** (k / (num_classes - 1.0))) for k in range(num_classes)]
+
+
+def step_profile(mean: float, factor: float, num_classes: int) -> list[int]:
+    """Counts of CIFAR with a step: the second half of the classes has 1 / factor of the first.
+
+    Args, returns and source: as `exponential_profile`.
+    """
+    first = num_classes // 2
+    return [int(mean)] * first + [int(mean * (1 / factor))] * (num_classes - first)
+
+
+PROFILES = {"exp": exponential_profile, "step": step_profile}
+"""Counts by class of a set that is made imbalanced, by the names that LDAM-DRW gives them."""
+
+
 def quotas(counts: Sequence[int], target_per_class: int | Literal["max"]) -> list[int]:
     """Synthetic images each class needs to reach the target.
 

@@ -20,6 +20,7 @@ from fgds_core.files import PATH_MOST, brief, check_root, shown
 SOURCES = {
     "parquet": "fgds_core.data.sources.parquet",
     "folder": "fgds_core.data.sources.folder",
+    "cifar": "fgds_core.data.sources.cifar",
 }
 """The module of each kind of raw data by its name in the parameters."""
 

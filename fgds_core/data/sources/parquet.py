@@ -36,10 +36,17 @@ def open_data(data: ParquetData, max_image_bytes: int) -> Source:
             ("test", "test", data.test),
         )
     }
+    return open_files(data, files, left_out, max_image_bytes)
+
+
+def open_files(
+    data: ParquetData, files: dict[str, list[Path]], left_out: LeftOut, max_image_bytes: int
+) -> Source:
+    """Opens the Parquet files of some splits, "train" among them, by the columns in `data`."""
     check_apart(files)
     left_out.note_links(path for paths in files.values() for path in paths)
     left_out.note_shards(path for paths in files.values() for path in paths)
-    schemas = {path: _parquet_schema(path) for paths in files.values() for path in paths}
+    schemas = {path: schema_of(path) for paths in files.values() for path in paths}
     for path, schema in schemas.items():
         _check_columns(data, path, schema)
     has_groups = _has_groups(data, schemas)
@@ -94,7 +101,7 @@ def class_names(data: ParquetData) -> tuple[str, ...] | None:
         return tuple(data.class_names)
     root = Path(data.root)
     first = _parquet_files(root, data.train, "data.train", LeftOut(root))[0]
-    names = class_names_of(_parquet_schema(first), data.label_column)
+    names = class_names_of(schema_of(first), data.label_column)
     return None if names is None else checked_names(names, shown(first))
 
 
@@ -162,7 +169,12 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{shown(path)} is not a readable Parquet file ({reason}); make it again")
 
 
-def _parquet_schema(path: Path) -> pa.Schema:
+def schema_of(path: Path) -> pa.Schema:
+    """The columns of a Parquet file.
+
+    Raises:
+        InputError: It is none.
+    """
     try:
         return pq.read_schema(path)
     except _NOT_PARQUET as error:
