@@ -45,6 +45,7 @@ IN_PLACE = {
     "data.split.by",
     "prepare.crop",
     "prepare.format",
+    "prepare.overlaps",
     "synthesize.target_per_class",
     "synthesize.conditioning",
     "synthesize.feedback_target",

@@ -89,6 +89,7 @@ def open_data(data: CifarData, max_image_bytes: int) -> Source:
         },
         rows=rows,
         left_out=whole.left_out,
+        published=True,
         notes=(*whole.notes, _said(counts, labels[picked], data)),
     )
 
