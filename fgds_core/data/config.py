@@ -139,6 +139,42 @@ class CifarData(Section):
     )
 
 
+class ContextsData(Section):
+    """A folder of context folders of class folders, as NICO++ is published."""
+
+    kind: Literal["contexts"] = Field(
+        description="image files in <context>/<class>/*; contexts are the groups, splits are drawn"
+    )
+    root: str = Field(
+        min_length=1, description="the folder that holds the images and the file of numbers"
+    )
+    folder: str = Field(
+        min_length=1,
+        description="the folder of the context folders below root, such as public_dg_0416/train; "
+        ". is root itself",
+    )
+    class_ids: str | None = Field(
+        min_length=1,
+        description="JSON file below root with the number of each class by its name, such as "
+        "NICO++'s dg_label_id_mapping.json; null numbers the names in their order",
+    )
+    pattern: str = Field(
+        default="*.jpg", min_length=1, description="which files are read, by their names"
+    )
+    held_out: int = Field(
+        default=75,
+        ge=3,
+        description="images of each class in a context, at most, that validate (a third) and "
+        "test; where there are no more, none trains",
+    )
+    seed: int = Field(
+        default=666,
+        ge=0,
+        lt=2**32,
+        description="seed of the draw, 666 in SubpopBench; not the run's seed",
+    )
+
+
 class DrawnValidation(Section):
     """A validation split drawn from the training images, for data that have none."""
 
@@ -156,7 +192,9 @@ class DrawnValidation(Section):
     )
 
 
-DataConfig = Annotated[ParquetData | FolderData | CifarData, Field(discriminator="kind")]
+DataConfig = Annotated[
+    ParquetData | FolderData | CifarData | ContextsData, Field(discriminator="kind")
+]
 """The section `data`, told apart by `kind`."""
 
 

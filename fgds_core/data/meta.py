@@ -8,6 +8,7 @@ from fgds_core.files import read_json, write_json
 from fgds_core.images.formats import PNG, Encoding
 
 META_NAME = "meta.json"
+METADATA_NAME = "metadata.csv"
 SPLITS = ("train", "val", "test")
 
 PREPARE_AGAIN = "run the stage prepare again"

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.imbalance import shot_bins
-from fgds_core.data.meta import META_NAME, SPLITS, Meta, write_meta
+from fgds_core.data.meta import META_NAME, METADATA_NAME, SPLITS, Meta, write_meta
 from fgds_core.data.pictures import Prepared, prepare_pictures
 from fgds_core.data.processes import Workers, num_cores
 from fgds_core.data.sources import Source, SourceImage, open_source
 from fgds_core.errors import InputError
-from fgds_core.files import FileRecord, listed, shown
+from fgds_core.files import FileRecord, listed, shown, write_text
 from fgds_core.images.table import (
     ROW_GROUP_BYTES,
     ROW_GROUP_ROWS,
@@ -123,6 +123,8 @@ def prepare(
 ) -> Meta:
     """Checks all real images and writes `{train,val,test}.parquet` and `meta.json`.
 
+    Where the source has drawn splits that others may want, `metadata.csv` says them.
+
     Bins come from the counts of the training split. Images that repeat an earlier one of their own
     split are kept, and counted.
 
@@ -159,6 +161,9 @@ def prepare(
         (out / META_NAME).unlink(missing_ok=True)
         for split in SPLITS:
             (staging / f"{split}.parquet").replace(out / f"{split}.parquet")
+        (out / METADATA_NAME).unlink(missing_ok=True)
+        if source.metadata:
+            write_text(out / METADATA_NAME, source.metadata)
         write_meta(out, meta)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

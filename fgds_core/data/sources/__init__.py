@@ -21,6 +21,7 @@ SOURCES = {
     "parquet": "fgds_core.data.sources.parquet",
     "folder": "fgds_core.data.sources.folder",
     "cifar": "fgds_core.data.sources.cifar",
+    "contexts": "fgds_core.data.sources.contexts",
 }
 """The module of each kind of raw data by its name in the parameters."""
 
@@ -80,6 +81,8 @@ class Source:
             counted rather than refused.
         notes: What else the user is told, a line each: which edition of published data this is,
             or which images validate where the data say nothing of it.
+        metadata: A CSV file of the splits that were drawn here, for others to read them; empty if
+            none is made.
     """
 
     class_names: tuple[str, ...]
@@ -89,6 +92,7 @@ class Source:
     left_out: str = ""
     published: bool = False
     notes: tuple[str, ...] = ()
+    metadata: str = ""
 
 
 def load_source(kind: str) -> ModuleType:
