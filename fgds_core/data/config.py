@@ -1,5 +1,6 @@
 """Which real images the pipeline starts from, and how they are prepared."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -192,8 +193,135 @@ class DrawnValidation(Section):
     )
 
 
+class PathRewrite(Section):
+    """A regular expression, and what takes the place of each path that it fits as a whole."""
+
+    pattern: str = Field(min_length=1, description="regular expression of a whole path")
+    replacement: str = Field(description=r"what takes its place, with \1 for its first group")
+
+    @model_validator(mode="after")
+    def _compile(self) -> "PathRewrite":
+        try:
+            re.compile(self.pattern).sub(self.replacement, "")
+        except (re.error, IndexError) as error:
+            raise ValueError(f"pattern and replacement do not fit: {error}") from error
+        return self
+
+
+class ListData(Section):
+    """Text files with a path and a label in each line, as long-tailed benchmarks are published."""
+
+    kind: Literal["list"] = Field(description="image files named in text files, with their labels")
+    root: str = Field(
+        min_length=1,
+        description="the folder that holds lists and images, and nothing the pipeline makes",
+    )
+    images: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the folder below root that the paths in the lists begin at; null is root",
+    )
+    train: str = Field(min_length=1, description="the list of training images, below root")
+    validation: str | DrawnValidation = Field(
+        description="the list of validation images, below root; or, where none is published, "
+        "{fraction: 0.1, seed: 0} draws them from the training images"
+    )
+    test: str = Field(min_length=1, description="the list of test images, below root")
+    groups: bool = Field(
+        default=False,
+        description="true reads lines of path, label and group; false of path and label",
+    )
+    class_names: str | list[str] | None = Field(
+        default=None,
+        description="names in the order of the labels, or a file of them below root: a name or an "
+        "id and a name a line, or JSON; null takes those of the images' folders if they are "
+        "one to one, and else the labels",
+    )
+    path_rewrite: (
+        Literal["places_easyformat_to_256", "places_256_to_easyformat"] | PathRewrite | None
+    ) = Field(
+        default=None,
+        description="how paths in the lists become those on the disk: {pattern, replacement}, or "
+        "between the two forms of Places; null leaves them",
+    )
+
+
+class SplitValues(Section):
+    """What stands in the column of splits; rows with anything else are left out."""
+
+    train: str | int = Field(description="of training images")
+    validation: str | int | None = Field(default=None, description="of validation images")
+    test: str | int = Field(description="of test images")
+
+    @model_validator(mode="after")
+    def _differ(self) -> "SplitValues":
+        values = [str(value) for value in (self.train, self.validation, self.test)]
+        if len(set(values)) < len(values):
+            raise ValueError(f"the values of the splits must differ, got {values}")
+        return self
+
+
+class CsvData(Section):
+    """A CSV file with a row for each image, as group benchmarks are published."""
+
+    kind: Literal["csv"] = Field(description="image files named in a CSV file")
+    root: str = Field(
+        min_length=1,
+        description="the folder that holds the CSV file and the images, and nothing the "
+        "pipeline makes",
+    )
+    file: str = Field(min_length=1, description="the CSV file, below root")
+    images: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the folder below root that the names in the file begin at; null is root",
+    )
+    filename_column: str = Field(
+        default="filename", min_length=1, description="column with the paths of the images"
+    )
+    label_column: str = Field(
+        default="y",
+        min_length=1,
+        description="column with the classes: whole numbers from 0, names, or -1 and 1",
+    )
+    group_column: str | None = Field(
+        default="a",
+        min_length=1,
+        description="column with the group (context) of each image, used where the file has it; "
+        "null reads no groups",
+    )
+    split_column: str = Field(
+        default="split", min_length=1, description="column with the split of each image"
+    )
+    split_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="another CSV file below root that holds the column of splits, joined by the "
+        "column of paths; null is the file itself",
+    )
+    splits: SplitValues | None = Field(
+        default=None,
+        description="which values mean which split; null knows 0, 1, 2 and train, val, test",
+    )
+    validation: DrawnValidation | None = Field(
+        default=None,
+        description="draws validation images from the training images where the file names none, "
+        "such as {fraction: 0.1, seed: 0}; null reads them from the file",
+    )
+    class_names: str | list[str] | None = Field(
+        default=None,
+        description="names in the order of the labels, or a file of them below root: a name or an "
+        "id and a name a line, or JSON; null takes the labels",
+    )
+    group_names: list[str] | None = Field(
+        default=None,
+        description="names of groups that are whole numbers from 0; null takes what is there",
+    )
+
+
 DataConfig = Annotated[
-    ParquetData | FolderData | CifarData | ContextsData, Field(discriminator="kind")
+    ParquetData | FolderData | ListData | CsvData | CifarData | ContextsData,
+    Field(discriminator="kind"),
 ]
 """The section `data`, told apart by `kind`."""
 

@@ -20,6 +20,8 @@ from fgds_core.files import PATH_MOST, brief, check_root, shown
 SOURCES = {
     "parquet": "fgds_core.data.sources.parquet",
     "folder": "fgds_core.data.sources.folder",
+    "list": "fgds_core.data.sources.list",
+    "csv": "fgds_core.data.sources.csv",
     "cifar": "fgds_core.data.sources.cifar",
     "contexts": "fgds_core.data.sources.contexts",
 }

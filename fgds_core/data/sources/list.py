@@ -1,0 +1,217 @@
+"""Text files with a path and a label in each line, as long-tailed benchmarks are published."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from fgds_core.data.config import DrawnValidation, ListData, PathRewrite
+from fgds_core.data.sources import Source
+from fgds_core.data.sources.left_out import LeftOut
+from fgds_core.data.sources.name_files import ClassNames, stated_names
+from fgds_core.data.sources.named import (
+    Named,
+    Start,
+    Survey,
+    check_labels,
+    draw_validation,
+    empty_cells_note,
+    label_of,
+    rows_of,
+    survey,
+)
+from fgds_core.data.sources.names import class_name
+from fgds_core.data.sources.places import below, check_apart
+from fgds_core.data.sources.published import list_note
+from fgds_core.errors import InputError
+from fgds_core.files import brief, shown
+
+Rewrite = Callable[[str, int], str]
+"""The path on the disk of a path in the list and its label."""
+
+
+def open_data(data: ListData, max_image_bytes: int) -> Source:
+    """Opens the images that lists name."""
+    left_out = LeftOut(root := Path(data.root))
+    files = {
+        split: _list_file(root, name, f"data.{parameter}")
+        for split, parameter, name in (
+            ("train", "train", data.train),
+            ("val", "validation", data.validation),
+            ("test", "test", data.test),
+        )
+        if isinstance(name, str)
+    }
+    check_apart({split: [path] for split, path in files.items()})
+    start, stated = Start(root, data.images), stated_names(data.class_names, root)
+    rewrite = _rewrite(data.path_rewrite, files["train"])
+    read = partial(_lines, data=data, start=start, rewrite=rewrite, stated=stated)
+
+    def lines(split: str) -> Iterator[Named]:
+        return read(files[split])
+
+    hint = partial(_hint, data=data, start=start, lists=files["train"].parent)
+    found = survey(lines, files, root, max_image_bytes, left_out, hint)
+    check_labels(
+        found,
+        None if stated is None else len(stated.names),
+        {s: shown(p) for s, p in files.items()},
+    )
+    names = stated or _folder_names(found)
+    parameters = {"train": "data.train", "val": "data.validation", "test": "data.test"}
+    notes = [list_note(parameters[s], path, found.counts(s)) for s, path in files.items()]
+    notes += [names.note] if names.note else []
+    if isinstance(data.validation, DrawnValidation):
+        notes.append(draw_validation(found, data.validation, names.names))
+    notes += empty_cells_note(found) if data.groups else []
+    return Source(
+        class_names=names.names,
+        has_groups=data.groups,
+        num_images=found.num_images(),
+        rows=rows_of(lines, found, root),
+        left_out=str(left_out),
+        published=True,
+        notes=tuple(notes),
+    )
+
+
+def class_names(data: ListData) -> tuple[str, ...] | None:
+    """The classes as far as the parameters or their file name them."""
+    stated = stated_names(data.class_names, Path(data.root))
+    return None if stated is None else stated.names
+
+
+def _list_file(root: Path, name: str, parameter: str) -> Path:
+    path = below(root, name, parameter)
+    if not path.is_file():
+        raise InputError(
+            f"{parameter}: the list {shown(path)} does not exist; lists lie below data.root: copy "
+            "or link it there"
+        )
+    return path
+
+
+def _text_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each line stands, and its text; LF or CRLF."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if text := line.strip():
+                    yield f"{shown(path)}, line {number}", text
+    except UnicodeDecodeError as error:
+        raise InputError(f"{shown(path)} is no UTF-8 text ({error.reason}); convert it") from error
+
+
+def _lines(
+    path: Path, data: ListData, start: Start, rewrite: Rewrite, stated: ClassNames | None
+) -> Iterator[Named]:
+    num_columns = 3 if data.groups else 2
+    num_classes = None if stated is None else len(stated.names)
+    labels = {} if stated is None else {id_: label for label, id_ in enumerate(stated.ids)}
+    for where, text in _text_lines(path):
+        columns = text.rsplit(maxsplit=num_columns - 1)  # paths may hold spaces
+        if len(columns) < num_columns:
+            wanted = "path label group" if data.groups else "path label"
+            raise InputError(
+                f"{where}: {brief(repr(text))} must be `{wanted}`, with a space between"
+            )
+        group = class_name(columns[2], where) if data.groups else None
+        label = label_of(columns[1], where, num_classes)
+        folder = columns[0].rsplit("/", 2)[-2:-1]
+        if labels and folder and labels.get(folder[0], label) != label:
+            raise InputError(
+                f"{where}: the image of label {label} lies in {brief(folder[0])}, which is "
+                f"{labels[folder[0]]} in data.class_names; the names must be in the order of the "
+                "labels"
+            )
+        yield Named(where, start.path(rewrite(columns[0], label), where), label, group)
+
+
+def _folder_names(found: Survey) -> ClassNames:
+    """The folders of the training images where each class has its own, else the labels."""
+    folders = [found.folders[label].rpartition("/")[2] for label in range(found.num_classes)]
+    if all(folders) and len(set(folders)) == len(folders):
+        names = tuple(class_name(folder, "data.train") for folder in folders)
+        called = "folders"
+    else:
+        names = tuple(map(str, range(found.num_classes)))
+        called = "labels"
+    note = (
+        f"classes are called by their {called} ({brief(names[0])} ...); data.class_names "
+        "gives names that prompts can speak of"
+    )
+    return ClassNames(names, note=note)
+
+
+def _rewrite(rewrite: PathRewrite | str | None, train: Path) -> Rewrite:
+    if rewrite is None:
+        return lambda path, label: path
+    if rewrite == "places_easyformat_to_256":
+        return _places_256
+    if isinstance(rewrite, PathRewrite):
+        pattern, replacement = re.compile(rewrite.pattern), rewrite.replacement
+
+        def replaced(path: str, label: int) -> str:
+            found = pattern.fullmatch(path)
+            return path if found is None else found.expand(replacement)
+
+        return replaced
+    return partial(_places_easyformat, folders=_places_folders(train))
+
+
+def _places_256(path: str, label: int) -> str:
+    """Places-LT: from a path of the easyformat archive to that of the 256-pixel archive."""
+    split, _, rest = path.partition("/")
+    folder, _, name = rest.partition("/")
+    if split == "train" and name:
+        return f"data_256/{folder[0]}/{folder.replace('-', '/')}/{name}"
+    return f"val_256/{name}" if split == "val" and name else path
+
+
+def _places_easyformat(path: str, label: int, folders: dict[int, str]) -> str:
+    """Places-LT: the way back; the 256-pixel archive has no class folders for the test images."""
+    split, _, name = path.partition("/")
+    if split == "val_256" and label in folders:
+        return f"val/{folders[label]}/{name}"
+    folder, _, name = path.rpartition("/")
+    return f"train/{_easyformat(folder)}/{name}" if split == "data_256" else path
+
+
+def _easyformat(folder: str) -> str:
+    return "-".join(folder.split("/")[2:])  # without data_256 and the letter
+
+
+def _places_folders(train: Path) -> dict[int, str]:
+    """The class folder of each label in the easyformat archive."""
+    found: dict[int, str] = {}
+    for where, text in _text_lines(train):
+        path, _, label = text.rpartition(" ")
+        found.setdefault(label_of(label, where, None), _easyformat(path.rpartition("/")[0]))
+    return found
+
+
+def _hint(path: str, data: ListData, start: Start, lists: Path) -> str:
+    """What to do about an image that is not where its line says."""
+    name = path.removeprefix(start.prefix)
+    if not data.groups and re.search(r"\s\d+$", name):
+        return "set data.groups to true if the lines are path, label and group"
+    inner = [folder for folder in start.root.iterdir() if folder.is_dir()]
+    for folder in (start.root, *inner, lists):
+        if folder != start.folder and (folder / name).is_file():
+            below_root = folder.relative_to(start.root).as_posix()
+            key = "null" if below_root == "." else below_root
+            return f"paths begin at {shown(folder)}: set data.images to {key}"
+    split, _, rest = name.partition("/")
+    if split == "val" and (start.folder / "val" / rest.rpartition("/")[2]).is_file():
+        return (
+            "the images of val lie in no class folders: set data.path_rewrite to {pattern: "
+            r"'val/[^/]+/(.*)', replacement: 'val/\1'}"
+        )
+    for other, there, way in (
+        (("train", "val"), "data_256", "places_easyformat_to_256"),
+        (("data_256", "val_256"), "train", "places_256_to_easyformat"),
+    ):
+        is_there = (start.folder / there).is_dir() and not (start.folder / split).is_dir()
+        if split in other and is_there and data.path_rewrite is None:
+            return f"they lie as in the other archive of Places: set data.path_rewrite to {way}"
+    return "paths begin at data.images, or at data.root if that is null: correct it, or the lists"
