@@ -22,6 +22,7 @@ from flows.cli.params import SECTIONS, models_of, section_type
 
 REGISTRIES = {
     "data.kind": "fgds_core.data.sources:SOURCES",
+    "data.path_rewrite": "fgds_core.data.sources.rewrites:REWRITES",
     "data.imbalance.type": "fgds_core.data.imbalance:PROFILES",
     "prepare.interpolation": "fgds_core.data.pictures:INTERPOLATIONS",
     "train_baseline.loss": "fgds_core.classify.losses:LOSSES",

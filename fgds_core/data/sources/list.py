@@ -1,7 +1,7 @@
 """Text files with a path and a label in each line, as long-tailed benchmarks are published."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +23,9 @@ from fgds_core.data.sources.named import (
 from fgds_core.data.sources.names import class_name
 from fgds_core.data.sources.places import below, check_apart
 from fgds_core.data.sources.published import list_note
+from fgds_core.data.sources.rewrites import REWRITES, Rewrite
 from fgds_core.errors import InputError
 from fgds_core.files import brief, shown
-
-Rewrite = Callable[[str, int], str]
-"""The path on the disk of a path in the list and its label."""
 
 
 def open_data(data: ListData, max_image_bytes: int) -> Source:
@@ -146,48 +144,22 @@ def _folder_names(found: Survey) -> ClassNames:
 def _rewrite(rewrite: PathRewrite | str | None, train: Path) -> Rewrite:
     if rewrite is None:
         return lambda path, label: path
-    if rewrite == "places_easyformat_to_256":
-        return _places_256
-    if isinstance(rewrite, PathRewrite):
-        pattern, replacement = re.compile(rewrite.pattern), rewrite.replacement
+    if isinstance(rewrite, str):
+        return REWRITES[rewrite](partial(_pairs, train))
+    pattern, replacement = re.compile(rewrite.pattern), rewrite.replacement
 
-        def replaced(path: str, label: int) -> str:
-            found = pattern.fullmatch(path)
-            return path if found is None else found.expand(replacement)
+    def replaced(path: str, label: int) -> str:
+        found = pattern.fullmatch(path)
+        return path if found is None else found.expand(replacement)
 
-        return replaced
-    return partial(_places_easyformat, folders=_places_folders(train))
+    return replaced
 
 
-def _places_256(path: str, label: int) -> str:
-    """Places-LT: from a path of the easyformat archive to that of the 256-pixel archive."""
-    split, _, rest = path.partition("/")
-    folder, _, name = rest.partition("/")
-    if split == "train" and name:
-        return f"data_256/{folder[0]}/{folder.replace('-', '/')}/{name}"
-    return f"val_256/{name}" if split == "val" and name else path
-
-
-def _places_easyformat(path: str, label: int, folders: dict[int, str]) -> str:
-    """Places-LT: the way back; the 256-pixel archive has no class folders for the test images."""
-    split, _, name = path.partition("/")
-    if split == "val_256" and label in folders:
-        return f"val/{folders[label]}/{name}"
-    folder, _, name = path.rpartition("/")
-    return f"train/{_easyformat(folder)}/{name}" if split == "data_256" else path
-
-
-def _easyformat(folder: str) -> str:
-    return "-".join(folder.split("/")[2:])  # without data_256 and the letter
-
-
-def _places_folders(train: Path) -> dict[int, str]:
-    """The class folder of each label in the easyformat archive."""
-    found: dict[int, str] = {}
-    for where, text in _text_lines(train):
-        path, _, label = text.rpartition(" ")
-        found.setdefault(label_of(label, where, None), _easyformat(path.rpartition("/")[0]))
-    return found
+def _pairs(path: Path) -> Iterator[tuple[str, int]]:
+    """Path and label of each line of a list without groups."""
+    for where, text in _text_lines(path):
+        name, _, label = text.rpartition(" ")
+        yield name, label_of(label, where, None)
 
 
 def _hint(path: str, data: ListData, start: Start, lists: Path) -> str:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.prepare import prepare
 from fgds_core.data.sources import class_names, open_source, published
-from fgds_core.data.sources.list import _places_256, _places_easyformat
+from fgds_core.data.sources.rewrites import places_256_to_easyformat, places_easyformat_to_256
 from fgds_core.errors import InputError
 from fgds_core.images.formats import PNG, encode_picture
 
@@ -158,12 +158,13 @@ def test_either_lists_of_places_read_either_archive(tmp_path, lists, disk, rewri
 
 
 def test_the_rewrites_of_places_undo_each_other():
-    folders = dict(enumerate(("airfield", "apartment_building-outdoor", "zen_garden")))
-    for old, new in zip(PLACES.values(), PLACES_256.values(), strict=True):
-        for label, pair in enumerate(zip(old.split("\n"), new.split("\n"), strict=True)):
-            a, b = (line.rpartition(" ")[0] for line in pair)
-            assert _places_256(a, label) == b
-            assert _places_easyformat(b, label, folders) == a
+    train = list(zip(paths_in({"train": PLACES_256["train"]}), range(3), strict=True))
+    there = places_easyformat_to_256(lambda: iter(()))
+    back = places_256_to_easyformat(lambda: iter(train))
+    for name in PLACES:
+        old, new = paths_in({name: PLACES[name]}), paths_in({name: PLACES_256[name]})
+        assert [there(path, label) for label, path in enumerate(old)] == new
+        assert [back(path, label) for label, path in enumerate(new)] == old
 
 
 INATURALIST = {
