@@ -9,7 +9,7 @@ classes there are.
 from prefect import flow
 
 from fgds_core.data.config import DataConfig, PrepareConfig
-from tasks.identity.cache import Outputs, content_digests, run
+from tasks.identity.cache import Outputs, content_digests, named_digest, run
 from tasks.workers.config import ComputeConfig
 from tasks.workspace import FIRST, Workspace
 
@@ -31,11 +31,16 @@ def prepare(
     watch(data.root)
     # What is wrong with names, layout and sizes is said before bytes are read.
     source = open_source(data, prepare.max_image_bytes)
+    inputs = (
+        content_digests(data.root)
+        if source.files is None
+        else named_digest(data.root, source.files())
+    )
     outputs = run(
         prepare_data,
         data=data,
         config=prepare,
-        inputs=content_digests(data.root),
+        inputs=inputs,
         compute=compute,
         workspace=workspace,
     )

@@ -108,6 +108,25 @@ def content_digests(*paths: str | Path) -> dict[str, str]:
     return digests
 
 
+def named_digest(root: str | Path, files: Iterable[str]) -> dict[str, str]:
+    """Content digest of a folder of which only some files are read, for the key of a task.
+
+    Args:
+        root: The folder.
+        files: The paths of those files, in an order that never changes.
+
+    Returns:
+        The folder -> sha256 of their names and bytes.
+
+    Raises:
+        InputError: One cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{hash_file(Path(path), 'sha256')}  {path}\n".encode())
+    return {_posix(root): digest.hexdigest()}
+
+
 def combined(files: Mapping[str, str]) -> str:
     """The content digest of an input whose files have these sha256, by path."""
     lines = [f"{sha256}  {path}" for path, sha256 in files.items()]

@@ -4,6 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from micro import random_images
+from ruamel.yaml import YAML
+
+from fgds_core.images.formats import PNG
+from fgds_core.images.pixels import encode
 
 Run = Callable[..., int]
 
@@ -46,3 +51,44 @@ def test_wrong_paths_name_their_key(
     said = capsys.readouterr().err
     assert f"error: {message}" in said
     assert "Traceback" not in said
+
+
+def test_of_a_list_no_more_is_asked_for_than_it_names(
+    workspace: Path, run_stage: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = workspace / "raw"
+    root.mkdir()
+    files = encode(random_images(9), PNG)
+    for number, file in enumerate(files):
+        (root / f"{number}.png").write_bytes(file)
+    (root / "train.txt").write_text("0.png 0\n1.png 1\n2.png 1\n0.png 0\n")
+    (root / "test.txt").write_text("3.png 0\n2.png 1\n")
+    yaml, path = YAML(), workspace / "params.yaml"
+    params = yaml.load(path.read_text())
+    params["data"] = {
+        "kind": "list",
+        "root": "raw",
+        "train": "train.txt",
+        "validation": {"fraction": 0.5, "seed": 0},
+        "test": "test.txt",
+    }
+    with path.open("w") as file:
+        yaml.dump(params, file)
+
+    def said() -> str:
+        capsys.readouterr()
+        assert run_stage("prepare") == 0
+        return capsys.readouterr().out
+
+    first = said()
+    assert "data.test: not an official list" in first
+    assert "no validation split is published: 2 of 4 training images" in first
+    assert "images in two splits: " in first
+    meta = workspace / "data" / "prepared" / "meta.json"
+    before = meta.stat().st_mtime_ns
+    (root / "8.png").write_bytes(files[7])  # no line names it
+    assert said() == first
+    assert meta.stat().st_mtime_ns == before
+    (root / "3.png").write_bytes(files[6])
+    assert said() == first
+    assert meta.stat().st_mtime_ns != before

@@ -79,6 +79,8 @@ class Source:
         num_images: Number of images of each split ("train", "val", "test").
         rows: Gives the images of a split, in an order that never changes.
         left_out: One line about the files that are not read, empty if there are none.
+        files: Gives the paths of all files that are read, where these may be few of those below
+            the root; None where they are all of them.
         published: Whether others made the splits: images that occur in two of them are then
             counted rather than refused.
         notes: What else the user is told, a line each: which edition of published data this is,
@@ -92,6 +94,7 @@ class Source:
     num_images: dict[str, int]
     rows: Callable[[str], Iterator[SourceImage]]
     left_out: str = ""
+    files: Callable[[], Iterator[str]] | None = None
     published: bool = False
     notes: tuple[str, ...] = ()
     metadata: str = ""

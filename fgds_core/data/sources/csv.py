@@ -18,6 +18,7 @@ from fgds_core.data.sources.named import (
     check_labels,
     draw_validation,
     empty_cells_note,
+    files_of,
     label_of,
     rows_of,
     survey,
@@ -171,6 +172,7 @@ def open_data(data: CsvData, max_image_bytes: int) -> Source:
         num_images=found.num_images(),
         rows=rows_of(lines, found, root),
         left_out=str(left_out),
+        files=files_of(lines, splits, root, [*table.files, *(stated.files if stated else ())]),
         published=True,
         notes=tuple(notes),
     )
@@ -214,6 +216,7 @@ class _Table:
 
     def __init__(self, data: CsvData, root: Path) -> None:
         self.file = _csv_file(root, data.file, "data.file")
+        self.files = [self.file]
         self.start = Start(root, data.images)
         self.notes: list[str] = []
         self._data = data
@@ -231,16 +234,19 @@ class _Table:
         columns = [data.filename_column, data.label_column]
         columns += [str(data.group_column)] if self.has_groups else []
         self._columns = [header.index(name) for name in columns]
-        self._splits = None if data.split_file is None else _split_file(data, root)
+        self._splits: dict[str, str] | None = None
+        if data.split_file is not None:
+            self.files.append(_csv_file(root, data.split_file, "data.split_file"))
+            self._splits = _split_file(data, self.files[1])
         self._split_column = header.index(data.split_column) if self._splits is None else 0
         self.prefix = self._prefix()
 
     def rows(self) -> Iterator[_Row]:
         """All rows, whatever their split."""
-        records = _records(self.file)
+        records, name = _records(self.file), shown(self.file)
         header, _ = next(records)
         for record, number in records:
-            where = f"{shown(self.file)}, line {number}"
+            where = f"{name}, line {number}"
             if len(record) != len(header):
                 raise InputError(
                     f"{where}: has {len(record)} columns, the first line {len(header)}; correct "
@@ -365,9 +371,8 @@ def _check_header(path: Path, header: list[str], wanted: list[str]) -> None:
     )
 
 
-def _split_file(data: CsvData, root: Path) -> dict[str, str]:
+def _split_file(data: CsvData, path: Path) -> dict[str, str]:
     """The split of each path, from the file that holds them."""
-    path = _csv_file(root, str(data.split_file), "data.split_file")
     records = _records(path)
     header, _ = next(records)
     _check_header(path, header, [data.filename_column, data.split_column])

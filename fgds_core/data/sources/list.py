@@ -16,6 +16,7 @@ from fgds_core.data.sources.named import (
     check_labels,
     draw_validation,
     empty_cells_note,
+    files_of,
     label_of,
     rows_of,
     survey,
@@ -68,6 +69,7 @@ def open_data(data: ListData, max_image_bytes: int) -> Source:
         num_images=found.num_images(),
         rows=rows_of(lines, found, root),
         left_out=str(left_out),
+        files=files_of(lines, files, root, [*files.values(), *names.files]),
         published=True,
         notes=tuple(notes),
     )
@@ -91,11 +93,12 @@ def _list_file(root: Path, name: str, parameter: str) -> Path:
 
 def _text_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Where each line stands, and its text; LF or CRLF."""
+    name = shown(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if text := line.strip():
-                    yield f"{shown(path)}, line {number}", text
+                    yield f"{name}, line {number}", text
     except UnicodeDecodeError as error:
         raise InputError(f"{shown(path)} is no UTF-8 text ({error.reason}); convert it") from error
 

@@ -24,12 +24,14 @@ class ClassNames:
         names: They differ from each other.
         ids: What the file calls the classes beside their names, such as n01440764; empty if it
             gives no ids, or only the labels.
+        files: Where they were read, if in a file.
         note: What was done to names that more than one class has, or an empty text.
     """
 
     names: tuple[str, ...]
     ids: tuple[str, ...] = ()
     note: str = ""
+    files: tuple[Path, ...] = ()
 
 
 def stated_names(class_names: str | list[str] | None, root: Path) -> ClassNames | None:
@@ -81,7 +83,9 @@ def read_names(path: Path) -> ClassNames:
             f"{shown(path)} gives {len(twice)} names to several classes ({brief(twice[0])} ...), "
             f"which are told apart as {brief(next(n for n in names if n.startswith(twice[0])))}"
         )
-    return ClassNames(checked_names(names, shown(path)), tuple(ids) if any(ids) else (), note)
+    return ClassNames(
+        checked_names(names, shown(path)), tuple(ids) if any(ids) else (), note, (path,)
+    )
 
 
 Pairs = list[tuple[str, str]]

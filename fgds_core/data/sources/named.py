@@ -272,6 +272,19 @@ def empty_cells_note(found: Survey) -> list[str]:
     ]
 
 
+def files_of(
+    lines: Lines, splits: Collection[str], root: Path, others: Collection[Path]
+) -> Callable[[], Iterator[str]]:
+    """The paths of all files that are read: others, then those that the lines name."""
+
+    def files() -> Iterator[str]:
+        yield from map(str, others)
+        for split in splits:
+            yield from (f"{root}/{line.path}" for line in lines(split))
+
+    return files
+
+
 def rows_of(lines: Lines, found: Survey, root: Path) -> Callable[[str], Iterator[SourceImage]]:
     """The images of a split, its lines read once more."""
 

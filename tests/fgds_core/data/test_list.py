@@ -317,6 +317,20 @@ def test_classes_without_names_are_called_by_their_labels_if_folders_do_not_tell
     assert any("called by their labels" in note for note in source.notes)
 
 
+def test_the_files_that_are_read_are_known_and_no_other(tmp_path):
+    write(tmp_path, IMAGENET)
+    (tmp_path / "names.json").write_text('["tench", "toilet tissue"]')
+    (tmp_path / "train/n01440764/other.JPEG").write_bytes(picture(99))
+    for changes, lists in (
+        ({}, ["train.txt", "validation.txt", "test.txt"]),
+        ({"class_names": "names.json"}, ["train.txt", "validation.txt", "test.txt", "names.json"]),
+        ({"validation": {"fraction": 0.5, "seed": 0}}, ["train.txt", "test.txt"]),
+    ):
+        source = open_source(section(tmp_path, **changes))
+        images = {row.content for split in ("train", "val", "test") for row in source.rows(split)}
+        assert set(source.files()) == images | {str(tmp_path / name) for name in lists}
+
+
 # Official or not
 
 
