@@ -1,6 +1,8 @@
 """Batches of a set of images, read ahead by processes of their own."""
 
+import os
 from collections.abc import Iterable, Iterator
+from multiprocessing.util import Finalize
 
 import torch
 from torch import Tensor
@@ -39,6 +41,7 @@ def load(images: ImageDataset, rows: Iterable[list[int]], *, workers: int = 0) -
         num_workers=workers,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # else it would draw from the global one
+        worker_init_fn=_end_at_once,
     )
     return iter(loader)
 
@@ -46,3 +49,12 @@ def load(images: ImageDataset, rows: Iterable[list[int]], *, workers: int = 0) -
 def _as_it_is(batch: list[object]) -> list[object]:
     """Takes the place of DataLoader's collation: `__getitems__` gives whole batches."""
     return batch
+
+
+def _end_at_once(worker: int) -> None:
+    """Has a process end with its last batch, without what libraries do when a program ends.
+
+    That is for the process it was forked from: Prefect's part of it fails in a fork, and the
+    reading with it.
+    """
+    Finalize(None, os._exit, args=(0,), exitpriority=-100)  # after all others

@@ -1,7 +1,10 @@
 """Rows by exact ranges: whatever the file, the bytes are those that pyarrow reads."""
 
 import io
+import os
 import pickle
+import threading
+import time
 import tracemalloc
 from itertools import pairwise
 
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from micro import random_images
 from PIL import Image
 from sets import image_set
+from torch.utils.data import get_worker_info
 
 from fgds_core.errors import InputError
 from fgds_core.images import dataset
@@ -110,6 +114,20 @@ def test_loaders_give_the_same_batches_in_order(workers, monkeypatch):
     for batch, wanted in zip(load(images, iter(rows), workers=workers), rows, strict=True):
         assert torch.equal(batch, images.__getitems__(wanted))
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_libraries_do_at_the_end_of_a_program_fails_no_reading(monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    images = image_set(random_images(6), [0] * 6, ("cat",))
+    here = os.getpid()
+
+    def fail_in_a_fork():  # as Prefect does; the second process while the first is waited for
+        if os.getpid() != here:
+            time.sleep(0.5 * (1 - get_worker_info().id))
+            raise SystemError("no thread here")
+
+    threading._register_atexit(fail_in_a_fork)
+    assert len(list(batches(images, 2, workers=2))) == 3
 
 
 def test_a_set_without_images_has_no_size():
