@@ -1,7 +1,7 @@
 """Rows by exact ranges: whatever the file, the bytes are those that pyarrow reads."""
 
 import io
-import os
+import multiprocessing
 import pickle
 import threading
 import time
@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from micro import random_images
 from PIL import Image
 from sets import image_set
-from torch.utils.data import get_worker_info
 
 from fgds_core.errors import InputError
 from fgds_core.images import dataset
@@ -116,18 +115,25 @@ def test_loaders_give_the_same_batches_in_order(workers, monkeypatch):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def number_of(process):
+    return int(process.name.rpartition("-")[2])
+
+
 def test_what_libraries_do_at_the_end_of_a_program_fails_no_reading(monkeypatch):
     monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
-    images = image_set(random_images(6), [0] * 6, ("cat",))
-    here = os.getpid()
+    images = image_set(random_images(6), [0] * 6, NAMES)
+    before = number_of(multiprocessing.Process())
 
-    def fail_in_a_fork():  # as Prefect does; the second process while the first is waited for
-        if os.getpid() != here:
-            time.sleep(0.5 * (1 - get_worker_info().id))
-            raise SystemError("no thread here")
+    def fail_in_a_fork():  # as Prefect does; the second while the first is waited for
+        if (number := number_of(multiprocessing.current_process())) > before:
+            time.sleep(0.5 * (before + 2 - number))
+            raise SystemError("this process has not that thread")
 
     threading._register_atexit(fail_in_a_fork)
-    assert len(list(batches(images, 2, workers=2))) == 3
+    try:
+        assert len(list(batches(images, 2, workers=2))) == 3
+    finally:
+        threading._threading_atexits.pop()
 
 
 def test_a_set_without_images_has_no_size():
