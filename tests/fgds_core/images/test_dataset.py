@@ -1,7 +1,9 @@
 """Rows by exact ranges: whatever the file, the bytes are those that pyarrow reads."""
 
+import errno
 import io
 import multiprocessing
+import os
 import pickle
 import threading
 import time
@@ -134,6 +136,43 @@ def test_what_libraries_do_at_the_end_of_a_program_fails_no_reading(monkeypatch)
         assert len(list(batches(images, 2, workers=2))) == 3
     finally:
         threading._threading_atexits.pop()
+
+
+def test_what_a_process_finds_wrong_is_told_as_without_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    path = tmp_path / "t.parquet"
+    write_images(path, table_of([png(0), b"text", png(2)]))
+    images, told = read_images(path), []
+    for workers in (0, 1):
+        with pytest.raises(InputError) as caught:
+            list(batches(images, 2, workers=workers))
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+
+
+def test_batches_need_no_shared_memory(monkeypatch):
+    def full(batch):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    images = image_set(random_images(10), [0] * 10, NAMES)
+    assert torch.equal(
+        torch.cat(list(batches(images, 4, workers=1))), images.__getitems__(range(10))
+    )
+
+
+def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    write_images(tmp_path / "t.parquet", table_of([png(0)]))
+    images = read_images(tmp_path / "t.parquet")
+
+    def refused(*arguments):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        images.file(0)
 
 
 def test_a_set_without_images_has_no_size():
