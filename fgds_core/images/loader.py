@@ -51,7 +51,7 @@ def load(images: ImageDataset, rows: Iterable[list[int]], *, workers: int = 0) -
         worker_init_fn=_serve,
         generator=torch.Generator(),  # else it would draw from the global one
     )
-    return (_received(batch) for batch in loader)
+    return _received(loader)
 
 
 class _Reader(Dataset[Any]):
@@ -76,10 +76,15 @@ class _Reader(Dataset[Any]):
         return batch
 
 
-def _received(batch: Tensor | Pixels | Exception) -> Tensor:
-    if isinstance(batch, Exception):
-        raise batch
-    return batch if isinstance(batch, Tensor) else torch.from_numpy(batch)
+def _received(loader: Iterable[Tensor | Pixels | Exception]) -> Iterator[Tensor]:
+    batches = iter(loader)
+    try:
+        for batch in batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch if isinstance(batch, Tensor) else torch.from_numpy(batch)
+    finally:
+        del batches  # the processes end here, though an error may keep this frame
 
 
 def _as_it_is(batch: object) -> object:

@@ -142,12 +142,14 @@ def test_what_a_process_finds_wrong_is_told_as_without_it(tmp_path, monkeypatch)
     monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
     path = tmp_path / "t.parquet"
     write_images(path, table_of([png(0), b"text", png(2)]))
-    images, told = read_images(path), []
-    for workers in (0, 1):
-        with pytest.raises(InputError) as caught:
+    images, caught = read_images(path), []
+    before = multiprocessing.active_children()
+    for workers in (0, 2):
+        with pytest.raises(InputError) as error:
             list(batches(images, 2, workers=workers))
-        told.append(str(caught.value))
-    assert told[0] == told[1]
+        caught.append(error.value)  # with all it refers to
+    assert str(caught[0]) == str(caught[1])
+    assert multiprocessing.active_children() == before
 
 
 def test_batches_need_no_shared_memory(monkeypatch):
