@@ -18,10 +18,8 @@ folder piece by piece: the same command goes on after it was stopped.
 
 import argparse
 import json
-import logging
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -53,8 +51,6 @@ from benchmarks.pictures import (
     photographs,
 )
 from flows.cli.server import prefect_server
-
-log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
 
@@ -100,7 +96,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "feedback_every": 2,
     },
     "assess": {"judge": None},
-    "compute": {"device": "cpu", "workers": 1, "batch_size": 50},
+    "compute": {"device": "cpu", "threads": 1, "workers": 1, "batch_size": 50},
 }
 """What differs from params.yaml: photographs of 256 px, small networks, few steps."""
 
@@ -269,6 +265,11 @@ def measure_stage(stage: str, workspace: Path, root: Path = ROOT) -> Usage:
     )
 
 
+def say(text: str) -> None:
+    """Tells a person how far it is; Prefect has loggers say nothing."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
 # Pieces ------------------------------------------------------------------------------------------
 
 
@@ -291,13 +292,13 @@ class Bench:
     def kept(self, name: str, measured: Callable[[], Found]) -> Found:
         """A piece that was measured before, or else is now; kept with the commit of the code."""
         if name not in self._pieces:
-            log.info("measuring %s", name)
+            say(f"measuring {name}")
             started = time.monotonic()
             value = measured()
             took = round(time.monotonic() - started, 1)
             self._pieces[name] = {"value": value, "commit": commit(), "took_s": took}
             write_json(self._file, self._pieces)
-            log.info("%s: %s", name, json.dumps(value))
+            say(f"{name}: {json.dumps(value)}")
         found: Found = self._pieces[name]["value"]
         return found
 
@@ -359,7 +360,7 @@ def wait_until_idle() -> float:
     started = time.monotonic()
     while (used := psutil.cpu_percent(interval=5)) > IDLE_PERCENT:
         if time.monotonic() - started > IDLE_WAIT_S:
-            log.warning("the processors are %.0f %% in use", used)
+            say(f"the processors are {used:.0f} % in use")
             break
         time.sleep(5)
     return float(used)
@@ -386,19 +387,7 @@ def measure_prepare(bench: Bench) -> dict[str, Any]:
     busy = wait_until_idle()
     runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for processes in (1, 2, 2, 1, 1, 2):
-        with tempfile.TemporaryDirectory(dir=bench.work) as folder:
-            command = (
-                "from benchmarks.data import prepare_once;"
-                f"prepare_once({str(pictures)!r}, {folder!r}, {processes})"
-            )
-            said = subprocess.run(
-                [sys.executable, "-c", command],
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=environment(),
-            ).stdout
-        runs[processes].append(json.loads(said.splitlines()[-1]))
+        runs[processes].append(_prepare_usage(bench.work, pictures, processes))
     pairs = zip(runs[1], runs[2], strict=True)
     return {
         "images_per_cpu_second": statistics.median(
@@ -409,6 +398,21 @@ def measure_prepare(bench: Bench) -> dict[str, Any]:
         "runs": {str(processes): found for processes, found in runs.items()},
         "cpu_percent_in_use_before": busy,
     }
+
+
+def _prepare_usage(work: Path, pictures: Path, processes: int) -> dict[str, float]:
+    """What one run of the stage's function takes, without the imports before it."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        code = f"prepare_once({str(pictures)!r}, {folder!r}, {processes})"
+        log = Path(folder) / "log"
+        usage = measure(
+            [sys.executable, "-c", f"from benchmarks.data import prepare_once; {code}"],
+            env=environment(),
+            log=log,
+            memory=False,
+        )
+        said = json.loads(log.read_text().splitlines()[-1])
+    return {**said, "cpu_s": usage.cpu_s - said.pop("cpu_before_s")}
 
 
 def prepare_once(pictures: str, out: str, processes: int) -> None:
@@ -427,25 +431,15 @@ def prepare_once(pictures: str, out: str, processes: int) -> None:
     config = PrepareConfig.model_validate(
         {"interpolation": "bicubic", "crop": "center", **SECTIONS["prepare"]}
     )
-    started, used = time.monotonic(), _cpu_seconds()
-    meta = prepare(data, config, Path(out), workers=processes)
-    wall_s, cpu_s = time.monotonic() - started, _cpu_seconds() - used
-    print(
-        json.dumps(
-            {
-                "images": sum(map(sum, meta.counts.values())),
-                "wall_s": wall_s,
-                "cpu_s": cpu_s,
-                "stored_bytes": sum(file.stat().st_size for file in Path(out).glob("*.parquet")),
-            }
-        )
-    )
-
-
-def _cpu_seconds() -> float:
-    """Processor time of this process and of those it has started and that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(times.ru_utime + times.ru_stime for times in used)
+    started, used = time.monotonic(), time.process_time()
+    meta = prepare(data, config, Path(out) / "prepared", workers=processes)
+    found = {
+        "images": sum(map(sum, meta.counts.values())),
+        "wall_s": time.monotonic() - started,
+        "cpu_before_s": used,
+        "stored_bytes": folder_bytes(Path(out) / "prepared")[0],
+    }
+    print(json.dumps(found))
 
 
 def measure_loader(bench: Bench) -> dict[str, Any]:
@@ -713,7 +707,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.out == RESULT and tuple(args.images) != IMAGES:
         parser.error("other numbers of images are a try: name another file with --out")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     bench = Bench(args.work, tuple(args.images))
     for name in args.only:
         if args.again:

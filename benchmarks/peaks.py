@@ -6,7 +6,6 @@ second, so an allocation that lives for less than that can be missed.
 """
 
 import os
-import resource
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -29,10 +28,10 @@ class Usage:
     """What a command has used.
 
     Attributes:
-        peak_gb: Most memory its process tree held at once, in GB.
-        cpu_s: Processor seconds of the tree, of the children that were waited for.
+        peak_gb: Most memory its process tree held at once, in GB; 0 where that was not read.
+        cpu_s: Processor seconds of the tree, but for what a process did after it was last read.
         wall_s: Seconds from start to end.
-        readings: How often memory was read.
+        readings: How often the processes were read.
         processes: Most processes at once.
     """
 
@@ -43,16 +42,46 @@ class Usage:
     processes: int
 
 
-def tree_bytes(root: psutil.Process) -> tuple[int, int]:
-    """Proportional set size of a process and all below it, in bytes, and how many they are."""
-    total, alive = 0, 0
-    for process in [root, *root.children(recursive=True)]:
+class Tree:
+    """A process and all below it, as they come and go."""
+
+    def __init__(self, root: int, *, memory: bool) -> None:
+        """Reads nothing yet.
+
+        Args:
+            root: Number of the process.
+            memory: Whether to read memory, which takes milliseconds a process.
+        """
+        self._root = psutil.Process(root)
+        self._memory = memory
+        self._cpu_s: dict[tuple[int, float], float] = {}
+        self.peak_bytes = self.readings = self.processes = 0
+
+    def read(self) -> None:
+        """Takes down what the processes hold and have used until now."""
+        held = alive = 0
+        for process in self._alive():
+            try:
+                times = process.cpu_times()
+                self._cpu_s[process.pid, process.create_time()] = times.user + times.system
+                held += process.memory_full_info().pss if self._memory else 0
+                alive += 1
+            except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+                continue  # it has ended since it was listed
+        self.peak_bytes = max(self.peak_bytes, held)
+        self.processes = max(self.processes, alive)
+        self.readings += 1
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of every process that was seen, its last reading."""
+        return sum(self._cpu_s.values())
+
+    def _alive(self) -> list[psutil.Process]:
         try:
-            total += process.memory_full_info().pss
-            alive += 1
-        except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
-            continue  # it has ended since it was listed
-    return total, alive
+            return [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
 
 def measure(
@@ -61,7 +90,7 @@ def measure(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
-    every_s: float = EVERY_S,
+    memory: bool = True,
 ) -> Usage:
     """Runs a command to its end and measures its process tree.
 
@@ -70,32 +99,21 @@ def measure(
         cwd: Where it runs.
         env: Its environment; None is that of this process.
         log: Where its output goes; None is nowhere.
-        every_s: Seconds from one reading of the memory to the next.
+        memory: Whether to read memory; without it the reading takes next to no time.
 
     Raises:
         RuntimeError: It failed; repeats the end of its output.
     """
-    used, started = _children_s(), time.monotonic()
+    started = time.monotonic()
     with (log or Path(os.devnull)).open("w") as output:
         child = subprocess.Popen(command, cwd=cwd, env=env, stdout=output, stderr=output)
-        root, peak, most, readings = psutil.Process(child.pid), 0, 0, 0
+        tree = Tree(child.pid, memory=memory)
         while child.poll() is None:
             read_at = time.monotonic()
-            try:
-                held, alive = tree_bytes(root)
-            except psutil.NoSuchProcess:
-                break
-            peak, most, readings = max(peak, held), max(most, alive), readings + 1
-            time.sleep(max(0.0, read_at + every_s - time.monotonic()))
-        status = child.wait()
-    if status:
+            tree.read()
+            time.sleep(max(0.0, read_at + EVERY_S - time.monotonic()))
+        wall_s = time.monotonic() - started
+    if child.returncode:
         said = "" if log is None else log.read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"{' '.join(command)} ended with status {status}:\n{said}")
-    wall_s = time.monotonic() - started
-    return Usage(peak / 1e9, _children_s() - used, wall_s, readings, most)
-
-
-def _children_s() -> float:
-    """Processor seconds of this process's children that have ended, and of theirs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+        raise RuntimeError(f"{' '.join(command)} ended with status {child.returncode}:\n{said}")
+    return Usage(tree.peak_bytes / 1e9, tree.cpu_s, wall_s, tree.readings, tree.processes)

@@ -22,7 +22,6 @@ from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import META_NAME, METADATA_NAME, SPLITS, Meta, write_meta
 from fgds_core.data.pictures import Prepared, prepare_pictures
-from fgds_core.data.processes import Workers, num_cores
 from fgds_core.data.sources import Source, SourceImage, open_source
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, listed, shown, write_text
@@ -34,6 +33,7 @@ from fgds_core.images.table import (
     image_table,
     write_image_batches,
 )
+from fgds_core.processes import Workers, num_cores
 
 log = logging.getLogger(__name__)
 

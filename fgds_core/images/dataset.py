@@ -7,9 +7,11 @@ cut short would end the process. Files written otherwise are read by row groups,
 N images, B of them in a batch, 3 channels, H x W pixels.
 """
 
+import errno
 import io
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fgds_core.errors import InputError
-from fgds_core.images.formats import FORMATS
+from fgds_core.images.formats import FORMATS, reason_of
 from fgds_core.images.table import class_names_of, column_values, read_table
 
 KEPT_BYTES = 256 * 2**20
@@ -251,7 +253,7 @@ class _Files:
             return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
         except Exception as error:  # PIL's parsers let all kinds through
             raise InputError(
-                f"{self._where(row)}: not a readable image ({error}); make the file again"
+                f"{self._where(row)}: not a readable image ({reason_of(error)}); {_MAKE_AGAIN}"
             ) from error
 
     def encoded(self, rows: NDArray[np.int64]) -> Iterator[bytes]:
@@ -260,20 +262,16 @@ class _Files:
             yield from self._read(file, list(of_file))
 
     def _read(self, file: int, rows: Sequence[int]) -> Iterator[bytes]:
-        path = self.paths[file]
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise InputError(
-                f"{self._where(rows[0])}: cannot be read ({error.strerror}); {_MAKE_AGAIN}"
-            ) from error
+        with self._telling(rows[0]):
+            descriptor = os.open(self.paths[file], os.O_RDONLY)
         try:
             for row in rows:
                 start, length = int(self.start[row]), int(self.length[row])
                 if length < 0:
                     yield self._from_row_group(row)
                     continue
-                data = os.pread(descriptor, 4 + length, start - 4)
+                with self._telling(row):
+                    data = os.pread(descriptor, 4 + length, start - 4)
                 if len(data) < 4 + length or int.from_bytes(data[:4], "little") != length:
                     raise InputError(
                         f"{self._where(row)}: has changed since it was opened; {_MAKE_AGAIN}"
@@ -282,30 +280,35 @@ class _Files:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def _telling(self, row: int) -> Iterator[None]:
+        """Names file and row where a file cannot be read, unless too many others are open."""
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self._where(row)}: cannot be read ({reason}); {_MAKE_AGAIN}"
+            ) from error
+
     def _from_row_group(self, row: int) -> bytes:
         """The bytes of a row that only pyarrow can read; the row group is kept for the next."""
         file = int(self.file[row])
         row_in_file = row - int(self.first_rows[file])
-        try:
-            with pq.ParquetFile(self.paths[file]) as table:
-                group, place = 0, row_in_file
-                while place >= (rows := table.metadata.row_group(group).num_rows):
-                    group, place = group + 1, place - rows
-                kept = self._group
-                if kept is None or kept[0] != (file, group):
-                    column = table.read_row_group(group, columns=["image"])["image"]
-                    kept = (
-                        (file, group),
-                        [
-                            None if image is None else image["bytes"]
-                            for image in column.to_pylist()
-                        ],
-                    )
-                    self._group = kept
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{self._where(row)}: cannot be read ({error}); {_MAKE_AGAIN}"
-            ) from error
+        with self._telling(row), pq.ParquetFile(self.paths[file]) as table:
+            group, place = 0, row_in_file
+            while place >= (rows := table.metadata.row_group(group).num_rows):
+                group, place = group + 1, place - rows
+            kept = self._group
+            if kept is None or kept[0] != (file, group):
+                column = table.read_row_group(group, columns=["image"])["image"]
+                kept = (
+                    (file, group),
+                    [None if image is None else image["bytes"] for image in column.to_pylist()],
+                )
+                self._group = kept
         data = kept[1][place]
         if data is None:
             raise InputError(f"{self._where(row)}: holds no image bytes; {_MAKE_AGAIN}")

@@ -46,10 +46,14 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     ) as error:  # PIL's parsers let OSError, SyntaxError, struct.error and others through
         if data.startswith(_PNG) and (stripped := _without_texts(data)) != data:
             return decode_picture(stripped, max_pixels)  # long texts are refused, not the pixels
-        reason = str(error)
-        if isinstance(error, UnidentifiedImageError):
-            reason = f"none of {', '.join(FORMATS)}, or its beginning is damaged"
-        raise InputError(f"not a readable image ({reason})") from error
+        raise InputError(f"not a readable image ({reason_of(error)})") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why Pillow cannot read an image, in words."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"none of {', '.join(FORMATS)}, or its beginning is damaged"
+    return str(error)
 
 
 def _decoded(data: bytes, max_pixels: int) -> Image.Image:

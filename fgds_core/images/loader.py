@@ -1,12 +1,22 @@
 """Batches of a set of images, read ahead by processes of their own."""
 
+import os
+import signal
 from collections.abc import Iterable, Iterator
+from multiprocessing.util import Finalize
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
+from fgds_core.processes import serve
+
+Pixels = NDArray[np.uint8]
 
 
 def batches(images: ImageDataset, batch_size: int, *, workers: int = 0) -> Iterator[Tensor]:
@@ -33,16 +43,61 @@ def load(images: ImageDataset, rows: Iterable[list[int]], *, workers: int = 0) -
     """
     if workers == 0 or images.is_kept:
         return (images.__getitems__(batch) for batch in rows)
-    loader: Iterable[Tensor] = DataLoader(
-        images,
+    loader: Iterable[Tensor | Pixels | Exception] = DataLoader(
+        _Reader(images),
         batch_sampler=rows,
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=_serve,
         generator=torch.Generator(),  # else it would draw from the global one
     )
-    return iter(loader)
+    return _received(loader)
 
 
-def _as_it_is(batch: list[object]) -> list[object]:
+class _Reader(Dataset[Any]):
+    """A set as the processes read it; what is wrong with a batch is sent in its place.
+
+    DataLoader itself would make another error of it, whose message is a traceback.
+    """
+
+    def __init__(self, images: ImageDataset) -> None:
+        self.images = images
+
+    def __getitems__(self, rows: list[int]) -> Tensor | Pixels | Exception:
+        try:
+            batch = self.images.__getitems__(rows)
+        except (InputError, OSError, MemoryError) as error:
+            return error
+        try:
+            batch.share_memory_()  # type: ignore[no-untyped-call]
+        except RuntimeError:  # no room in /dev/shm, of which containers have little
+            pixels: Pixels = batch.numpy()
+            return pixels  # through the pipe, more slowly
+        return batch
+
+
+def _received(loader: Iterable[Tensor | Pixels | Exception]) -> Iterator[Tensor]:
+    batches = iter(loader)
+    try:
+        for batch in batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch if isinstance(batch, Tensor) else torch.from_numpy(batch)
+    finally:
+        del batches  # the processes end here, though an error may keep this frame
+
+
+def _as_it_is(batch: object) -> object:
     """Takes the place of DataLoader's collation: `__getitems__` gives whole batches."""
     return batch
+
+
+def _serve(worker: int) -> None:
+    """Has a process end with its last batch, or with the process it was forked from.
+
+    It leaves out what libraries do when a program ends: Prefect's part of it fails in a fork, and
+    the reading with it.
+    """
+    serve()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a flow's own way to end is not for a fork
+    Finalize(None, os._exit, args=(0,), exitpriority=-100)  # after all others

@@ -7,7 +7,6 @@ mistake in what the last stages need is known before the first one has been paid
 
 import os
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from fgds_core.assess.networks import check_inception, check_tower
 from fgds_core.classify.card import read_classifier_config
 from fgds_core.data.meta import read_meta
 from fgds_core.data.sources import class_names
+from fgds_core.data.sources.names import composed
 from fgds_core.errors import InputError
 from fgds_core.files import check_root
 from fgds_core.generators.adapter import check_adapter
@@ -169,7 +169,8 @@ def check_judge(folder: Path, names: Sequence[str] | None, *, dry: bool = False)
     except InputError as error:
         raise InputError(f"assess.judge: {error}") from error
     check_weights(place, "model")
-    known, names = _composed(config.class_names), None if names is None else _composed(names)
+    known = [composed(name) for name in config.class_names]
+    names = None if names is None else [composed(name) for name in names]
     if names is not None and known != names:
         differing = [name for name in known if name not in names] or known
         raise place.wrong(
@@ -184,11 +185,6 @@ def check_judge(folder: Path, names: Sequence[str] | None, *, dry: bool = False)
         load_classifier(folder)
     except InputError as error:
         raise InputError(f"assess.judge: {error}; or set it to null (no judge)") from error
-
-
-def _composed(names: Sequence[str]) -> list[str]:
-    """Names with each accented letter as one character, however a file system wrote it."""
-    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def check_features(assess: AssessConfig, generator: GeneratorConfig) -> None:

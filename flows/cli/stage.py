@@ -221,6 +221,11 @@ def outside_reason(error: BaseException) -> str | None:
         if error.errno in NOT_USABLE and where:
             return f"{error.strerror}{where}; correct its permissions or what it is"
     text = str(error)
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
+        return (
+            f"a process that reads images has died ({text.partition(chr(10))[0].strip()}), most"
+            " likely for want of memory; use fewer (compute.loader_workers), or none (0)"
+        )
     out_of_memory = isinstance(error, MemoryError) or any(
         sign in text
         for sign in (

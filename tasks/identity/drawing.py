@@ -73,7 +73,8 @@ def is_guided(config: SynthesizeConfig) -> bool:
 def drawing_parameters(config: SynthesizeConfig) -> dict[str, Any]:
     """The parameters of the section `synthesize` that can change an image, as JSON values.
 
-    What has its declared default is left out, so that a new parameter redraws nothing. Without
+    What has its declared default is left out, so that a new parameter redraws nothing; for the
+    same reason the default of a parameter that images were drawn with must never change. Without
     feedback nothing of it counts.
     """
     exclude = set(NO_EFFECT)

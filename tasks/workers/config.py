@@ -76,12 +76,13 @@ class ComputeConfig(Section):
     workers_per_device: int = Field(
         ge=1, le=64, description="worker processes that may share one GPU"
     )
+    loader_workers: Annotated[int, Field(ge=0, le=4096)] | None = Field(
+        description="processes that prepare images, or read them ahead where a stage trains or "
+        "measures; 0 is none beside the stage's own, null as many as there are cores (small sets "
+        "need none)"
+    )
     batch_size: int = Field(
         ge=1, le=65_536, description="images that are drawn, embedded or measured together"
-    )
-    loader_workers: Annotated[int, Field(ge=0, le=4096)] | None = Field(
-        description="processes that prepare images, or read them for one training; 0 is none "
-        "beside the stage's own, null as many as there are cores (small sets need none)"
     )
     micro_batch: Annotated[int, Field(ge=1, le=65_536)] | None = Field(
         description="images of a batch that are encoded, decoded and classified at a time; null "

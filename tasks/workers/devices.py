@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fgds_core.errors import InputError
+from fgds_core.processes import num_cores
 from tasks.workers.config import ComputeConfig
 
 
@@ -38,7 +39,7 @@ def use_device(compute: ComputeConfig) -> str:
 
 def num_loader_workers(compute: ComputeConfig) -> int:
     """How many processes read images for one training, or prepare them."""
-    return (os.cpu_count() or 1) if compute.loader_workers is None else compute.loader_workers
+    return num_cores() if compute.loader_workers is None else compute.loader_workers
 
 
 def num_workers(compute: ComputeConfig) -> int:

@@ -52,3 +52,15 @@ def test_the_main_job_stopped_before_it_has_begun(
 def test_the_console_leaves_out_what_the_command_says_itself(message: str) -> None:
     record = logging.LogRecord("prefect.task_runs", logging.ERROR, "", 0, message, (), None)
     assert not flows.cli.stage._Duplicates().filter(record)
+
+
+def test_a_process_that_read_images_and_was_killed_is_one_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def killed() -> None:
+        raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+
+    assert flows.cli.stage.exit_status(killed) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "compute.loader_workers" in said
+    assert said.endswith(flows.cli.stage.STOPPED)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.tables import show_results
+from tasks.workspace import FIRST
 
 SUMMARY = """bin,imbalanced,control,final,gain,low,high,num_images
 overall,0.662,0.771,0.805,0.034,0.025,0.043,10000
@@ -18,7 +19,7 @@ def test_a_run_ends_with_the_gain_over_the_control_and_the_place_of_the_page(
     monkeypatch.chdir(tmp_path)
     Path("reports").mkdir()
     Path("reports", "summary.csv").write_text(SUMMARY)
-    show_results()
+    show_results(FIRST)
     header, overall, few, *_, page = capsys.readouterr().out.splitlines()
     assert header.split()[3:7] == ["imbalanced", "control", "final", "gain"]
     assert overall.split() == ["overall", "66.2", "77.1", "80.5", "+3.4", *interval(overall)]

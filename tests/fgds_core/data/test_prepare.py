@@ -16,7 +16,6 @@ from fgds_core.data.jpeg import bare_jpeg
 from fgds_core.data.meta import read_meta
 from fgds_core.data.pictures import content_digest, prepare_picture, to_rgb, to_square
 from fgds_core.data.prepare import prepare, summary
-from fgds_core.data.processes import Workers
 from fgds_core.data.sources import open_source
 from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
@@ -24,6 +23,7 @@ from fgds_core.files import sha256_tree
 from fgds_core.images.formats import decode_picture, encode_picture
 from fgds_core.images.pixels import decode_images, encode, from_uint8
 from fgds_core.images.table import image_table, read_table, write_images
+from fgds_core.processes import Workers
 
 SPLITS = ("train", "val", "test")
 

@@ -1,7 +1,12 @@
 """Rows by exact ranges: whatever the file, the bytes are those that pyarrow reads."""
 
+import errno
 import io
+import multiprocessing
+import os
 import pickle
+import threading
+import time
 import tracemalloc
 from itertools import pairwise
 
@@ -110,6 +115,66 @@ def test_loaders_give_the_same_batches_in_order(workers, monkeypatch):
     for batch, wanted in zip(load(images, iter(rows), workers=workers), rows, strict=True):
         assert torch.equal(batch, images.__getitems__(wanted))
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def number_of(process):
+    return int(process.name.rpartition("-")[2])
+
+
+def test_what_libraries_do_at_the_end_of_a_program_fails_no_reading(monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    images = image_set(random_images(6), [0] * 6, NAMES)
+    before = number_of(multiprocessing.Process())
+
+    def fail_in_a_fork():  # as Prefect does; the second while the first is waited for
+        if (number := number_of(multiprocessing.current_process())) > before:
+            time.sleep(0.5 * (before + 2 - number))
+            raise SystemError("this process has not that thread")
+
+    threading._register_atexit(fail_in_a_fork)
+    try:
+        assert len(list(batches(images, 2, workers=2))) == 3
+    finally:
+        threading._threading_atexits.pop()
+
+
+def test_what_a_process_finds_wrong_is_told_as_without_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    path = tmp_path / "t.parquet"
+    write_images(path, table_of([png(0), b"text", png(2)]))
+    images, caught = read_images(path), []
+    before = multiprocessing.active_children()
+    for workers in (0, 2):
+        with pytest.raises(InputError) as error:
+            list(batches(images, 2, workers=workers))
+        caught.append(error.value)  # with all it refers to
+    assert str(caught[0]) == str(caught[1])
+    assert multiprocessing.active_children() == before
+
+
+def test_batches_need_no_shared_memory(monkeypatch):
+    def full(batch):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    images = image_set(random_images(10), [0] * 10, NAMES)
+    assert torch.equal(
+        torch.cat(list(batches(images, 4, workers=1))), images.__getitems__(range(10))
+    )
+
+
+def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    write_images(tmp_path / "t.parquet", table_of([png(0)]))
+    images = read_images(tmp_path / "t.parquet")
+
+    def refused(*arguments):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        images.file(0)
 
 
 def test_a_set_without_images_has_no_size():

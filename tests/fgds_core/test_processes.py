@@ -9,8 +9,8 @@ from operator import neg
 import psutil
 import pytest
 
-from fgds_core.data.processes import Workers, num_cores
 from fgds_core.errors import InputError
+from fgds_core.processes import Workers, num_cores
 
 
 def begun(workers):
@@ -56,7 +56,7 @@ def test_a_mistake_in_a_process_is_the_same_mistake_here():
 STARTS = """
 import time
 from operator import neg
-from fgds_core.data.processes import Workers
+from fgds_core.processes import Workers
 with Workers(neg, 2) as workers:
     workers.start()
     workers._begun.result()

@@ -56,7 +56,7 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
         self._pool = ProcessPoolExecutor(
             self._number,
             mp_context=multiprocessing.get_context("forkserver"),
-            initializer=_serve,
+            initializer=serve,
         )
         self._begun = self._pool.submit(_nothing)
 
@@ -99,7 +99,7 @@ def _nothing() -> None:
     """Done once a process has started."""
 
 
-def _serve() -> None:
+def serve() -> None:
     """Leaves interrupts to the process that started this one, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
