@@ -176,9 +176,10 @@ def survey(
             folder = line.path.rpartition("/")[0]
             if split == "train" and found.folders.setdefault(line.label, folder) != folder:
                 found.folders[line.label] = ""
-            if folder not in seen_folders:
+            while folder and folder not in seen_folders:
                 seen_folders.add(folder)
-                left_out.note_links(list(Path(root, line.path).parents)[: folder.count("/") + 1])
+                left_out.note_links([root / folder])
+                folder = folder.rpartition("/")[0]
             file_path = f"{root}/{line.path}"
             try:
                 status = os.stat(file_path)

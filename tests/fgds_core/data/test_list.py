@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import unicodedata
 
 import numpy as np
 import pytest
@@ -218,6 +219,30 @@ def test_spaces_byte_order_marks_and_both_line_ends_are_read(tmp_path):
     found = [path for split in ("train", "val", "test") for path, _, _ in rows(source, split)]
     assert found == paths
     assert source.class_names == ("a b", "hot air balloon")
+
+
+def test_names_in_the_other_unicode_form_and_links_are_followed(tmp_path):
+    root = tmp_path / "raw"
+    write(root, IMAGENET, [])
+    write(tmp_path / "elsewhere", {}, paths_in(IMAGENET))
+    (root / "train").symlink_to("../elsewhere/train")
+    (root / "val").mkdir()
+    for path in paths_in({"test": IMAGENET["test"]}):
+        (root / path).parent.mkdir()
+        (root / path).symlink_to(tmp_path / "elsewhere" / path)
+    source = open_source(section(root))
+    assert "3 links lead out of" in source.left_out
+    (root / "val").rename(root / unicodedata.normalize("NFD", "caf\u00e9"))
+    text = IMAGENET["test"].replace("val/", "caf\u00e9/")
+    (root / "test.txt").write_text(text)
+    moved = open_source(section(root))
+    assert [row.read() for row in moved.rows("test")] == [
+        row.read_bytes()
+        for row in map(
+            tmp_path.joinpath,
+            (f"elsewhere/{path}" for path in paths_in({"test": IMAGENET["test"]})),
+        )
+    ]
 
 
 GROUPED = {
