@@ -8,6 +8,8 @@ from micro import ROOT
 READERS = {
     "JSON and CSV files that a stage writes": "fgds_core/files.py",
     "class names in the schema of a Parquet file": "fgds_core/images/table.py",
+    "CSV files of published sets": "fgds_core/data/sources/csv.py",
+    "names of classes": "fgds_core/data/sources/name_files.py",
     "pickled arrays of CIFAR": "fgds_core/data/sources/pickles.py",
     "JSON of more images than memory holds": "fgds_core/data/sources/json_entries.py",
     "config.json of a classifier": "fgds_core/classify/card.py",
