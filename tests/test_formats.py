@@ -8,7 +8,10 @@ from micro import ROOT
 READERS = {
     "JSON and CSV files that a stage writes": "fgds_core/files.py",
     "class names in the schema of a Parquet file": "fgds_core/images/table.py",
+    "CSV files of published sets": "fgds_core/data/sources/csv.py",
+    "names of classes": "fgds_core/data/sources/name_files.py",
     "pickled arrays of CIFAR": "fgds_core/data/sources/pickles.py",
+    "JSON of more images than memory holds": "fgds_core/data/sources/json_entries.py",
     "config.json of a classifier": "fgds_core/classify/card.py",
     "recipe of a training, in the config.json of what it trained": "fgds_core/classify/train.py",
     "recipe of a training, for a process that tries it": "fgds_core/stages/trial.py",
@@ -28,7 +31,7 @@ READERS = {
 
 PARSERS = re.compile(
     r"json\.loads?|csv\.\w*[rR]eader|.*yaml.*\.load|.*\.model_validate_json|torch\.load|pickle\.\w+"
-    r"|\w*Unpickler"
+    r"|\w*Unpickler|json\.JSONDecoder"
     r"|safe_open|(safetensors\.torch\.)?load_file|tomllib\.loads?"
 )
 

@@ -319,8 +319,36 @@ class CsvData(Section):
     )
 
 
+class CocoData(Section):
+    """JSON files of images, annotations and categories, as COCO's and iNaturalist's."""
+
+    kind: Literal["coco"] = Field(
+        description="image files named in JSON files of images, annotations and categories"
+    )
+    root: str = Field(
+        min_length=1,
+        description="the folder that holds JSON files and images, and nothing the pipeline makes",
+    )
+    images: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the folder below root that file_name begins at; null is root",
+    )
+    train: str = Field(min_length=1, description="the JSON file of training images, below root")
+    validation: str | DrawnValidation = Field(
+        description="the JSON file of validation images, below root; or, where none is published, "
+        "{fraction: 0.1, seed: 0} draws them from the training images"
+    )
+    test: str = Field(min_length=1, description="the JSON file of test images, below root")
+    class_names: str | list[str] | None = Field(
+        default=None,
+        description="names in the order of the categories' ids, or a file of them below root: a "
+        "name a line, or JSON; null takes the names of the categories",
+    )
+
+
 DataConfig = Annotated[
-    ParquetData | FolderData | ListData | CsvData | CifarData | ContextsData,
+    ParquetData | FolderData | ListData | CsvData | CifarData | ContextsData | CocoData,
     Field(discriminator="kind"),
 ]
 """The section `data`, told apart by `kind`."""

@@ -24,6 +24,7 @@ SOURCES = {
     "csv": "fgds_core.data.sources.csv",
     "cifar": "fgds_core.data.sources.cifar",
     "contexts": "fgds_core.data.sources.contexts",
+    "coco": "fgds_core.data.sources.coco",
 }
 """The module of each kind of raw data by its name in the parameters."""
 
