@@ -287,6 +287,7 @@ _UNWRITABLE = {
         (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
         "move what is there elsewhere",
     ),
+    errno.EFBIG: "raise the limit on the size of a file (`ulimit -f`)",
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO), "check the disk or the network drive"),
 }
 """What a person can do about errors of the disk, by number."""

@@ -4,6 +4,7 @@ A process that was killed ends the work with one message, and the processes end 
 started them.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,8 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from fgds_core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,16 +52,25 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
         self._begun: Future[None] | None = None
 
     def start(self) -> None:
-        """Starts the processes: what is left is worth them."""
+        """Starts the processes: what is left is worth them. Where the system refuses, none is."""
         if self._pool is not None or self._number < 2:
             return
         # Not forked: this process has threads, which a fork would leave in the middle of anything
-        self._pool = ProcessPoolExecutor(
-            self._number,
-            mp_context=multiprocessing.get_context("forkserver"),
-            initializer=serve,
-        )
-        self._begun = self._pool.submit(_nothing)
+        pool = None
+        try:
+            pool = ProcessPoolExecutor(
+                self._number,
+                mp_context=multiprocessing.get_context("forkserver"),
+                initializer=serve,
+            )
+            self._begun = pool.submit(_nothing)
+        except OSError as error:
+            if pool is not None:
+                pool.shutdown(wait=False)
+            self._number = 0
+            log.warning("no processes can be started (%s): this one does all the work", error)
+            return
+        self._pool = pool
 
     def map(self, items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
         """Each item with its result, in their order.

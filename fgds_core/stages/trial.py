@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.losses import LOSSES
 from fgds_core.classify.network import Classifier, create_classifier, load_classifier
 from fgds_core.classify.predict import predict
 from fgds_core.classify.save import save_classifier
@@ -116,10 +118,14 @@ def train_a_little(
         # Learn
         x, labels = _noise(config.batch_size, size, len(class_names))
         classifier.train()
-        logits = classifier(x.to(device))  # [B, K]
-        F.cross_entropy(logits, labels.to(device)).backward()  # type: ignore[no-untyped-call]
+        x = x.to(device)
+        batch = Batch(
+            x, labels.to(device), None, torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        )
+        loss = LOSSES[config.loss](classifier(x), batch, config)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        del optimizer, logits
+        del optimizer, batch, loss
 
         # Average, keep the best
         if config.ema_decay:

@@ -216,6 +216,8 @@ def outside_reason(error: BaseException) -> str | None:
         where = "" if error.filename is None else f" for {error.filename}"
         if error.errno in DISK_FULL:
             return f"{error.strerror}{where}; make room"
+        if error.errno == errno.EFBIG:
+            return f"{error.strerror}{where}; raise the limit on the size of a file (`ulimit -f`)"
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return f"{error.strerror}; raise the limit on open files (`ulimit -n`)"
         if error.errno in NOT_USABLE and where:

@@ -37,6 +37,7 @@ def test_full_disk_is_said_in_words(tmp_path, monkeypatch):
         (errno.EDQUOT, "make room"),
         (errno.EPERM, "change the permissions"),
         (errno.EROFS, "change the permissions"),
+        (errno.EFBIG, "ulimit -f"),
         (errno.EIO, "check the disk"),
         (errno.ESTALE, "check the disk or the network drive"),
     ],

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from itertools import count
 from operator import neg
@@ -23,6 +24,19 @@ def test_without_processes_all_is_done_here():
     with Workers(lambda item: os.getpid(), 1) as workers:
         workers.start()
         assert list(workers.map("ab")) == [("a", os.getpid()), ("b", os.getpid())]
+
+
+def test_where_no_process_can_be_started_all_is_done_here(monkeypatch, caplog):
+    def refused(executor, *arguments):
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", refused)
+    with Workers(neg, 2) as workers:
+        workers.start()
+        workers.start()
+        assert list(workers.map([1, 2])) == [(1, -1), (2, -2)]
+    (said,) = caplog.messages
+    assert "AF_UNIX path too long" in said
 
 
 def test_results_come_in_order_and_few_items_are_taken_ahead():

@@ -214,6 +214,7 @@ def test_warnings_are_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         (OSError(errno.EIO, "Input/output error", "flowers/b"), "error for flowers/b"),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (OSError(errno.ENOSPC, "No space left on device"), "make room"),
+        (OSError(errno.EFBIG, "File too large"), "ulimit -f"),
         (MemoryError(), "no memory is left"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "compute.batch_size"),
         (ImportError("libtorch.so: failed to map segment from shared object"), "no memory"),
