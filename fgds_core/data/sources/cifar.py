@@ -6,6 +6,7 @@ pick's own arithmetic and numpy's legacy generator gives the images that the lit
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def open_data(data: CifarData, max_image_bytes: int) -> Source:
         },
         rows=rows,
         left_out=whole.left_out,
+        files=whole.files,
         published=True,
         notes=(*whole.notes, _said(counts, labels[picked], data)),
     )
@@ -186,7 +188,7 @@ def _open_pickles(edition: _Edition, folder: Path) -> Source:
         "train": [folder / name for name in edition.train],
         "test": [folder / edition.test],
     }
-    for path in (path for paths in files.values() for path in paths):
+    for path in chain(*files.values()):
         if not path.is_file():
             there = [each.name for each in entries(folder)[1]]
             raise InputError(
@@ -209,6 +211,7 @@ def _open_pickles(edition: _Edition, folder: Path) -> Source:
         has_groups=False,
         num_images=num_images,
         rows=rows,
+        files=lambda: (str(path) for path in (folder / edition.meta, *chain(*files.values()))),
         notes=(_edition(edition, folder),),
     )
 

@@ -17,12 +17,13 @@ from fgds_core.data.config import CocoData, DrawnValidation
 from fgds_core.data.sources import Source
 from fgds_core.data.sources.json_entries import json_entries
 from fgds_core.data.sources.left_out import LeftOut
-from fgds_core.data.sources.name_files import stated_names
+from fgds_core.data.sources.name_files import ClassNames, stated_names
 from fgds_core.data.sources.named import (
     Named,
     Start,
     check_labels,
     draw_validation,
+    files_of,
     rows_of,
     survey,
 )
@@ -67,7 +68,8 @@ def open_data(data: CocoData, max_image_bytes: int) -> Source:
     }
     check_apart({split: [path] for split, path in files.items()})
     found = {split: _read(path) for split, path in files.items()}
-    names, notes = _names(data, found["train"])
+    stated = _names(data, found["train"])
+    names, notes = stated.names, [stated.note] if stated.note else []
     labels = {split: _labels(file, found["train"]) for split, file in found.items()}
     start = Start(root, data.images)
 
@@ -84,6 +86,7 @@ def open_data(data: CocoData, max_image_bytes: int) -> Source:
         num_images=seen.num_images(),
         rows=rows_of(lines, seen, root),
         left_out=str(left_out),
+        files=files_of(lines, files, root, [*files.values(), *stated.files]),
         published=True,
         notes=tuple(notes),
     )
@@ -95,7 +98,7 @@ def class_names(data: CocoData) -> tuple[str, ...] | None:
     return None if stated is None else stated.names
 
 
-def _names(data: CocoData, train: _File) -> tuple[tuple[str, ...], list[str]]:
+def _names(data: CocoData, train: _File) -> ClassNames:
     """The names of the classes, and what is told of them."""
     path, categories = train.path, train.categories
     if not categories:
@@ -106,7 +109,7 @@ def _names(data: CocoData, train: _File) -> tuple[tuple[str, ...], list[str]]:
                 f"data.class_names names {len(stated.names):,} classes, but {shown(path)} has "
                 f"{len(categories):,} categories; name each, in the order of their ids"
             )
-        return stated.names, [stated.note] if stated.note else []
+        return stated
     names = [class_name(name, f"{shown(path)}, categories") for name in categories.values()]
     times: dict[str, int] = {}
     for name in names:
@@ -117,7 +120,7 @@ def _names(data: CocoData, train: _File) -> tuple[tuple[str, ...], list[str]]:
     ]
     twice = sum(number for number in times.values() if number > 1)
     note = f"{twice} categories of {shown(path)} share their names and are told apart by their ids"
-    return tuple(numbered), [note] if twice else []
+    return ClassNames(tuple(numbered), note=note if twice else "")
 
 
 def _read(path: Path) -> _File:

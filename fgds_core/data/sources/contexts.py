@@ -63,6 +63,12 @@ def open_data(data: ContextsData, max_image_bytes: int) -> Source:
             for path in cell.paths[split]:
                 yield SourceImage(f"{root}/{path}", path, cell.label, cell.context)
 
+    def read() -> Iterator[str]:
+        if data.class_ids is not None:
+            yield str(below(root, data.class_ids, "data.class_ids"))
+        for split in SPLITS:
+            yield from (str(row.content) for row in rows(split))
+
     metadata = _metadata(cells, list(contexts), names)
     return Source(
         class_names=names,
@@ -70,6 +76,7 @@ def open_data(data: ContextsData, max_image_bytes: int) -> Source:
         num_images={split: sum(len(cell.paths[split]) for cell in cells) for split in SPLITS},
         rows=rows,
         left_out=str(left_out),
+        files=read,
         published=True,
         notes=(_said(data, cells, metadata),),
         metadata=metadata,

@@ -3,6 +3,7 @@ import os
 import pickle
 import pickletools
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -165,7 +166,11 @@ def test_other_training_images_validate_and_it_is_said(tmp_path, kind):
 
 def test_a_factor_of_one_picks_all(tmp_path):
     write_cifar10(tmp_path)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"")
     source = open_source(cifar_data(tmp_path, factor=1, validation=2))
+    assert source.files is not None
+    batches = {f"data_batch_{number}" for number in range(1, 6)}
+    assert {Path(path).name for path in source.files()} == {*batches, "test_batch", "batches.meta"}
     assert source.num_images == {"train": 72, "val": 8, "test": 4}
 
 

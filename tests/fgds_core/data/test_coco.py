@@ -2,6 +2,7 @@ import io
 import json
 import tracemalloc
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -85,6 +86,10 @@ def test_images_are_joined_to_their_categories(tmp_path):
     assert {(row.path, row.label) for row in rows} == set(zip(paths, TRAIN, strict=True))
     assert [row.label for row in source.rows("test")] == TEST
     assert rows[0].read() == (tmp_path / rows[0].path).read_bytes()
+    assert source.files is not None
+    read = {Path(path).relative_to(tmp_path).as_posix() for path in source.files()}
+    others = {image["file_name"] for image in entries_of(TEST, 500)["images"]}
+    assert read == {*paths, *others, "train2018.json", "val2018.json"}
 
 
 def test_validation_images_are_drawn_from_those_of_training_and_it_is_said(tmp_path):

@@ -3,6 +3,7 @@ import hashlib
 import json
 import random
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -142,6 +143,11 @@ def test_other_files_are_left_out_and_told(nico):
     (nico / FOLDER / "readme.txt").write_text("")
     source = open_source(contexts_data(nico))
     assert sum(source.num_images.values()) == sum(SMALL.values())
+    assert source.files is not None
+    assert set(map(Path, source.files())) == {
+        *nico.rglob("*.jpg"),
+        nico / "dg_label_id_mapping.json",
+    }
     assert "2 files and folders that are no images in their place" in source.left_out
 
 
