@@ -3,6 +3,7 @@
 N images, B of them in a block, D features, K classes.
 """
 
+import errno
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -47,10 +48,24 @@ def class_gaussians(
             blocks = _Blocks(file, num_features)
             return fit_class_gaussians(blocks, images.labels, len(images.class_names))
     except OSError as error:
+        if error.errno not in _OF_A_DISK:
+            raise
         raise InputError(
             f"cannot keep features in {tempfile.gettempdir()} ({error.strerror}); make room "
             "there, or set TMPDIR to a folder on a larger disk"
         ) from error
+
+
+_OF_A_DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.ENOENT,
+    errno.EIO,
+)
+"""How a disk refuses a temporary file; other errors come from the processes that read images."""
 
 
 class _Blocks:

@@ -63,7 +63,7 @@ def test_memory_that_a_fork_shares_counts_once() -> None:
 
 
 def test_processor_time_is_that_of_the_whole_tree() -> None:
-    busy = "import time\nwhile time.process_time() < 0.5: pass\ntime.sleep(0.3)"
+    busy = "import time\nwhile time.process_time() < 0.6: pass\ntime.sleep(0.3)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}])"
     assert measure([sys.executable, "-c", code]).cpu_s >= 0.5
 

@@ -175,7 +175,7 @@ BOMB = "\n".join(
 DOCUMENTS = {
     "cp1252": (
         TEXT.replace("a photo", "un été").encode("cp1252"),
-        r"line \d+, column 12: not UTF-8.*0xe9",
+        r"line \d+, column 10: not UTF-8.*0xe9",
     ),
     "utf-16": (TEXT.encode("utf-16"), r"not UTF-8 \(UTF-16\); save"),
     "utf-32": (TEXT.encode("utf-32"), "not UTF-8"),

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 from functools import partial
@@ -152,6 +153,18 @@ def test_features_that_find_no_room_are_told_where(tiny_classifier: Path, monkey
     images = image_set(torch.zeros(3, 3, 16, 16), [0, 1, 2], classifier.class_names)
     monkeypatch.setattr("tempfile.TemporaryFile", partial(Path("/dev/full").open, "wb"))
     with pytest.raises(InputError, match=r"cannot keep features in .* set TMPDIR"):
+        class_gaussians(classifier, images)
+
+
+def test_what_keeps_images_from_being_read_is_no_want_of_room(tiny_classifier: Path, monkeypatch):
+    classifier = load_classifier(tiny_classifier)
+    images = image_set(torch.zeros(3, 3, 16, 16), [0, 1, 2], classifier.class_names)
+
+    def refused(*arguments):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(type(images), "__getitems__", refused)
+    with pytest.raises(OSError, match="Too many open files"):
         class_gaussians(classifier, images)
 
 
