@@ -349,8 +349,61 @@ class CocoData(Section):
     )
 
 
+class HuggingfaceData(Section):
+    """A data set of the Hugging Face datasets library, saved by it or on the hub."""
+
+    kind: Literal["huggingface"] = Field(
+        description="a data set of the Hugging Face hub, or one that its library saved"
+    )
+    root: str = Field(
+        min_length=1,
+        description="the folder that save_to_disk wrote, or that holds a data set's Parquet "
+        "files; with repository, an existing folder that these are brought to",
+    )
+    repository: str | None = Field(
+        default=None,
+        pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$",
+        description="owner/name of a data set on the hub; null reads what lies in root",
+    )
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        description="commit, tag or branch of the repository; refs/convert/parquet has Parquet "
+        "files of most data sets",
+    )
+    subset: str | None = Field(
+        default=None,
+        pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$",
+        description="folder of the Parquet files, where a data set has several configurations",
+    )
+    train: str = Field(min_length=1, description="name of the split of training images")
+    validation: str | DrawnValidation = Field(
+        description="name of the split of validation images; or, where there is none, "
+        "{fraction: 0.1, seed: 0} draws them from the training images"
+    )
+    test: str = Field(min_length=1, description="name of the split of test images")
+    image_column: str = Field(default="image", min_length=1, description="column of the images")
+    label_column: str = Field(default="label", min_length=1, description="column of the classes")
+    group_column: str | None = Field(
+        default=None, min_length=1, description="column of the groups; null reads none"
+    )
+
+    @model_validator(mode="after")
+    def _name_both(self) -> "HuggingfaceData":
+        if (self.repository is None) != (self.revision is None):
+            raise ValueError("repository and revision belong together; name both or none")
+        return self
+
+
 DataConfig = Annotated[
-    ParquetData | FolderData | ListData | CsvData | CifarData | ContextsData | CocoData,
+    ParquetData
+    | FolderData
+    | ListData
+    | CsvData
+    | CifarData
+    | ContextsData
+    | CocoData
+    | HuggingfaceData,
     Field(discriminator="kind"),
 ]
 """The section `data`, told apart by `kind`."""

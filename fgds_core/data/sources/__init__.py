@@ -25,6 +25,7 @@ SOURCES = {
     "cifar": "fgds_core.data.sources.cifar",
     "contexts": "fgds_core.data.sources.contexts",
     "coco": "fgds_core.data.sources.coco",
+    "huggingface": "fgds_core.data.sources.huggingface",
 }
 """The module of each kind of raw data by its name in the parameters."""
 

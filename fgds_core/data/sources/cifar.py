@@ -19,6 +19,7 @@ from fgds_core.data.sources import Source, SourceImage, parquet
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.names import checked_names
 from fgds_core.data.sources.pickles import read_pickle
+from fgds_core.data.sources.tables import schema_of
 from fgds_core.errors import InputError
 from fgds_core.files import entries, files_below, hash_file, listed, shown
 from fgds_core.images.table import class_names_of
@@ -102,7 +103,7 @@ def class_names(data: CifarData) -> tuple[str, ...] | None:
     if found := _pickles(root):
         return _names(*found)
     files, columns = _parquet_files(root)
-    return class_names_of(parquet.schema_of(files["train"][0]), columns.label_column)
+    return class_names_of(schema_of(files["train"][0]), columns.label_column)
 
 
 def _counts(labels: NDArray[np.int64], names: tuple[str, ...], data: CifarData) -> dict[str, int]:
@@ -284,7 +285,7 @@ def _parquet_files(root: Path) -> tuple[dict[str, list[Path]], ParquetData]:
             f"{' or '.join(edition.meta for edition in _EDITIONS)} beside its batches) nor "
             "Parquet files train*.parquet and test*.parquet; unpack the archive there"
         )
-    there = parquet.schema_of(files["train"][0]).names
+    there = schema_of(files["train"][0]).names
     columns = ParquetData(
         kind="parquet",
         root=str(root),

@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fgds_core.data.config import ParquetData
 from fgds_core.data.sources import Source, SourceImage
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.names import checked_names, class_name, composed
 from fgds_core.data.sources.places import below, check_apart, too_many_bytes
+from fgds_core.data.sources.tables import batches, num_rows, schema_of
 from fgds_core.errors import InputError
 from fgds_core.files import brief, check_name, listed, shown
 from fgds_core.images.table import class_names_of
-
-_BATCH_ROWS = 256
-_BATCH_BYTES = 2**24
-_BUFFER_BYTES = 2**20
 
 
 def open_data(data: ParquetData, max_image_bytes: int) -> Source:
@@ -42,7 +38,17 @@ def open_data(data: ParquetData, max_image_bytes: int) -> Source:
 def open_files(
     data: ParquetData, files: dict[str, list[Path]], left_out: LeftOut, max_image_bytes: int
 ) -> Source:
-    """Opens the Parquet files of some splits, "train" among them, by the columns in `data`."""
+    """Opens the Parquet or Arrow files of some splits, "train" among them.
+
+    Args:
+        data: Which columns are read, and perhaps the names of the classes.
+        files: The files of each split.
+        left_out: Takes what is not read.
+        max_image_bytes: Rows of larger images say so.
+
+    Raises:
+        InputError: A file or column is missing or damaged, or a file is named for two splits.
+    """
     check_apart(files)
     left_out.note_links(path for paths in files.values() for path in paths)
     left_out.note_shards(path for paths in files.values() for path in paths)
@@ -59,7 +65,7 @@ def open_files(
             columns.append(str(data.group_column))
         for path in files[split]:
             row = 0
-            for values in _batches(path, columns):
+            for values in batches(path, columns):
                 groups = values[2] if has_groups else [None] * len(values[0])
                 for image, label, group in zip(values[0], values[1], groups, strict=True):
                     where = f"{shown(path)}, row {row}"
@@ -89,10 +95,25 @@ def open_files(
     return Source(
         class_names=names,
         has_groups=has_groups,
-        num_images={split: sum(map(_num_rows, paths)) for split, paths in files.items()},
+        num_images={split: sum(map(num_rows, paths)) for split, paths in files.items()},
         rows=rows,
         left_out=str(left_out),
     )
+
+
+def labels_of(data: ParquetData, paths: Sequence[Path], names: Sequence[str]) -> Iterator[int]:
+    """The class of each row, in 0..K-1, without reading images.
+
+    Raises:
+        InputError: A row has none.
+    """
+    numbers = {name: label for label, name in enumerate(names)}
+    for path in paths:
+        row = 0
+        for (labels,) in batches(path, [data.label_column]):
+            for label in labels:
+                yield _label_number(label, numbers, f"{shown(path)}, row {row}")
+                row += 1
 
 
 def class_names(data: ParquetData) -> tuple[str, ...] | None:
@@ -159,50 +180,6 @@ def _is_parquet(path: Path) -> bool:
             return file.read(4) == b"PAR1"
     except OSError as error:
         raise InputError(f"{shown(path)} cannot be read ({error.strerror})") from error
-
-
-_NOT_PARQUET = (pa.ArrowException, OSError, UnicodeDecodeError)
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return InputError(f"{shown(path)} is not a readable Parquet file ({reason}); make it again")
-
-
-def schema_of(path: Path) -> pa.Schema:
-    """The columns of a Parquet file.
-
-    Raises:
-        InputError: It is none.
-    """
-    try:
-        return pq.read_schema(path)
-    except _NOT_PARQUET as error:
-        raise _unreadable(path, error) from error
-
-
-def _num_rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
-
-
-def _batches(path: Path, columns: list[str]) -> Iterator[list[list[Any]]]:
-    """The values of the columns, some rows at a time: no more than fit into little memory."""
-    try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
-            for group in range(file.num_row_groups):
-                size = file.metadata.row_group(group)
-                per_row = size.total_byte_size // max(1, size.num_rows) + 1
-                batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // per_row))
-                for batch in file.iter_batches(batch_rows, row_groups=[group], columns=columns):
-                    yield [_values(batch.column(name)) for name in columns]
-    except _NOT_PARQUET as error:
-        raise _unreadable(path, error) from error
-
-
-def _values(column: "pa.Array[Any]") -> list[Any]:
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
-    return list(column.to_pylist())
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -320,7 +297,7 @@ def _names_in_labels(data: ParquetData, paths: list[Path]) -> tuple[str, ...]:
     names: set[str] = set()
     for path in paths:
         labels: set[Any] = set()
-        for (column,) in _batches(path, [data.label_column]):
+        for (column,) in batches(path, [data.label_column]):
             labels |= set(column)
         if not all(isinstance(label, str) for label in labels - {None}):
             raise InputError(
