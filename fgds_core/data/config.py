@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from fgds_core.images.formats import JPEG_QUALITY, Encoding
 from fgds_core.section import Section
@@ -249,9 +249,11 @@ class ListData(Section):
 class SplitValues(Section):
     """What stands in the column of splits; rows with anything else are left out."""
 
-    train: str | int = Field(description="of training images")
-    validation: str | int | None = Field(default=None, description="of validation images")
-    test: str | int = Field(description="of test images")
+    train: str | NonNegativeInt = Field(description="of training images")
+    validation: str | NonNegativeInt | None = Field(
+        default=None, description="of validation images"
+    )
+    test: str | NonNegativeInt = Field(description="of test images")
 
     @model_validator(mode="after")
     def _differ(self) -> "SplitValues":

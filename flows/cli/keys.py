@@ -55,7 +55,7 @@ def keys(section: str) -> list[Key]:
         other = found.get(key.path, key)
         found[key.path] = Key(
             key.path,
-            _joined(" | ", other.kind, key.kind),
+            _joined(" | ", *other.kind.split(" | "), *key.kind.split(" | ")),
             _joined("; or ", other.description, key.description),
             key.default if key is other or key.default == other.default else UNSET,
         )

@@ -138,7 +138,7 @@ def _line(location: Location, reason: str) -> str:
     section, *steps = map(str, location or ("",))
     if section not in SECTIONS:
         return f"{shown(section)[1:-1]}: {reason}" if section else reason
-    path, field, _ = _walk(section, section_type(SECTIONS[section]), steps)
+    path, field, _ = _walk(section, section_type(SECTIONS[section]), steps, is_key=True)
     if section == HIDDEN and field is None:
         path = (section,)
     return f"{'.'.join(path)}: {reason}{_allowed(field)}"
@@ -225,8 +225,9 @@ def models_of(annotation: object) -> Iterator[type[BaseModel]]:
 def _describe(mistake: ErrorDetails, section: str, annotation: object) -> str:
     """One line: the key's path, the value, what is allowed."""
     location = [str(step) for step in mistake["loc"]]
-    path, field, siblings = _walk(section, annotation, location)
-    if mistake["type"] == "extra_forbidden":
+    is_unknown = mistake["type"] == "extra_forbidden"
+    path, field, siblings = _walk(section, annotation, location, is_key=is_unknown)
+    if is_unknown:
         return _unknown(location[-1], path[:-1], siblings)
     dotted = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -254,9 +255,15 @@ def _allowed(field: object) -> str:
 
 
 def _walk(
-    section: str, annotation: object, location: list[str]
+    section: str, annotation: object, location: list[str], *, is_key: bool
 ) -> tuple[tuple[str, ...], Any, Mapping[str, Any]]:
     """Follows an error's place through the models.
+
+    Args:
+        section: Where it begins.
+        annotation: The section's type.
+        location: The steps: keys, places in lists, and which member of a union was tried.
+        is_key: Whether the last step is a key, if no model has it.
 
     Returns:
         The key's path without the tags of unions, its field if there is one, and the fields of the
@@ -268,11 +275,12 @@ def _walk(
         field = get_args(annotation)[1]
     models = list(models_of(annotation))
     for index, step in enumerate(location):
-        if tagged := [model for model in models if len(models) > 1 and _has_tag(model, step)]:
+        known = {name: value for model in models for name, value in model.model_fields.items()}
+        several = len(models) > 1 and not (is_key and step in known)
+        if tagged := [model for model in models if several and _has_tag(model, step)]:
             models = tagged  # the tag of a union's member is no key in the file
             continue
-        known = {name: value for model in models for name, value in model.model_fields.items()}
-        if step in known or (known and index == len(location) - 1):
+        if step in known or (is_key and known and index == len(location) - 1):
             path.append(step if step in known else shown(step)[1:-1])
             fields, field = known, known.get(step)
             models = list(models_of(field.annotation)) if field is not None else []

@@ -30,6 +30,43 @@ FOLDER = {
     "split": {"by": "fractions", "validation": 0.1, "test": 0.2, "seed": 0},
 }
 BY_FOLDERS = {"by": "folders", "train": "train", "validation": "val", "test": "test"}
+DRAWN = {"fraction": 0.1, "seed": 0}
+LIST = {
+    "kind": "list",
+    "root": "imagenet",
+    "images": "images",
+    "train": "train.txt",
+    "validation": DRAWN,
+    "test": "test.txt",
+    "groups": True,
+    "class_names": "names.txt",
+    "path_rewrite": {"pattern": "val/[^/]+/(.*)", "replacement": r"val/\1"},
+}
+CSV = {
+    "kind": "csv",
+    "root": "waterbirds",
+    "file": "metadata.csv",
+    "filename_column": "img_filename",
+    "split_column": "split",
+    "split_file": "splits.csv",
+    "splits": {"train": 0, "validation": 1, "test": 2},
+    "group_names": ["land", "water"],
+}
+CIFAR = {
+    "kind": "cifar",
+    "root": "cifar",
+    "imbalance": {"type": "exp", "factor": 100, "seed": 0},
+    "validation_per_class": 5,
+}
+CONTEXTS = {
+    "kind": "contexts",
+    "root": "nicopp",
+    "folder": "train",
+    "class_ids": "ids.json",
+    "pattern": "*.jpg",
+    "held_out": 75,
+    "seed": 666,
+}
 ADAPTER = {
     "path": "owner/adapters",
     "revision": None,
@@ -41,6 +78,7 @@ ADAPTER = {
 
 
 VARIANTS: tuple[dict[str, Any], ...] = (
+    *({**TREE, "data": data} for data in (LIST, CSV, CIFAR, CONTEXTS)),
     {**TREE, "data": FOLDER},
     {**TREE, "data": {**FOLDER, "split": BY_FOLDERS}},
     {**TREE, "generator": {**TREE["generator"], "kind": "ip-adapter", "adapter": ADAPTER}},
@@ -373,7 +411,7 @@ def test_help_tells_every_key_once_and_fits_the_terminal(monkeypatch: pytest.Mon
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "synthesize.guidance_scale: number, 1 to 1,000 (now 1.5)\n" in text
-    assert 'data.group_column: text | null; default "group" (now "group")' in text
+    assert 'data.image_column: text; default "image" (now "image")' in text
     assert "store.max_attempts: whole number, 1 to 100\n" in text  # values of the store: never
     for module in ("prepare", "synthesize", "repro"):
         helped = argparse.ArgumentParser(

@@ -219,7 +219,10 @@ class _Table:
         self.files = [self.file]
         self.start = Start(root, data.images)
         self.notes: list[str] = []
-        self._data = data
+        self._meant: dict[str, str] | None = None
+        if (given := data.splits) is not None:
+            self._meant = {str(given.train): "train", str(given.test): "test"}
+            self._meant |= {} if given.validation is None else {str(given.validation): "val"}
         header, _ = next(_records(self.file))
         wanted = [data.filename_column, data.label_column]
         wanted += [data.split_column] if data.split_file is None else []
@@ -275,11 +278,8 @@ class _Table:
         Raises:
             InputError: It is not known, and the parameters do not say what is read.
         """
-        if (given := self._data.splits) is not None:
-            values = {str(given.train): "train", str(given.test): "test"}
-            if given.validation is not None:
-                values[str(given.validation)] = "val"
-            return values.get(row.split)
+        if self._meant is not None:
+            return self._meant.get(row.split)
         if (known := _CODES.get(row.split.casefold())) is None:
             raise InputError(
                 f"{row.where}: the split {brief(repr(row.split))} is not known; say which are "
