@@ -302,7 +302,8 @@ class _Table:
 
     def _prefix(self) -> str:
         """What absolute paths, often those of another machine, have before our root."""
-        for row in islice(self.rows(), _TRIED_NAMES):
+        tried = list(islice(self.rows(), _TRIED_NAMES))
+        for row in tried:
             if not row.path.startswith("/"):
                 return ""
             parts = row.path.split("/")
@@ -315,6 +316,12 @@ class _Table:
                         f"read as {shown(self.start.folder)}"
                     )
                     return prefix
+        if tried:
+            raise InputError(
+                f"{tried[0].where}: {brief(tried[0].path, PATH_MOST)} is an absolute path, and "
+                f"no last part of it or of the next ones lies below {shown(self.start.folder)}; "
+                "put the images there, or set data.images to the folder that holds them"
+            )
         return ""
 
 

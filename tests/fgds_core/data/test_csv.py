@@ -180,6 +180,13 @@ def test_absolute_paths_of_another_machine_are_found_below_the_root(tmp_path):
     assert meta.counts == {"train": (2, 1), "val": (1, 1), "test": (1, 2)}
 
 
+def test_absolute_paths_that_lie_nowhere_are_told_once(tmp_path):
+    write(tmp_path, CELEBA)
+    (tmp_path / "metadata.csv").write_text(NICO)
+    with pytest.raises(InputError, match=r"line 2: /data/.* is an absolute path, and no last"):
+        open_source(section(tmp_path))
+
+
 def test_absolute_paths_below_the_root_and_relative_ones_are_the_same(tmp_path):
     relative = NICO.replace("/data/nicopp/", "")
     write(tmp_path, relative)
