@@ -1,5 +1,6 @@
 """Batches of a set of images, read ahead by processes of their own."""
 
+import errno
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -77,7 +78,15 @@ class _Reader(Dataset[Any]):
 
 
 def _received(loader: Iterable[Tensor | Pixels | Exception]) -> Iterator[Tensor]:
-    batches = iter(loader)
+    try:
+        batches = iter(loader)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise InputError(
+            f"no process can be started that reads images ({error}); do without them: "
+            "compute.loader_workers: 0"
+        ) from error
     try:
         for batch in batches:
             if isinstance(batch, Exception):

@@ -3,6 +3,7 @@
 import errno
 import io
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import pickle
 import threading
@@ -162,6 +163,18 @@ def test_batches_need_no_shared_memory(monkeypatch):
     assert torch.equal(
         torch.cat(list(batches(images, 4, workers=1))), images.__getitems__(range(10))
     )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of DataLoader
+def test_a_system_that_starts_no_processes_is_told(monkeypatch):
+    def refused(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # of semaphores in /dev/shm
+
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refused)
+    images = image_set(random_images(4), [0] * 4, NAMES)
+    with pytest.raises(InputError, match=r"compute\.loader_workers: 0"):
+        list(batches(images, 2, workers=1))
 
 
 def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
