@@ -67,6 +67,15 @@ CONTEXTS = {
     "held_out": 75,
     "seed": 666,
 }
+COCO = {
+    "kind": "coco",
+    "root": "inaturalist",
+    "images": "images",
+    "train": "train.json",
+    "validation": DRAWN,
+    "test": "test.json",
+    "class_names": "names.json",
+}
 HUB = {
     "kind": "huggingface",
     "root": "hub",
@@ -88,7 +97,7 @@ ADAPTER = {
 
 
 VARIANTS: tuple[dict[str, Any], ...] = (
-    *({**TREE, "data": data} for data in (LIST, CSV, CIFAR, CONTEXTS, HUB)),
+    *({**TREE, "data": data} for data in (LIST, CSV, CIFAR, CONTEXTS, COCO, HUB)),
     {**TREE, "data": FOLDER},
     {**TREE, "data": {**FOLDER, "split": BY_FOLDERS}},
     {**TREE, "generator": {**TREE["generator"], "kind": "ip-adapter", "adapter": ADAPTER}},

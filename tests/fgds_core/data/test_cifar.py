@@ -44,13 +44,14 @@ def python2(value):
     Python 3 writes bytes for it by a call; an opcode of Python 2 has them directly.
     """
 
-    def save_bytes(pickler, content):
+    def save_bytes(pickler, text):
+        content = text.encode("latin-1") if isinstance(text, str) else text
         pickler.write(pickle.BINSTRING + len(content).to_bytes(4, "little") + content)
-        pickler.memoize(content)
+        pickler.memoize(text)
 
     file = io.BytesIO()
     pickler = pickle._Pickler(file, protocol=2)
-    pickler.dispatch = pickler.dispatch | {bytes: save_bytes}
+    pickler.dispatch = pickler.dispatch | {bytes: save_bytes, str: save_bytes}
     pickler.dump(value)
     written = file.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert "_codecs" not in {str(arg).split(" ")[0] for _, arg, _ in pickletools.genops(written)}

@@ -196,3 +196,15 @@ def test_a_layout_that_does_not_fit_is_named(nico, damage, settings, message):
 def test_the_section_is_told_apart_by_its_kind(nico):
     data = contexts_data(nico)
     assert TypeAdapter(DataConfig).validate_python(data.model_dump()) == data
+
+
+def test_the_splits_written_down_are_read_again(nico):
+    first = open_source(contexts_data(nico))
+    (nico / "metadata.csv").write_text(first.metadata)
+    section = {"kind": "csv", "root": str(nico), "file": "metadata.csv"}
+    section |= {"class_names": "dg_label_id_mapping.json", "group_names": ["autumn", "water"]}
+    again = open_source(TypeAdapter(DataConfig).validate_python(section))
+    assert again.class_names == first.class_names
+    for split in SPLITS:
+        read = {(row.path, row.label, row.group) for row in again.rows(split)}
+        assert read == {(row.path, row.label, row.group) for row in first.rows(split)}
