@@ -234,17 +234,18 @@ class _Files:
 
     def _decode(self, rows: NDArray[np.int64]) -> Tensor:
         height, width = self.size()
-        pixels = np.empty((len(rows), height, width, 3), dtype=np.uint8)  # [B, H, W, 3]
+        # Of numpy: glibc finds no place again for torch's aligned memory, and a process would grow
+        pixels = np.empty((len(rows), 3, height, width), dtype=np.uint8)  # [B, 3, H, W]
         for place, data in enumerate(self.encoded(rows)):
             picture = self._picture(int(rows[place]), data)
-            if picture.shape != pixels.shape[1:]:
+            if picture.shape != (height, width, 3):
                 raise InputError(
                     f"{self._where(int(rows[place]))}: the image is {picture.shape[1]}x"
                     f"{picture.shape[0]} pixels, the first one {width}x{height}; all must have "
                     "one size"
                 )
-            pixels[place] = picture
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # [B, 3, H, W]
+            pixels[place] = picture.transpose(2, 0, 1)  # [3, H, W]
+        return torch.from_numpy(pixels)
 
     def _picture(self, row: int, data: bytes) -> NDArray[np.uint8]:
         """The pixels of an image file, [H, W, 3]; its bytes were compared with their digest."""

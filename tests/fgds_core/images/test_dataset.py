@@ -12,6 +12,7 @@ import tracemalloc
 from itertools import pairwise
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -188,6 +189,18 @@ def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refused)
     with pytest.raises(OSError, match="Too many open files"):
         images.file(0)
+
+
+def test_a_reading_process_does_not_grow_with_the_batches_it_reads(monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    images = image_set(random_images(4, 256), [0] * 4, NAMES)
+    rows = [[0, 1, 2, 3] * 4] * 30  # 3 MB each
+    held = []
+    for number, _ in enumerate(load(images, iter(rows), workers=1)):
+        if number in (10, 25):
+            (reader,) = psutil.Process().children()
+            held.append(reader.memory_full_info().uss)
+    assert held[1] - held[0] < 20e6
 
 
 def test_a_set_without_images_has_no_size():
