@@ -314,7 +314,8 @@ def _drop(
                 findings.counts["train"].subtract(
                     column_values(rows.filter(pa.array(out)), "label")
                 )
-                yield rows.filter(pa.array(~out)).cast(schema)
+                if not out.all():
+                    yield rows.filter(pa.array(~out)).cast(schema)
 
         record = write_image_batches(table, schema, tables())
     whole.unlink()
@@ -402,12 +403,11 @@ def _shared(overlaps: dict[str, int]) -> str:
     pairs = [f"{number:,} {pair}" for pair, number in overlaps.items() if pair != "dropped"]
     if not pairs:
         return ""
-    dropped = overlaps.get("dropped", 0)
-    what = (
-        f"; {dropped:,} copies were left out of training"
-        if dropped
-        else "; prepare.overlaps: drop leaves them out of training"
-    )
+    what = ""
+    if dropped := overlaps.get("dropped"):
+        what = f"; {dropped:,} copies were left out of training"
+    elif any(pair.startswith("train-") for pair in overlaps):
+        what = "; prepare.overlaps: drop leaves those of training out"
     return f"\nimages in two splits: {', '.join(pairs)}{what}"
 
 

@@ -3,6 +3,7 @@ import json
 import struct
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -201,6 +202,22 @@ def test_images_in_two_splits_are_counted_or_left_out_of_training(raw, tmp_path,
     )
     for split in ("val", "test"):
         assert dropped.content_sha256[split] == clean.content_sha256[split]
+
+
+def test_dropping_leaves_no_empty_row_group(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr("fgds_core.data.prepare.ROW_GROUP_ROWS", 1)
+    (raw / "val/cat/x.png").write_bytes((raw / "train/cat/0.png").read_bytes())
+    meta = prepare(folder_data(raw), config(overlaps="drop"), tmp_path / "out")
+    with pq.ParquetFile(tmp_path / "out/train.parquet") as file:
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert groups == [1] * sum(meta.counts["train"])
+    assert len(gather(read_prepared(tmp_path / "out", "train"))) == len(groups)
+
+
+def test_dropping_is_not_offered_where_it_changes_nothing(raw, tmp_path):
+    (raw / "test/cat/x.png").write_bytes((raw / "val/cat/0.png").read_bytes())
+    meta = prepare(folder_data(raw), config(overlaps="report"), tmp_path / "out")
+    assert summary(meta).endswith("images in two splits: 1 val-test")
 
 
 def test_a_class_that_is_dropped_from_training_is_named(raw, tmp_path):
