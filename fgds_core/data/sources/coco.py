@@ -241,10 +241,5 @@ def _value(entry: object, name: str, where: str) -> object:
 
 def _hint(path: str, start: Start) -> str:
     """What to do about an image that is not where its line says."""
-    name = path.removeprefix(start.prefix)
-    for folder in (start.root, *(each for each in start.root.iterdir() if each.is_dir())):
-        if folder != start.folder and (folder / name).is_file():
-            below_root = folder.relative_to(start.root).as_posix()
-            key = "null" if below_root == "." else below_root
-            return f"paths begin at {shown(folder)}: set data.images to {key}"
-    return "unpack the images there, or name the folder they begin at in data.images"
+    remedy = "unpack the images there, or name the folder they begin at in data.images"
+    return start.hint(path) or remedy

@@ -89,6 +89,11 @@ class _Values:
         Raises:
             InputError: One is none of the stated names.
         """
+        if self._is_signed and self.stated is not None and len(self.stated) != 2:
+            raise InputError(
+                f"{self.parameter}: the column {self.column} holds -1 and 1, so give two names, "
+                f"not {len(self.stated)}"
+            )
         if self._is_signed:
             return {"-1": 0, "1": 1}
         if self._is_numbered:
@@ -290,15 +295,9 @@ class _Table:
 
     def hint(self, path: str) -> str:
         """What to do about an image that is not where its row says."""
-        name = path.removeprefix(self.start.prefix)
-        inner = [folder for folder in self.start.root.iterdir() if folder.is_dir()]
-        deeper = [d / d.name for d in inner if (d / d.name).is_dir()]  # zipped twice
-        for folder in (self.start.root, *inner, *deeper, self.file.parent):
-            if folder != self.start.folder and (folder / name).is_file():
-                below_root = folder.relative_to(self.start.root).as_posix()
-                key = "null" if below_root == "." else below_root
-                return f"paths begin at {shown(folder)}: set data.images to {key}"
-        return "paths begin at data.images, or at data.root if that is null: correct it"
+        zipped_twice = (folder / folder.name for folder in self.start.root.iterdir())
+        remedy = "paths begin at data.images, or at data.root if that is null: correct it"
+        return self.start.hint(path, *zipped_twice, self.file.parent) or remedy
 
     def _prefix(self) -> str:
         """What absolute paths, often those of another machine, have before our root."""
@@ -391,5 +390,10 @@ def _split_file(data: CsvData, path: Path) -> dict[str, str]:
                 f"{shown(path)}, line {number}: has {len(record)} columns, the first line "
                 f"{len(header)}; correct it"
             )
-        found[record[name].strip()] = record[split]
+        path_in, value = record[name].strip(), record[split]
+        if found.setdefault(path_in, value) != value:
+            raise InputError(
+                f"{shown(path)}, line {number}: {brief(path_in, PATH_MOST)} is in two splits, "
+                f"{brief(found[path_in])} and {brief(value)}; correct it"
+            )
     return found

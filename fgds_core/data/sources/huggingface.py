@@ -5,6 +5,7 @@ some at a time.
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,7 @@ from fgds_core.data.sources import Source, SourceImage, parquet
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.names import checked_names
 from fgds_core.data.sources.tables import ARROW, schema_of
-from fgds_core.data.sources.validation import validating
+from fgds_core.data.sources.validation import drawn_validation
 from fgds_core.errors import InputError
 from fgds_core.files import brief, files_below, listed, read_json, relative_to, shown
 from fgds_core.images.table import class_names_of
@@ -36,13 +37,11 @@ def open_data(data: HuggingfaceData, max_image_bytes: int) -> Source:
     masks: dict[str, NDArray[np.bool_]] = {}
     if isinstance(data.validation, DrawnValidation):
         labels = parquet.labels_of(columns, files["train"], whole.class_names)
-        drawn = _drawn(np.fromiter(labels, np.int64), whole.class_names, data.validation)
-        masks = {"train": ~drawn, "val": drawn}
-        notes.append(
-            f"no validation split: {int(drawn.sum()):,} of {len(drawn):,} training images, "
-            f"{data.validation.fraction:.3g} of each class, validate instead (seed "
-            f"{data.validation.seed})"
+        drawn, said = drawn_validation(
+            np.fromiter(labels, np.int64), whole.class_names, data.validation
         )
+        masks = {"train": ~drawn, "val": drawn}
+        notes.append(said)
 
     def rows(split: str) -> Iterator[SourceImage]:
         if split not in masks:
@@ -75,10 +74,11 @@ def class_names(data: HuggingfaceData) -> tuple[str, ...] | None:
 
 
 def _place(data: HuggingfaceData) -> Path:
-    """Where the files lie, or will: each revision in a folder of its own."""
+    """Where the files lie, or will: each revision and subset in a folder of its own."""
     if data.repository is None:
         return Path(data.root)
-    name = f"{data.repository}@{data.revision}"
+    subset = "" if data.subset is None else f"@{data.subset}"
+    name = f"{data.repository}@{data.revision}{subset}"
     return Path(data.root) / name.replace("/", "--")
 
 
@@ -116,6 +116,7 @@ def _brought(data: HuggingfaceData) -> Path:
             f"data.repository: {data.repository} has no files {wanted} at {data.revision}; the "
             "revision refs/convert/parquet has them of most data sets"
         )
+    shutil.rmtree(part / ".cache", ignore_errors=True)  # when it was fetched, which DVC would see
     part.rename(folder)
     return folder
 
@@ -136,11 +137,18 @@ def _split_files(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
     return {split: found[name] for split, name in names.items()}
 
 
+_SPLIT = re.compile(r"\w+(\.\w+)*")
+"""Names of splits, as the library allows them."""
+
+
 def _saved_files(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
     """The Arrow files of each split, as the library lists them."""
     remedy = "save the data set again with save_to_disk"
+    names = read_json(folder / _SAVED, remedy).get("splits")
+    if not isinstance(names, list) or not all(map(_SPLIT.fullmatch, map(str, names))):
+        raise InputError(f"{shown(folder / _SAVED)} is damaged (no names of splits); {remedy}")
     found: dict[str, list[Path]] = {}
-    for name in map(str, read_json(folder / _SAVED, remedy).get("splits", [])):
+    for name in map(str, names):
         state = folder / name / "state.json"
         try:
             listing = [each["filename"] for each in read_json(state, remedy)["_data_files"]]
@@ -193,14 +201,3 @@ def _columns(data: HuggingfaceData) -> ParquetData:
         label_column=data.label_column,
         group_column=data.group_column,
     )
-
-
-def _drawn(
-    labels: NDArray[np.int64], names: tuple[str, ...], drawn: DrawnValidation
-) -> NDArray[np.bool_]:
-    """Which training images validate, [N]."""
-    mask = np.zeros(len(labels), dtype=np.bool_)
-    for label, name in enumerate(names):
-        (rows,) = np.nonzero(labels == label)
-        mask[rows[validating(name, len(rows), drawn)]] = True
-    return mask

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from fgds_core.data.config import DrawnValidation, ListData, PathRewrite
+from fgds_core.data.config import DrawnValidation, ListData
 from fgds_core.data.sources import Source
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.name_files import ClassNames, stated_names
@@ -43,7 +43,7 @@ def open_data(data: ListData, max_image_bytes: int) -> Source:
     }
     check_apart({split: [path] for split, path in files.items()})
     start, stated = Start(root, data.images), stated_names(data.class_names, root)
-    rewrite = _rewrite(data.path_rewrite, files["train"])
+    rewrite = _rewrite(data, files["train"])
     read = partial(_lines, data=data, start=start, rewrite=rewrite, stated=stated)
 
     def lines(split: str) -> Iterator[Named]:
@@ -103,19 +103,24 @@ def _text_lines(path: Path) -> Iterator[tuple[str, str]]:
         raise InputError(f"{shown(path)} is no UTF-8 text ({error.reason}); convert it") from error
 
 
+def _columns(path: Path, groups: bool) -> Iterator[tuple[str, list[str]]]:
+    """Where each line stands, and its path, label and perhaps group."""
+    wanted = ("path", "label", "group") if groups else ("path", "label")
+    for where, text in _text_lines(path):
+        columns = text.rsplit(maxsplit=len(wanted) - 1)  # paths may hold spaces
+        if len(columns) < len(wanted):
+            raise InputError(
+                f"{where}: {brief(repr(text))} must be `{' '.join(wanted)}`, with a space between"
+            )
+        yield where, columns
+
+
 def _lines(
     path: Path, data: ListData, start: Start, rewrite: Rewrite, stated: ClassNames | None
 ) -> Iterator[Named]:
-    num_columns = 3 if data.groups else 2
     num_classes = None if stated is None else len(stated.names)
     labels = {} if stated is None else {id_: label for label, id_ in enumerate(stated.ids)}
-    for where, text in _text_lines(path):
-        columns = text.rsplit(maxsplit=num_columns - 1)  # paths may hold spaces
-        if len(columns) < num_columns:
-            wanted = "path label group" if data.groups else "path label"
-            raise InputError(
-                f"{where}: {brief(repr(text))} must be `{wanted}`, with a space between"
-            )
+    for where, columns in _columns(path, data.groups):
         group = class_name(columns[2], where) if data.groups else None
         label = label_of(columns[1], where, num_classes)
         folder = columns[0].rsplit("/", 2)[-2:-1]
@@ -144,11 +149,11 @@ def _folder_names(found: Survey) -> ClassNames:
     return ClassNames(names, note=note)
 
 
-def _rewrite(rewrite: PathRewrite | str | None, train: Path) -> Rewrite:
-    if rewrite is None:
+def _rewrite(data: ListData, train: Path) -> Rewrite:
+    if (rewrite := data.path_rewrite) is None:
         return lambda path, label: path
     if isinstance(rewrite, str):
-        return REWRITES[rewrite](partial(_pairs, train))
+        return REWRITES[rewrite](partial(_pairs, train, data.groups))
     pattern, replacement = re.compile(rewrite.pattern), rewrite.replacement
 
     def replaced(path: str, label: int) -> str:
@@ -158,10 +163,9 @@ def _rewrite(rewrite: PathRewrite | str | None, train: Path) -> Rewrite:
     return replaced
 
 
-def _pairs(path: Path) -> Iterator[tuple[str, int]]:
-    """Path and label of each line of a list without groups."""
-    for where, text in _text_lines(path):
-        name, _, label = text.rpartition(" ")
+def _pairs(path: Path, groups: bool) -> Iterator[tuple[str, int]]:
+    """Path and label of each line."""
+    for where, (name, label, *_) in _columns(path, groups):
         yield name, label_of(label, where, None)
 
 
@@ -170,12 +174,8 @@ def _hint(path: str, data: ListData, start: Start, lists: Path) -> str:
     name = path.removeprefix(start.prefix)
     if not data.groups and re.search(r"\s\d+$", name):
         return "set data.groups to true if the lines are path, label and group"
-    inner = [folder for folder in start.root.iterdir() if folder.is_dir()]
-    for folder in (start.root, *inner, lists):
-        if folder != start.folder and (folder / name).is_file():
-            below_root = folder.relative_to(start.root).as_posix()
-            key = "null" if below_root == "." else below_root
-            return f"paths begin at {shown(folder)}: set data.images to {key}"
+    if elsewhere := start.hint(path, lists):
+        return elsewhere
     split, _, rest = name.partition("/")
     if split == "val" and (start.folder / "val" / rest.rpartition("/")[2]).is_file():
         return (

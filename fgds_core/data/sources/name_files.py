@@ -121,10 +121,14 @@ def _json_pairs(value: "list[Any] | dict[str, Any]") -> Pairs:
 
 
 def _objects(values: list[Any]) -> list[dict[str, Any]]:
-    wrong = [v for v in values if not isinstance(v, dict) or not {"id", "name"} <= v.keys()]
+    wrong = [v for v in values if not isinstance(v, dict) or not _is_named(v)]
     if wrong:
         raise ValueError(f"{brief(repr(wrong[0]))} has no id and name")
     return values
+
+
+def _is_named(value: dict[str, Any]) -> bool:
+    return isinstance(value.get("id"), int) and isinstance(value.get("name"), str)
 
 
 def _by_label(pairs: dict[int, tuple[str, str]]) -> Pairs:

@@ -19,7 +19,7 @@ from fgds_core.data.meta import SPLITS
 from fgds_core.data.sources import SourceImage
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.places import below, too_many_bytes
-from fgds_core.data.sources.validation import validating
+from fgds_core.data.sources.validation import drawn_validation
 from fgds_core.errors import InputError
 from fgds_core.files import PATH_MOST, brief, listed, shown
 
@@ -73,14 +73,33 @@ class Start:
         name = name.removeprefix("./")
         if name.startswith("/") or ".." in name.split("/"):
             raise InputError(
-                f"{where}: {brief(name, PATH_MOST)} must lie below data.root, {shown(self.root)}"
+                f"{where}: {brief(name, PATH_MOST)} must lie below data.root, "
+                f"{shown(self.root)}; put the image there and correct the path"
             )
         if not name or not name.isprintable():
-            raise InputError(f"{where}: {brief(repr(name), PATH_MOST)} is no path of a file")
+            raise InputError(
+                f"{where}: {brief(repr(name), PATH_MOST)} is no path of a file; correct it"
+            )
         path = self.prefix + name
         if not path.isascii() and not (self.root / path).exists():
             path = below(self.root, path, where).relative_to(self.root).as_posix()
         return path
+
+    def hint(self, path: str, *others: Path) -> str | None:
+        """What to set where a missing image lies below another folder; None if it does nowhere.
+
+        Args:
+            path: Its path below the root, as `path` gave it.
+            others: Where to look besides the root and the folders in it.
+        """
+        name = path.removeprefix(self.prefix)
+        inner = [folder for folder in self.root.iterdir() if folder.is_dir()]
+        for folder in (self.root, *inner, *others):
+            if folder != self.folder and (folder / name).is_file():
+                below_root = folder.relative_to(self.root).as_posix()
+                key = "null" if below_root == "." else below_root
+                return f"paths begin at {shown(folder)}: set data.images to {key}"
+        return None
 
 
 def label_of(
@@ -97,9 +116,11 @@ def label_of(
     Raises:
         InputError: It is no whole number from 0, or has no name.
     """
-    if not (text.isascii() and text.isdecimal()) or int(text[:9]) > MAX_LABEL:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LABEL))
+    if not is_number or int(text) > MAX_LABEL:
         raise InputError(
-            f"{where}: the label must be a whole number from 0, got {brief(repr(text))}"
+            f"{where}: the label must be a whole number from 0 to {MAX_LABEL:,}, got "
+            f"{brief(repr(text))}; correct it"
         )
     label = int(text)
     if num_names is not None and label >= num_names:
@@ -248,18 +269,9 @@ def check_labels(found: Survey, num_classes: int | None, what: Mapping[str, str]
 def draw_validation(found: Survey, drawn: DrawnValidation, names: tuple[str, ...]) -> str:
     """Draws the validation images from those of training; says so in one line."""
     labels = np.frombuffer(found.labels["train"], dtype=np.int64)
-    order = np.argsort(labels, kind="stable")
-    ends = np.cumsum(np.bincount(labels, minlength=len(names)))
-    validates = np.zeros(len(labels), dtype=np.uint8)
-    for name, rows in zip(names, np.split(order, ends[:-1]), strict=True):
-        validates[rows[validating(name, len(rows), drawn)]] = 1
+    validates, said = drawn_validation(labels, names, drawn)
     found.validates = bytearray(validates.tobytes())
-    alone = int(np.sum(np.bincount(labels) == 1))
-    none = f"; {alone} classes of one training image have none" if alone else ""
-    return (
-        f"no validation split is published: {int(validates.sum()):,} of {len(labels):,} training "
-        f"images, {drawn.fraction:.3g} of each class, validate instead (seed {drawn.seed}){none}"
-    )
+    return said
 
 
 def empty_cells_note(found: Survey) -> list[str]:

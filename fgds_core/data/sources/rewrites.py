@@ -20,7 +20,7 @@ def places_easyformat_to_256(train: TrainingLines) -> Rewrite:
     def rewrite(path: str, label: int) -> str:
         split, _, rest = path.partition("/")
         folder, _, name = rest.partition("/")
-        if split == "train" and name:
+        if split == "train" and folder and name:
             return f"data_256/{folder[0]}/{folder.replace('-', '/')}/{name}"
         return f"val_256/{name}" if split == "val" and name else path
 

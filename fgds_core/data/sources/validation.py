@@ -1,6 +1,10 @@
 """A validation split that is drawn from the training images, where the data have none."""
 
 import random
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fgds_core.data.config import DrawnValidation
 
@@ -20,3 +24,29 @@ def validating(name: str, num_images: int, drawn: DrawnValidation) -> list[int]:
     """
     number = min(max(round(drawn.fraction * num_images), 1), max(num_images - 1, 0))
     return sorted(random.Random(f"{drawn.seed}/{name}").sample(range(num_images), number))
+
+
+def drawn_validation(
+    labels: NDArray[np.int64], names: Sequence[str], drawn: DrawnValidation
+) -> tuple[NDArray[np.bool_], str]:
+    """Draws the validation images of all classes.
+
+    Args:
+        labels: Of the training images, in an order that never changes, [N].
+        names: Name of each class, [K].
+        drawn: Size and seed of the draw.
+
+    Returns:
+        Which training images validate, [N], and one line for the user.
+    """
+    counts = np.bincount(labels, minlength=len(names))
+    order = np.argsort(labels, kind="stable")
+    validates = np.zeros(len(labels), dtype=np.bool_)
+    for name, rows in zip(names, np.split(order, np.cumsum(counts)[:-1]), strict=True):
+        validates[rows[validating(name, len(rows), drawn)]] = True
+    alone = int(np.sum(counts == 1))
+    none = f"; {alone:,} classes of one training image have none" if alone else ""
+    return validates, (
+        f"no validation split is published: {int(validates.sum()):,} of {len(labels):,} training "
+        f"images, {drawn.fraction:.3g} of each class, validate instead (seed {drawn.seed}){none}"
+    )

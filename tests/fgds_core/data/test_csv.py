@@ -236,6 +236,14 @@ def test_celeba_of_kaggle_has_its_splits_in_another_file(tmp_path):
     (tmp_path / "list_eval_partition.csv").write_text("image_id,partition\n000001.jpg,0\n")
     with pytest.raises(InputError, match=r"line 3: 000002.jpg is not in data.split_file"):
         open_source(section(tmp_path, **AS_CELEBA))
+    (tmp_path / "list_eval_partition.csv").write_text(
+        "image_id,partition\n000001.jpg,0\n000001.jpg,2\n"
+    )
+    with pytest.raises(InputError, match=r"line 3: 000001.jpg is in two splits, 0 and 2"):
+        open_source(section(tmp_path, **AS_CELEBA))
+    (tmp_path / "list_eval_partition.csv").write_bytes(KAGGLE_SPLITS.encode())
+    with pytest.raises(InputError, match=r"data.group_names: .* give two names, not 1"):
+        open_source(section(tmp_path, **AS_CELEBA, group_names=["Male"]))
 
 
 def test_splits_may_be_words_and_others_are_left_out_if_it_is_said(tmp_path):

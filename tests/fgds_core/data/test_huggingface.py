@@ -113,6 +113,7 @@ def hub(repository, monkeypatch):
             if any(relative.match(pattern) for pattern in allow_patterns):
                 (place := Path(local_dir) / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, place)
+        (Path(local_dir) / ".cache").mkdir(parents=True, exist_ok=True)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     return asked
@@ -133,9 +134,17 @@ def test_parquet_files_of_the_hub_are_brought_once_for_each_revision(hub, tmp_pa
     assert source.published
     assert class_names(data) == ("dog", "cat")
     assert not list(tmp_path.rglob("*.py"))
+    assert not list(tmp_path.rglob(".cache"))
     moved = open_source(hub_data(tmp_path, **PETS | {"revision": "refs/convert/parquet"}))
     assert len(hub) == 2
     assert "which may move" in moved.notes[0]
+
+
+def test_another_subset_of_the_same_revision_is_brought_too(hub, tmp_path):
+    for subset in ("plain", "other"):
+        source = open_source(hub_data(tmp_path, **PETS | {"subset": subset}))
+        assert {Path(path).parent.name for path in source.files()} == {subset}
+    assert len(hub) == 2
 
 
 def test_a_folder_of_parquet_files_for_each_split_is_known(repository, tmp_path):
@@ -171,6 +180,14 @@ def name_another_file(folder):
     (folder / "test/state.json").write_text(json.dumps(state))
 
 
+def name_no_split(folder):
+    (folder / "dataset_dict.json").write_text('{"splits": 5}')
+
+
+def name_a_split_elsewhere(folder):
+    (folder / "dataset_dict.json").write_text('{"splits": ["../saved/train"]}')
+
+
 def cut(folder):
     path = next((folder / "test").glob("*.arrow"))
     path.write_bytes(path.read_bytes()[:100])
@@ -181,6 +198,8 @@ def cut(folder):
     [
         (damage_state, r"test/state\.json is damaged .*save the data set again"),
         (name_another_file, "is no Arrow file of the split test"),
+        (name_no_split, r"dataset_dict\.json is damaged .*save the data set again"),
+        (name_a_split_elsewhere, r"dataset_dict\.json is damaged"),
         (cut, r"test/data-.*\.arrow is not a readable Arrow file"),
         (lambda folder: shutil.rmtree(folder / "test"), r"test/state\.json does not exist"),
     ],

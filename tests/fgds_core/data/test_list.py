@@ -158,6 +158,22 @@ def test_either_lists_of_places_read_either_archive(tmp_path, lists, disk, rewri
         assert [path for path, _, _ in rows(source, split)] == paths_in({name: disk[name]})
 
 
+def test_lists_with_groups_and_tabs_are_rewritten_too(tmp_path):
+    lists = {
+        name: text.replace(" ", "\t").replace("\n", "\tday\n") for name, text in PLACES_256.items()
+    }
+    write(tmp_path, lists, paths_in(PLACES))
+    data = section(tmp_path, groups=True, path_rewrite="places_256_to_easyformat")
+    source = open_source(data)
+    assert [row.path for row in source.rows("test")] == paths_in({"test": PLACES["test"]})
+    assert {row.group for row in source.rows("test")} == {"day"}
+
+
+def test_a_path_without_a_class_folder_is_rewritten_to_itself():
+    rewrite = places_easyformat_to_256(lambda: iter(()))
+    assert rewrite("train//1.jpg", 0) == "train//1.jpg"
+
+
 def test_the_rewrites_of_places_undo_each_other():
     train = list(zip(paths_in({"train": PLACES_256["train"]}), range(3), strict=True))
     there = places_easyformat_to_256(lambda: iter(()))
@@ -321,6 +337,7 @@ def test_names_come_from_every_published_form(tmp_path, text, names):
         ('{"0": "a", "2": "b"}', "the labels must be 0, 1, 2"),
         ("{", "cannot be read .* a name a line, or an id and a name, or JSON"),
         ("[3]", "has no id and name"),
+        ('[{"id": 0, "name": 5}]', "has no id and name"),
         ('{"0": 1, "1": [2]}', "cannot be read"),
         ("a\n\x07\n", "is no name; use visible characters"),
     ],
@@ -385,8 +402,9 @@ def test_the_training_list_of_imagenet_lt_is_known_by_its_counts(tmp_path):
     [
         ({"train": "x.png\n"}, r"train.txt, line 1: 'x.png' must be `path label`"),
         ({"train": "a.png 0\nb.png one\n"}, "line 2: the label must be a whole number from 0"),
-        ({"train": "a.png -1\n"}, "whole number from 0, got '-1'"),
-        ({"train": "a.png 99999999999\n"}, "whole number from 0, got '99999999999'"),
+        ({"train": "a.png -1\n"}, "whole number from 0 to 1,000,000, got '-1'"),
+        ({"train": "a.png 99999999999\n"}, "whole number from 0 to 1,000,000, got '99999999999'"),
+        ({"train": "a.png 00000000099999999999\n"}, "whole number from 0 to 1,000,000"),
         ({"train": "../a.png 0\n"}, r"line 1: \.\./a\.png must lie below data\.root"),
         ({"train": "/etc/passwd 0\n"}, r"/etc/passwd must lie below data\.root"),
         ({"train": "a\0.png 0\n"}, "is no path of a file"),

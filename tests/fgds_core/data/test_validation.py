@@ -1,8 +1,9 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fgds_core.data.config import DrawnValidation
-from fgds_core.data.sources.validation import validating
+from fgds_core.data.sources.validation import drawn_validation, validating
 
 FRACTIONS = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
@@ -25,3 +26,13 @@ def test_the_draw_depends_on_its_seed_and_on_the_class():
     assert first == validating("cat", 1000, drawn())
     assert first != validating("cat", 1000, drawn(seed=1))
     assert first != validating("dog", 1000, drawn())
+
+
+def test_every_class_is_drawn_as_if_it_were_alone():
+    labels = np.array([1, 0, 1, 1, 2, 0, 1])
+    validates, said = drawn_validation(labels, ["cat", "dog", "owl"], drawn(0.5))
+    for label, name in enumerate(["cat", "dog", "owl"]):
+        (places,) = np.nonzero(validates[labels == label])
+        assert places.tolist() == validating(name, int(np.sum(labels == label)), drawn(0.5))
+    assert "3 of 7 training images, 0.5 of each class" in said
+    assert said.endswith("; 1 classes of one training image have none")
