@@ -67,9 +67,11 @@ class _Reader:
                 if self._text[end : end + 1] in _AFTER:  # else it may go on, as numbers do
                     self._at = end
                     return value
+                what = "something follows it"
             except json.JSONDecodeError as error:
-                if size > _ENTRY_MOST:
-                    raise ValueError(f"an entry is damaged or too large, {error.msg}") from error
+                what = error.msg
+            if size > _ENTRY_MOST:
+                raise ValueError(f"an entry is damaged or too large, {what}")
             self._more(size)
             size *= 2
 

@@ -254,6 +254,14 @@ def test_damaged_json_is_named(tmp_path, text):
         list(json_entries.json_entries(path))
 
 
+def test_what_follows_an_entry_is_not_searched_for_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_entries, "_CHUNK", 8)
+    monkeypatch.setattr(json_entries, "_ENTRY_MOST", 64)
+    (path := tmp_path / "train.json").write_text('{"images": [{"id": 1}x' + " " * 10_000 + "]}")
+    with pytest.raises(InputError, match="something follows it"):
+        list(json_entries.json_entries(path))
+
+
 def test_memory_does_not_grow_with_the_file(tmp_path):
     path = tmp_path / "large.json"
     with path.open("w") as file:
