@@ -52,7 +52,8 @@ def open_data(data: ContextsData, max_image_bytes: int) -> Source:
             if name in classes:
                 files = _images(classes[name], data.pattern, left_out)
                 paths = [relative_to(path, root) for path in files]
-                cells.append(_Cell(context, label, _drawn(paths, data.held_out, rng)))
+                if paths:
+                    cells.append(_Cell(context, label, _drawn(paths, data.held_out, rng)))
     names = tuple(sorted(numbers, key=numbers.__getitem__))
     _check(names, cells, folder, data)
     every = (path for cell in cells for paths in cell.paths.values() for path in paths)
@@ -69,7 +70,7 @@ def open_data(data: ContextsData, max_image_bytes: int) -> Source:
         for split in SPLITS:
             yield from (str(row.content) for row in rows(split))
 
-    metadata = _metadata(cells, list(contexts), names)
+    metadata = _metadata(cells, names)
     return Source(
         class_names=names,
         has_groups=True,
@@ -176,14 +177,20 @@ def _drawn(paths: list[str], held_out: int, rng: random.Random) -> dict[str, lis
 
 
 def _check(names: tuple[str, ...], cells: list[_Cell], folder: Path, data: ContextsData) -> None:
-    """Refuses classes without images."""
-    present = {cell.label for cell in cells if any(cell.paths.values())}
+    """Refuses classes without images, or without training images in any context."""
+    present = {cell.label for cell in cells}
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
         raise InputError(
             f"{shown(folder)} holds no images {brief(data.pattern)} of the classes "
             f"{listed(absent)} in <context>/<class>/; correct data.folder, data.pattern or "
             "data.class_ids"
+        )
+    trained = {cell.label for cell in cells if cell.paths["train"]}
+    if untrained := [name for label, name in enumerate(names) if label not in trained]:
+        raise InputError(
+            f"data.held_out: with {data.held_out} images of each class in a context held out, "
+            f"the classes {listed(untrained)} have no training images; lower it, or add images"
         )
 
 
@@ -198,8 +205,9 @@ def _said(data: ContextsData, cells: list[_Cell], metadata: str) -> str:
     )
 
 
-def _metadata(cells: list[_Cell], contexts: list[str], names: tuple[str, ...]) -> str:
+def _metadata(cells: list[_Cell], names: tuple[str, ...]) -> str:
     """The splits as SubpopBench writes them, with names and paths below the root."""
+    contexts = list(dict.fromkeys(cell.context for cell in cells))
     split_of = [
         {path: number for number, split in enumerate(SPLITS) for path in cell.paths[split]}
         for cell in cells

@@ -138,6 +138,13 @@ def test_classes_without_a_file_of_numbers_are_sorted_and_other_names_can_be_rea
     assert {row.group for row in source.rows("train")} == {"rain", "sun"}
 
 
+def test_an_empty_context_changes_nothing(nico):
+    before = open_source(contexts_data(nico))
+    (nico / FOLDER / "a_first_one/car").mkdir(parents=True)
+    after = open_source(contexts_data(nico))
+    assert (after.metadata, after.notes) == (before.metadata, before.notes)
+
+
 def test_other_files_are_left_out_and_told(nico):
     (nico / FOLDER / "water/car/more.png").write_bytes(b"")
     (nico / FOLDER / "readme.txt").write_text("")
@@ -179,6 +186,11 @@ def rewrite(numbers):
         (None, {"class_ids": "ids.json"}, r"ids\.json does not exist; name a JSON file"),
         (None, {"pattern": "*.png"}, r"holds no images \*\.png of the classes car"),
         (rewrite({"car": 0, "owl": 1}), {}, "no number for the class hot air balloon"),
+        (
+            None,
+            {"held_out": 90},
+            r"data\.held_out: with 90 .* the classes owl, hot air balloon have",
+        ),
         (rewrite(NUMBERS | {"ant": 3}), {}, r"holds no images \*\.jpg of the classes ant"),
         (rewrite(NUMBERS | {"car": 3}), {}, "must number the classes 0, 1, 2"),
         (rewrite(NUMBERS | {"car": "0"}), {}, "must number the classes 0, 1, 2"),
