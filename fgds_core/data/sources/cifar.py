@@ -223,6 +223,7 @@ def _edition(edition: _Edition, folder: Path) -> str:
 
     published = CIFAR100 if edition.name == "CIFAR-100" else CIFAR10
     digests = dict(published.train_list + published.test_list)
+    digests[published.meta["filename"]] = published.meta["md5"]
     other = [name for name in digests if hash_file(folder / name, "md5") != digests[name]]
     if other:
         return f"{edition.name}: not the published files ({listed(other)} differ)"

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
+from torchvision.datasets import CIFAR10
 
 from fgds_core.data.config import CifarData, DataConfig
 from fgds_core.data.imbalance import PROFILES
-from fgds_core.data.sources import class_names, open_source
+from fgds_core.data.sources import cifar, class_names, open_source
 from fgds_core.data.sources.pickles import read_pickle
 from fgds_core.errors import InputError
 from fgds_core.images.formats import PNG, encode_picture
@@ -163,6 +164,15 @@ def test_other_training_images_validate_and_it_is_said(tmp_path, kind):
     assert edition.startswith("CIFAR-10: not the published files (data_batch_1, ")
     assert f"pick of {35 if kind == 'exp' else 44} training images ({kind}, factor 10" in pick
     assert "3 other training images of each class validate, of the pick itself 3 of ant" in pick
+
+
+def test_names_of_another_file_are_not_the_published_ones(tmp_path, monkeypatch):
+    write_cifar10(tmp_path)
+    digests = dict(CIFAR10.train_list + CIFAR10.test_list)
+    monkeypatch.setattr(cifar, "hash_file", lambda path, _: digests.get(path.name))
+    assert open_source(cifar_data(tmp_path)).notes[0] == (
+        "CIFAR-10: not the published files (batches.meta differ)"
+    )
 
 
 def test_a_factor_of_one_picks_all(tmp_path):
