@@ -20,6 +20,7 @@ from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.names import checked_names
 from fgds_core.data.sources.pickles import read_pickle
 from fgds_core.data.sources.tables import schema_of
+from fgds_core.data.sources.validation import masked
 from fgds_core.errors import InputError
 from fgds_core.files import entries, files_below, hash_file, listed, shown
 from fgds_core.images.table import class_names_of
@@ -71,16 +72,6 @@ def open_data(data: CifarData, max_image_bytes: int) -> Source:
     labels = np.fromiter((row.label for row in whole.rows("train")), np.int64)  # [N]
     counts = _counts(labels, whole.class_names, data)
     picked, validating = _pick(labels, counts, data)
-    chosen = {"train": picked, "val": validating}
-
-    def rows(split: str) -> Iterator[SourceImage]:
-        if split not in chosen:
-            yield from whole.rows(split)
-            return
-        for row, is_chosen in zip(whole.rows("train"), chosen[split], strict=True):
-            if is_chosen:
-                yield row
-
     return Source(
         class_names=whole.class_names,
         has_groups=False,
@@ -89,7 +80,7 @@ def open_data(data: CifarData, max_image_bytes: int) -> Source:
             "val": int(validating.sum()),
             "test": whole.num_images["test"],
         },
-        rows=rows,
+        rows=masked(whole.rows, {"train": picked, "val": validating}),
         left_out=whole.left_out,
         files=whole.files,
         published=True,

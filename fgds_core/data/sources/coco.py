@@ -25,10 +25,10 @@ from fgds_core.data.sources.named import (
     draw_validation,
     files_of,
     rows_of,
+    split_files,
     survey,
 )
 from fgds_core.data.sources.names import class_name
-from fgds_core.data.sources.places import below, check_apart
 from fgds_core.errors import InputError
 from fgds_core.files import brief, shown
 
@@ -57,16 +57,7 @@ class _File:
 def open_data(data: CocoData, max_image_bytes: int) -> Source:
     """Opens images with annotations."""
     left_out = LeftOut(root := Path(data.root))
-    files = {
-        split: below(root, name, f"data.{parameter}")
-        for split, parameter, name in (
-            ("train", "train", data.train),
-            ("val", "validation", data.validation),
-            ("test", "test", data.test),
-        )
-        if isinstance(name, str)
-    }
-    check_apart({split: [path] for split, path in files.items()})
+    files = split_files(data)
     found = {split: _read(path) for split, path in files.items()}
     stated = _names(data, found["train"])
     names, notes = stated.names, [stated.note] if stated.note else []

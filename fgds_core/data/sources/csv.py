@@ -24,7 +24,7 @@ from fgds_core.data.sources.named import (
     survey,
 )
 from fgds_core.data.sources.names import checked_names, class_name, composed
-from fgds_core.data.sources.places import below
+from fgds_core.data.sources.places import file_below
 from fgds_core.data.sources.published import cells_note
 from fgds_core.errors import InputError
 from fgds_core.files import PATH_MOST, brief, listed, shown
@@ -220,7 +220,7 @@ class _Table:
     """The rows of the CSV file, with the split of each."""
 
     def __init__(self, data: CsvData, root: Path) -> None:
-        self.file = _csv_file(root, data.file, "data.file")
+        self.file = file_below(root, data.file, "data.file")
         self.files = [self.file]
         self.start = Start(root, data.images)
         self.notes: list[str] = []
@@ -244,7 +244,7 @@ class _Table:
         self._columns = [header.index(name) for name in columns]
         self._splits: dict[str, str] | None = None
         if data.split_file is not None:
-            self.files.append(_csv_file(root, data.split_file, "data.split_file"))
+            self.files.append(file_below(root, data.split_file, "data.split_file"))
             self._splits = _split_file(data, self.files[1])
         self._split_column = header.index(data.split_column) if self._splits is None else 0
         self.prefix = self._prefix()
@@ -327,16 +327,6 @@ class _Table:
 def _whole(value: str) -> str:
     """A whole number as one: with a missing value beside it, pandas writes 1.0."""
     return value[:-2] if re.fullmatch(r"-?[0-9]+\.0", value) else value
-
-
-def _csv_file(root: Path, name: str, parameter: str) -> Path:
-    path = below(root, name, parameter)
-    if not path.is_file():
-        raise InputError(
-            f"{parameter}: the file {shown(path)} does not exist; it lies below data.root: copy "
-            "or link it there"
-        )
-    return path
 
 
 def _records(path: Path) -> Iterator[tuple[list[str], int]]:

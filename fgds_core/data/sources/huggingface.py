@@ -6,7 +6,6 @@ some at a time.
 
 import re
 import shutil
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgds_core.data.config import DrawnValidation, HuggingfaceData, ParquetData
-from fgds_core.data.sources import Source, SourceImage, parquet
+from fgds_core.data.sources import Source, parquet
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.names import checked_names
 from fgds_core.data.sources.tables import ARROW, schema_of
-from fgds_core.data.sources.validation import drawn_validation
+from fgds_core.data.sources.validation import drawn_validation, masked
 from fgds_core.errors import InputError
 from fgds_core.files import brief, files_below, listed, read_json, relative_to, shown
 from fgds_core.images.table import class_names_of
@@ -43,19 +42,11 @@ def open_data(data: HuggingfaceData, max_image_bytes: int) -> Source:
         masks = {"train": ~drawn, "val": drawn}
         notes.append(said)
 
-    def rows(split: str) -> Iterator[SourceImage]:
-        if split not in masks:
-            yield from whole.rows(split)
-            return
-        for row, is_chosen in zip(whole.rows("train"), masks[split], strict=True):
-            if is_chosen:
-                yield row
-
     return Source(
         class_names=whole.class_names,
         has_groups=whole.has_groups,
         num_images=whole.num_images | {split: int(mask.sum()) for split, mask in masks.items()},
-        rows=rows,
+        rows=masked(whole.rows, masks),
         left_out=whole.left_out,
         files=lambda: map(str, chain(*files.values())),
         published=data.repository is not None,

@@ -19,10 +19,10 @@ from fgds_core.data.sources.named import (
     files_of,
     label_of,
     rows_of,
+    split_files,
     survey,
 )
 from fgds_core.data.sources.names import class_name
-from fgds_core.data.sources.places import below, check_apart
 from fgds_core.data.sources.published import list_note
 from fgds_core.data.sources.rewrites import REWRITES, Rewrite
 from fgds_core.errors import InputError
@@ -32,16 +32,7 @@ from fgds_core.files import brief, shown
 def open_data(data: ListData, max_image_bytes: int) -> Source:
     """Opens the images that lists name."""
     left_out = LeftOut(root := Path(data.root))
-    files = {
-        split: _list_file(root, name, f"data.{parameter}")
-        for split, parameter, name in (
-            ("train", "train", data.train),
-            ("val", "validation", data.validation),
-            ("test", "test", data.test),
-        )
-        if isinstance(name, str)
-    }
-    check_apart({split: [path] for split, path in files.items()})
+    files = split_files(data)
     start, stated = Start(root, data.images), stated_names(data.class_names, root)
     rewrite = _rewrite(data, files["train"])
     read = partial(_lines, data=data, start=start, rewrite=rewrite, stated=stated)
@@ -79,16 +70,6 @@ def class_names(data: ListData) -> tuple[str, ...] | None:
     """The classes as far as the parameters or their file name them."""
     stated = stated_names(data.class_names, Path(data.root))
     return None if stated is None else stated.names
-
-
-def _list_file(root: Path, name: str, parameter: str) -> Path:
-    path = below(root, name, parameter)
-    if not path.is_file():
-        raise InputError(
-            f"{parameter}: the list {shown(path)} does not exist; lists lie below data.root: copy "
-            "or link it there"
-        )
-    return path
 
 
 def _text_lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fgds_core.data.config import DrawnValidation
+from fgds_core.data.config import CocoData, DrawnValidation, ListData
 from fgds_core.data.meta import SPLITS
 from fgds_core.data.sources import SourceImage
 from fgds_core.data.sources.left_out import LeftOut
-from fgds_core.data.sources.places import below, too_many_bytes
+from fgds_core.data.sources.places import below, check_apart, file_below, too_many_bytes
 from fgds_core.data.sources.validation import drawn_validation
 from fgds_core.errors import InputError
 from fgds_core.files import PATH_MOST, brief, listed, shown
@@ -49,6 +49,25 @@ class Named:
 
 Lines = Callable[[str], Iterator[Named]]
 """Gives the lines of a split, in an order that never changes."""
+
+
+def split_files(data: ListData | CocoData) -> dict[str, Path]:
+    """The file that names the images of each split, where the parameters name one.
+
+    Raises:
+        InputError: It does not exist, or is named for two splits.
+    """
+    files = {
+        split: file_below(Path(data.root), name, f"data.{parameter}")
+        for split, parameter, name in (
+            ("train", "train", data.train),
+            ("val", "validation", data.validation),
+            ("test", "test", data.test),
+        )
+        if isinstance(name, str)
+    }
+    check_apart({split: [path] for split, path in files.items()})
+    return files
 
 
 class Start:

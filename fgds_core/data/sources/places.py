@@ -32,6 +32,21 @@ def below(root: Path, name: str, parameter: str) -> Path:
     return path
 
 
+def file_below(root: Path, name: str, parameter: str) -> Path:
+    """The path of a file below the root.
+
+    Raises:
+        InputError: It does not exist, or would lie outside.
+    """
+    path = below(root, name, parameter)
+    if not path.is_file():
+        raise InputError(
+            f"{parameter}: the file {shown(path)} does not exist; it lies below data.root: copy "
+            "or link it there"
+        )
+    return path
+
+
 def check_sizes(paths: Iterable[str], most: int) -> None:
     """Refuses files that are too large before any is read, be it for its digest."""
     large = [(path, size) for path in paths if (size := os.stat(path).st_size) > most]

@@ -1,12 +1,13 @@
-"""A validation split that is drawn from the training images, where the data have none."""
+"""Validation images from among the training images, where the data have no such split."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fgds_core.data.config import DrawnValidation
+from fgds_core.data.sources import SourceImage
 
 
 def validating(name: str, num_images: int, drawn: DrawnValidation) -> list[int]:
@@ -24,6 +25,27 @@ def validating(name: str, num_images: int, drawn: DrawnValidation) -> list[int]:
     """
     number = min(max(round(drawn.fraction * num_images), 1), max(num_images - 1, 0))
     return sorted(random.Random(f"{drawn.seed}/{name}").sample(range(num_images), number))
+
+
+def masked(
+    rows: Callable[[str], Iterator[SourceImage]], masks: Mapping[str, NDArray[np.bool_]]
+) -> Callable[[str], Iterator[SourceImage]]:
+    """Shares training images out among splits.
+
+    Args:
+        rows: Gives the images of a split.
+        masks: Which training images are those of a split, [N]; a split without is as it was.
+    """
+
+    def shared(split: str) -> Iterator[SourceImage]:
+        if split not in masks:
+            yield from rows(split)
+            return
+        for row, is_chosen in zip(rows("train"), masks[split], strict=True):
+            if is_chosen:
+                yield row
+
+    return shared
 
 
 def drawn_validation(

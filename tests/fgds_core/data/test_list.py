@@ -447,7 +447,7 @@ def test_missing_images_are_counted_and_the_first_five_named(tmp_path):
 
 def test_missing_lists_large_files_and_lists_for_two_splits_are_named(tmp_path):
     write(tmp_path, IMAGENET)
-    with pytest.raises(InputError, match=r"data.test: the list .*x.txt does not exist; lists lie"):
+    with pytest.raises(InputError, match=r"data.test: the file .*x.txt does not exist; it lies"):
         open_source(section(tmp_path, test="x.txt"))
     with pytest.raises(InputError, match=r"validation.txt is read for validation and for test"):
         open_source(section(tmp_path, test="validation.txt"))
