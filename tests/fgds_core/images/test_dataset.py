@@ -151,6 +151,10 @@ def test_what_a_process_finds_wrong_is_told_as_without_it(tmp_path, monkeypatch)
             list(batches(images, 2, workers=workers))
         caught.append(error.value)  # with all it refers to
     assert str(caught[0]) == str(caught[1])
+    for _ in range(600):  # they are told to end, which takes its time on a busy machine
+        if multiprocessing.active_children() == before:
+            break
+        time.sleep(0.1)
     assert multiprocessing.active_children() == before
 
 
