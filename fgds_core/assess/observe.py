@@ -94,26 +94,31 @@ def observe(
     Raises:
         InputError: An image is damaged, or the disk has no room for the features.
     """
-    answers: dict[str, list[Tensor]] = {}
+    answers: dict[str, NDArray[Any]] = {}  # [N] each
 
-    def keep(**values: Tensor) -> None:
+    def keep(rows: slice, **values: Tensor) -> None:
+        # In one array each: a small tensor kept for every batch would keep the heap from shrinking
         for name, value in values.items():
-            answers.setdefault(name, []).append(value.cpu())
+            of_batch = value.cpu().numpy()  # [B]
+            if name not in answers:
+                answers[name] = np.empty(len(images), of_batch.dtype)
+            answers[name][rows] = of_batch
 
     @torch.inference_mode()
-    def features(x: Tensor, labels: Tensor) -> NDArray[np.float32]:
-        """Asks all networks about a batch; answers its features, [B, D]."""
+    def features(x: Tensor, rows: slice) -> NDArray[np.float32]:
+        """Asks all networks about the images of some rows; answers their features, [B, D]."""
         found = None
         if baseline is not None:
             logits, penultimate = baseline.logits_and_features(x)  # [B, K], [B, D]
             seen = Seen(logits.float().cpu(), penultimate.float().cpu())
-            keep(predicted=logits.argmax(dim=-1))
-            keep(**{name: value(seen, labels, None) for name, value in CRITERIA.items()})
+            labels = images.labels[rows]
+            keep(rows, predicted=logits.argmax(dim=-1))
+            keep(rows, **{name: value(seen, labels, None) for name, value in CRITERIA.items()})
             if extract.classifier is baseline:
                 found = penultimate
         if judge is not None:
             label, probability = verdict(judge(x))
-            keep(judge_label=label, judge_probability=probability)
+            keep(rows, judge_label=label, judge_probability=probability)
         if found is None:
             found = extract.embed(x)
         values: NDArray[np.float32] = found.float().cpu().numpy()
@@ -122,14 +127,14 @@ def observe(
     def every_batch() -> Iterator[NDArray[np.float32]]:
         start = 0
         for pixels in batches(images, reading.batch_size, workers=reading.workers):
-            labels = images.labels[start : start + len(pixels)]
-            yield features(from_uint8(pixels.to(extract.device)), labels)
-            start += len(pixels)
+            rows = slice(start, start + len(pixels))
+            yield features(from_uint8(pixels.to(extract.device)), rows)
+            start = rows.stop
             reading.advance(len(pixels))
 
     vectors = write_vectors(path, len(images), every_batch())
     return Observed(
         images,
         Features.of(vectors, extract.device),
-        {name: torch.cat(values).numpy() for name, values in answers.items()},
+        answers,
     )

@@ -51,8 +51,12 @@ def predictions(
 
 def predict_logits(classifier: Classifier, images: ImageDataset, *, workers: int = 0) -> Tensor:
     """Logits of a set, [N, K] on the CPU; see `predictions`."""
-    found = [logits for logits, _ in predictions(classifier, images, workers=workers)]
-    return torch.cat(found) if found else torch.empty(0, len(classifier.class_names))
+    found, start = torch.empty(len(images), len(classifier.class_names)), 0
+    for logits, _ in predictions(classifier, images, workers=workers):
+        found = found.to(logits.dtype)
+        found[start : start + len(logits)] = logits
+        start += len(logits)
+    return found
 
 
 PASS_PIXELS = 2**21
