@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
@@ -93,7 +94,9 @@ def _received(loader: Iterable[Tensor | Pixels | Exception]) -> Iterator[Tensor]
                 raise batch
             yield batch if isinstance(batch, Tensor) else torch.from_numpy(batch)
     finally:
-        del batches  # the processes end here, though an error may keep this frame
+        # The processes end here, whoever still refers to them; torch has no public way
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()
 
 
 def _as_it_is(batch: object) -> object:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from micro import random_images
 from PIL import Image
 from sets import image_set
+from torch.utils.data import DataLoader
 
 from fgds_core.errors import InputError
 from fgds_core.images import dataset
@@ -145,13 +146,19 @@ def test_what_a_process_finds_wrong_is_told_as_without_it(tmp_path, monkeypatch)
     path = tmp_path / "t.parquet"
     write_images(path, table_of([png(0), b"text", png(2)]))
     images, caught = read_images(path), []
-    before = multiprocessing.active_children()
+    before, kept, start = multiprocessing.active_children(), [], DataLoader.__iter__
+
+    def referred_to(loader):
+        kept.append(start(loader))
+        return kept[-1]
+
+    monkeypatch.setattr(DataLoader, "__iter__", referred_to)
     for workers in (0, 2):
         with pytest.raises(InputError) as error:
             list(batches(images, 2, workers=workers))
         caught.append(error.value)  # with all it refers to
     assert str(caught[0]) == str(caught[1])
-    for _ in range(600):  # they are told to end, which takes its time on a busy machine
+    for _ in range(200):  # they are told to end, which takes its time on a busy machine
         if multiprocessing.active_children() == before:
             break
         time.sleep(0.1)
