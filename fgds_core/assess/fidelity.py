@@ -387,8 +387,10 @@ def _closest(
 
 def _radii(features: Features, k: int) -> Tensor:
     """Distance of each image to its k-th neighbour in its own set, [N]."""
-    # The nearest of all is the image itself
-    return torch.cat([near[:, -1] for _, near, _ in _closest(features, features, k + 1)])
+    radii = torch.empty(len(features), dtype=torch.float64, device=features.device)
+    for rows, near, _ in _closest(features, features, k + 1):  # of all, the image itself first
+        radii[rows] = near[:, -1]
+    return radii
 
 
 def _distances(queries: Features, references: Features) -> Iterator[tuple[slice, slice, Tensor]]:
