@@ -17,9 +17,7 @@ from tasks.watch.progress import bar
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import num_loader_workers, use_device
-
-CHECKPOINTS = Path(".runs")
-"""Beside the outputs: DVC removes those before a stage runs."""
+from tasks.workspace import RUNS
 
 Train = Callable[[Path, Path, TrainingRun], object]
 """Trains and writes: the network into the first folder, the reports into the second."""
@@ -92,7 +90,7 @@ def checkpoint_of(training: Training, compute: ComputeConfig) -> Checkpoint:
     made_from = [config.model_dump(mode="json"), seed, dict(inputs), compute.device]
     text = json.dumps([*made_from, code.digest(f"flows.{training.stage}")], sort_keys=True)
     return Checkpoint(
-        CHECKPOINTS / f"{training.stage}.checkpoint",
+        RUNS / f"{training.stage}.checkpoint",
         hashlib.sha256(text.encode()).hexdigest(),
         compute.checkpoint_every_s,
     )

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+RUNS = Path(".runs")
+"""What runs keep for themselves, in no round: beside the outputs, which DVC removes before a stage
+runs, and ignored by git and DVC."""
+
 
 @dataclass(frozen=True)
 class Workspace:

@@ -8,7 +8,8 @@ from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import read_training
 from fgds_core.data.meta import read_meta
-from fgds_core.stages.training import save_trained, train_on_prepared
+from fgds_core.data.splits import read_prepared
+from fgds_core.stages.training import save_trained, train_after_trial
 from fgds_core.synthesis.shards import read_synthetic
 
 
@@ -40,8 +41,9 @@ def retrain(
     meta = read_meta(prepared)
     training = read_training(baseline)
     images, _ = read_synthetic(synthetic)
-    classifier = train_on_prepared(
-        prepared, training, seed, run, synthetic=images, real_share=config.real_share
+    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
+    classifier = train_after_trial(
+        train, val, training, seed, run, synthetic=images, real_share=config.real_share
     )
     notes = {
         "training": training.model_dump(mode="json"),

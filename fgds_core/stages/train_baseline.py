@@ -12,7 +12,7 @@ from fgds_core.data.splits import read_prepared
 from fgds_core.feedback.fit import class_gaussians
 from fgds_core.feedback.gaussians import FEATURE_STATISTICS
 from fgds_core.feedback.targets import criteria_on_real
-from fgds_core.stages.training import save_trained, train_on_prepared
+from fgds_core.stages.training import save_trained, train_after_trial
 
 
 def train_baseline(
@@ -63,11 +63,12 @@ def fit_baseline(
         The trained classifier.
     """
     meta = read_meta(prepared)
-    classifier = train_on_prepared(prepared, config, seed, run, sampling=config.sampling)
+    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
+    classifier = train_after_trial(train, val, config, seed, run, sampling=config.sampling)
     workers = run.loader_workers
-    gaussians = class_gaussians(classifier, read_prepared(prepared, "train"), workers=workers)
+    gaussians = class_gaussians(classifier, train, workers=workers)
     gaussians.save(models / FEATURE_STATISTICS)
-    real = criteria_on_real(classifier, gaussians, read_prepared(prepared, "val"), workers=workers)
+    real = criteria_on_real(classifier, gaussians, val, workers=workers)
     notes = {
         "training": config.model_dump(mode="json"),
         "image_size": meta.image_size,

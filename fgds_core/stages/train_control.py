@@ -13,7 +13,8 @@ from fgds_core.classify.config import TrainBaselineConfig
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import read_meta
-from fgds_core.stages.training import save_trained, train_on_prepared
+from fgds_core.data.splits import read_prepared
+from fgds_core.stages.training import save_trained, train_after_trial
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def train_control(
         )
     config = config.model_copy(update={"sampling": "class_balanced"})
     meta = read_meta(prepared)
-    classifier = train_on_prepared(prepared, config, seed, run)
+    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
+    classifier = train_after_trial(train, val, config, seed, run)
     notes = {"training": config.model_dump(mode="json"), "seed": seed}
     save_trained(models, classifier, meta, notes)
     return write_evaluation(classifier, prepared, meta, seed, reports, "control", run)

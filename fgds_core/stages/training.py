@@ -10,13 +10,13 @@ from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.save import save_classifier
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.meta import Meta
-from fgds_core.data.splits import read_prepared
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.stages.trial import try_training
 
 
-def train_on_prepared(
-    prepared: Path,
+def train_after_trial(
+    train: ImageDataset,
+    val: ImageDataset,
     config: TrainConfig,
     seed: int,
     run: TrainingRun,
@@ -25,12 +25,11 @@ def train_on_prepared(
     synthetic: ImageDataset | None = None,
     real_share: float = 1.0,
 ) -> Classifier:
-    """Trains on the prepared data, after a trial of all that follows; see `train_classifier`.
+    """Trains a classifier after a trial of all that follows; see `train_classifier`.
 
     Raises:
-        InputError: As `try_training` and `train_classifier`; the data are missing or damaged.
+        InputError: As `try_training` and `train_classifier`.
     """
-    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
     try_training(config, train.class_names, train.size, run.device)
     return train_classifier(
         train,

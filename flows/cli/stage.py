@@ -32,7 +32,7 @@ from flows.cli.server import answers, use_server
 from tasks.identity.cache import check_places
 from tasks.watch.timing import TIMING, process_s, record_stage, work_counted
 from tasks.workers.exclusive import exclusive
-from tasks.workspace import FIRST, Workspace
+from tasks.workspace import FIRST, RUNS, Workspace
 
 STOPPED = "What is finished is kept; resume with `dvc repro`, or with the same command."
 
@@ -62,7 +62,7 @@ NOT_USABLE = (
 END_S = 60
 """How long a run may take to end after SIGTERM; then the system ends it."""
 
-OUTPUT_FOLDERS = ("data", "models", "reports", ".runs")
+OUTPUT_FOLDERS = ("data", "models", "reports", str(RUNS))
 
 OF_A_ROUND = ("synthesize", "assess", "retrain", "report")
 """Stages that each round has results of its own from."""

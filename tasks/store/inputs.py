@@ -18,9 +18,9 @@ from fgds_core.files import relative_to
 from tasks.identity.cache import combined, content_digests, written
 from tasks.store.bucket import Bucket, DamagedError, open_bucket
 from tasks.store.config import StoreConfig
-from tasks.workspace import FIRST, Workspace
+from tasks.workspace import FIRST, RUNS, Workspace
 
-LOCK = Path(".runs/inputs.lock")
+LOCK = RUNS / "inputs.lock"
 """Held by the process that brings inputs into the workspace."""
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import psutil
 
-JOURNAL = Path(".runs/synthesize.jsonl")
+from tasks.workspace import RUNS
+
+JOURNAL = RUNS / "synthesize.jsonl"
 
 Note = Callable[..., None]
 """Appends a line: `note("found", part=...)`, `note("failed", part=..., error=...)`."""

@@ -11,8 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fgds_core.errors import InputError
-
-FOLDER = Path(".runs")
+from tasks.workspace import RUNS
 
 
 @contextmanager
@@ -24,9 +23,9 @@ def exclusive() -> Iterator[None]:
     Raises:
         InputError: Another run is here; names it.
     """
-    FOLDER.mkdir(exist_ok=True)
-    owner = FOLDER / "owner.txt"
-    lock = FileLock(FOLDER.resolve() / "lock", thread_local=False, is_singleton=True)
+    RUNS.mkdir(exist_ok=True)
+    owner = RUNS / "owner.txt"
+    lock = FileLock(RUNS.resolve() / "lock", thread_local=False, is_singleton=True)
     try:
         lock.acquire(blocking=False)
     except Timeout:
