@@ -31,7 +31,7 @@ READERS = {
 
 PARSERS = re.compile(
     r"json\.loads?|csv\.\w*[rR]eader|.*yaml.*\.load|.*\.model_validate_json|torch\.load|pickle\.\w+"
-    r"|\w*Unpickler|json\.JSONDecoder"
+    r"|\w*Unpickler|json\.JSONDecoder|ijson\.basic_parse"
     r"|safe_open|(safetensors\.torch\.)?load_file|tomllib\.loads?"
 )
 
