@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.images.dataset import ImageDataset
@@ -144,7 +144,7 @@ def our_training(
     train: ImageDataset, val: ImageDataset, size: int, workers: int, num_steps: int
 ) -> float:
     """Images a second of `train_classifier` before its validation, which is its last step's."""
-    config = TrainBaselineConfig(
+    config = TrainConfig(
         model=NETWORK,
         model_kwargs=NETWORK_KWARGS,
         pretrained="none",
@@ -162,6 +162,7 @@ def our_training(
         erase=0.0,
         eval_every=num_steps,
         loss="cross_entropy",
+        loss_kwargs={},
         sampling="instance",
     )
     ends: list[float] = []
@@ -170,7 +171,6 @@ def our_training(
         val,
         config,
         seed=0,
-        sampling="instance",
         run=TrainingRun(
             loader_workers=workers, advance=lambda steps: ends.append(time.perf_counter())
         ),

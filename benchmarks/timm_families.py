@@ -98,6 +98,7 @@ def recipe(model: str, input_size: int | None) -> TrainConfig:
         warmup_steps=0,
         weight_decay=0.05,
         loss="cross_entropy",
+        loss_kwargs={},
         label_smoothing=0.1,
         ema_decay=0.9,
         horizontal_flip=True,

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from fgds_core.assess.config import AssessConfig
+from fgds_core.classify.config import RetrainConfig, TrainConfig, final_recipe
 from fgds_core.diffusion.schedulers import EITHER, FLOW_SCHEDULERS
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
@@ -50,3 +53,27 @@ def disagreements(
             f"synthesize.scheduler: got {synthesize.scheduler}, which solves flows, but"
             f" generator.kind {kind} is a diffusion model; choose another, such as DDIMScheduler"
         )
+
+
+def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Iterator[str]:
+    """Says what makes no recipe of the baseline or of the final classifier."""
+    yield from _loss_disagreements("train_baseline", baseline)
+    try:
+        final = final_recipe(baseline, retrain.training)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False, include_input=False):
+            key = ".".join(map(str, ("retrain.training", *fault["loc"])))
+            yield f"{key}: {fault['msg'].removeprefix('Value error, ')}"
+        return
+    if final != baseline:
+        yield from _loss_disagreements("retrain.training", final)
+
+
+def _loss_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
+    if config.loss_kwargs:
+        from fgds_core.classify.losses import check_loss_kwargs  # Late: it costs torch
+
+        try:
+            check_loss_kwargs(config.loss, config.loss_kwargs)
+        except ValueError as error:
+            yield f"{section}.loss_kwargs: {error}"

@@ -13,7 +13,7 @@ from prefect import flow
 from pydantic import BaseModel
 
 from fgds_core.assess.config import AssessConfig
-from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
+from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.report.config import ReportConfig
@@ -30,7 +30,7 @@ class ResultParams:
     seed: int
     data: DataConfig
     prepare: PrepareConfig
-    train_baseline: TrainBaselineConfig
+    train_baseline: TrainConfig
     generator: GeneratorConfig
     synthesize: SynthesizeConfig
     assess: AssessConfig

@@ -7,7 +7,7 @@ Writes `models/baseline/`, `reports/baseline.json` and `reports/baseline/`.
 
 from prefect import flow
 
-from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.config import TrainConfig
 from tasks.identity.cache import Outputs, content_digests, run
 from tasks.watch.progress import accuracy_line, say_result
 from tasks.workers.config import ComputeConfig
@@ -17,7 +17,7 @@ from tasks.workspace import FIRST, Workspace
 @flow(name="train_baseline")
 def train_baseline(
     seed: int,
-    train_baseline: TrainBaselineConfig,
+    train_baseline: TrainConfig,
     compute: ComputeConfig,
     workspace: Workspace = FIRST,
 ) -> Outputs:

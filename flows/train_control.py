@@ -1,4 +1,4 @@
-"""The stage train_control: trains the baseline's network on class-balanced real images alone.
+"""The stage train_control: trains on real images alone by the final classifier's recipe.
 
     python -m flows.train_control
 
@@ -8,7 +8,7 @@ Writes `models/control/`, `reports/control.json` and `reports/control/`.
 
 from prefect import flow
 
-from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.config import RetrainConfig, TrainConfig, final_recipe
 from tasks.identity.cache import Outputs, content_digests, run
 from tasks.watch.progress import accuracy_line, say_result
 from tasks.workers.config import ComputeConfig
@@ -18,7 +18,8 @@ from tasks.workspace import FIRST, Workspace
 @flow(name="train_control")
 def train_control(
     seed: int,
-    train_baseline: TrainBaselineConfig,
+    train_baseline: TrainConfig,
+    retrain: RetrainConfig,
     compute: ComputeConfig,
     workspace: Workspace = FIRST,
 ) -> Outputs:
@@ -27,7 +28,8 @@ def train_control(
 
     outputs = run(
         train_control_model,
-        config=train_baseline,
+        recipe=final_recipe(train_baseline, retrain.training),
+        baseline=train_baseline,
         seed=seed,
         inputs=content_digests(workspace.prepared),
         compute=compute,

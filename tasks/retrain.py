@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fgds_core.classify.config import RetrainConfig
+from fgds_core.classify.config import RetrainConfig, final_recipe
 from fgds_core.classify.train import read_training
 from fgds_core.stages.retrain import retrain
 from tasks.identity.cache import Outputs, stage_task
@@ -28,7 +28,7 @@ def retrain_model(
         compute: In no cache key.
         workspace: Where the images are and the results go.
     """
-    num_steps = read_training(workspace.baseline).num_steps
+    num_steps = final_recipe(read_training(workspace.baseline), config.training).num_steps
     made_from = (config, seed, inputs)
     places = (workspace.prepared, workspace.synthetic, workspace.baseline)
     return trained(

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.config import TrainConfig
 from fgds_core.stages.train_baseline import train_baseline
 from tasks.identity.cache import Outputs, stage_task
 from tasks.training import Training, trained
@@ -12,7 +12,7 @@ from tasks.workspace import Workspace
 
 @stage_task(name="train_baseline")
 def train_baseline_model(
-    config: TrainBaselineConfig,
+    config: TrainConfig,
     seed: int,
     inputs: dict[str, str],
     compute: ComputeConfig,
@@ -21,7 +21,7 @@ def train_baseline_model(
     """Trains the baseline on real images alone, unless the same was done before.
 
     Args:
-        config: Architecture, budget, recipe and sampling.
+        config: Architecture, budget and recipe.
         seed: Seed of the run.
         inputs: Content digests of the prepared data.
         compute: In no cache key.

@@ -17,12 +17,14 @@ RECIPE = {
     "warmup_steps": 1,
     "weight_decay": 0.05,
     "loss": "cross_entropy",
+    "loss_kwargs": {},
     "label_smoothing": 0.1,
     "ema_decay": 0.0,
     "horizontal_flip": True,
     "shift": 2,
     "erase": 0.3,
     "eval_every": 2,
+    "sampling": "class_balanced",
 }
 
 

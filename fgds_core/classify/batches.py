@@ -23,12 +23,14 @@ class Batch:
         labels: Their classes, [B].
         groups: Number of each image's group among the sorted names, [B]; None without groups.
         synthetic: Whether each image is synthetic, [B].
+        progress: Share of the training's steps that lie behind this one, in [0, 1).
     """
 
     x: Tensor
     labels: Tensor
     groups: Tensor | None
     synthetic: Tensor
+    progress: float = 0.0
 
 
 class TrainingImages:
@@ -54,13 +56,14 @@ class TrainingImages:
             numbers = {name: number for number, name in enumerate(sorted(set(names)))}
             self.groups = torch.tensor([numbers[name] for name in names], dtype=torch.int64)
 
-    def batch(self, rows: list[int], x: Tensor) -> Batch:
+    def batch(self, rows: list[int], x: Tensor, progress: float) -> Batch:
         """The images of some rows, as `x` on its device, with what is known of them."""
         return Batch(
             x=x,
             labels=self.images.labels[rows].to(x.device),
             groups=None if self.groups is None else self.groups[rows].to(x.device),
             synthetic=self.synthetic[rows].to(x.device),
+            progress=progress,
         )
 
 

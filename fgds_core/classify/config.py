@@ -1,8 +1,11 @@
-"""How a classifier is trained, and how the baseline draws its batches."""
+"""How a classifier is trained: the baseline, the control and the final one alike."""
 
-from typing import Annotated, Literal, Self
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from fgds_core.section import Section
 
@@ -11,7 +14,7 @@ Sampling = Literal["instance", "square_root", "class_balanced"]
 
 
 class TrainConfig(Section):
-    """Architecture, budget and recipe: what the baseline and the retrained classifier share."""
+    """Architecture, budget and recipe of one training."""
 
     model: str = Field(min_length=1, description="name of the network in timm")
     model_kwargs: dict[str, JsonValue] = Field(
@@ -40,6 +43,9 @@ class TrainConfig(Section):
         ge=0, le=100, description="on weights, not on biases and normalisation; 0 is off"
     )
     loss: LossName = Field(description="what a step lowers; cross_entropy in nats")
+    loss_kwargs: dict[str, JsonValue] = Field(
+        description="further arguments of that loss, such as tau; {} is its published defaults"
+    )
     label_smoothing: float = Field(
         ge=0, lt=1, description="share of the target spread over all classes; 0 is off"
     )
@@ -63,6 +69,11 @@ class TrainConfig(Section):
         description="steps between validations, each a candidate for the checkpoint that is kept",
     )
 
+    sampling: Sampling = Field(
+        description="how often a class with n images is drawn: instance ~ n, square_root ~ n^0.5, "
+        "class_balanced all alike"
+    )
+
     @model_validator(mode="after")
     def _leave_steps_after_the_warmup(self) -> Self:
         if self.warmup_steps >= self.num_steps:
@@ -72,20 +83,38 @@ class TrainConfig(Section):
         return self
 
 
-class TrainBaselineConfig(TrainConfig):
-    """How the baseline is trained on the real, imbalanced images alone."""
-
-    sampling: Sampling = Field(
-        description="how often a class with n images is drawn: instance ~ n, square_root ~ n^0.5, "
-        "class_balanced all alike"
-    )
-
-
 class RetrainConfig(Section):
-    """What differs from the baseline; architecture, budget and recipe are the baseline's own."""
+    """How the final classifier is trained: as the baseline, but for what is named here."""
 
+    training: dict[str, JsonValue] = Field(
+        description="keys of train_baseline that differ for the final classifier and its control"
+    )
     real_share: float = Field(
         ge=0,
         le=1,
         description="share of real images in a batch, where all classes are alike; 1 is real only",
+    )
+
+    @field_validator("training")
+    @classmethod
+    def _name_keys_of_a_training(cls, overrides: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if strangers := sorted(overrides.keys() - TrainConfig.model_fields.keys()):
+            near = get_close_matches(strangers[0], TrainConfig.model_fields, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"train_baseline has no key {strangers[0]}{hint}")
+        return overrides
+
+
+def final_recipe(baseline: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:
+    """The recipe of the final classifier and of its control: the baseline's, but for some keys.
+
+    Args:
+        baseline: The baseline's recipe.
+        overrides: The keys that differ, `retrain.training`.
+
+    Raises:
+        ValidationError: The two together make no recipe.
+    """
+    return TrainConfig.model_validate_json(
+        json.dumps({**baseline.model_dump(mode="json"), **overrides})
     )

@@ -1,9 +1,9 @@
-"""The final classifier: the baseline's architecture and budget, on real and synthetic images."""
+"""The final classifier: trained on real and synthetic images, by a recipe of its own."""
 
 from pathlib import Path
 from typing import Any
 
-from fgds_core.classify.config import RetrainConfig
+from fgds_core.classify.config import RetrainConfig, final_recipe
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import read_training
@@ -23,13 +23,13 @@ def retrain(
     reports: Path,
     run: TrainingRun = TrainingRun(),
 ) -> dict[str, Any]:
-    """Trains on real and synthetic images in class-balanced batches and writes the result.
+    """Trains on real and synthetic images and writes the result.
 
     Args:
         prepared: The output of the stage prepare.
         synthetic: The output of the stage synthesize.
-        baseline: The baseline's folder: architecture, budget and recipe are taken from it.
-        config: The share of real images in a batch.
+        baseline: The baseline's folder: the recipe starts from its own.
+        config: What differs from the baseline's recipe, and the share of real images.
         seed: Seed of weights, batches and augmentation.
         models: Gets `model.safetensors` and `config.json`.
         reports: Gets `final.json` and the folder `final`, see `write_evaluation`.
@@ -39,7 +39,7 @@ def retrain(
         The Metrics JSON on the test images, which are read here once, at the end.
     """
     meta = read_meta(prepared)
-    training = read_training(baseline)
+    training = final_recipe(read_training(baseline), config.training)
     images, _ = read_synthetic(synthetic)
     train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
     classifier = train_after_trial(

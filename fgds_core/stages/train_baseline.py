@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fgds_core.classify.config import TrainBaselineConfig
+from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.run import TrainingRun
@@ -17,7 +17,7 @@ from fgds_core.stages.training import save_trained, train_after_trial
 
 def train_baseline(
     prepared: Path,
-    config: TrainBaselineConfig,
+    config: TrainConfig,
     seed: int,
     models: Path,
     reports: Path,
@@ -27,7 +27,7 @@ def train_baseline(
 
     Args:
         prepared: The output of the stage prepare.
-        config: Architecture, budget, recipe and sampling.
+        config: Architecture, budget and recipe.
         seed: Seed of weights, batches and augmentation.
         models: See `fit_baseline`.
         reports: Gets `baseline.json` and the folder `baseline`, see `write_evaluation`.
@@ -43,7 +43,7 @@ def train_baseline(
 
 def fit_baseline(
     prepared: Path,
-    config: TrainBaselineConfig,
+    config: TrainConfig,
     seed: int,
     models: Path,
     run: TrainingRun = TrainingRun(),
@@ -52,7 +52,7 @@ def fit_baseline(
 
     Args:
         prepared: The output of the stage prepare.
-        config: Architecture, budget, recipe and sampling.
+        config: Architecture, budget and recipe.
         seed: Seed of weights, batches and augmentation.
         models: Gets `model.safetensors`, `config.json` (with the mean of each criterion over
             each class's real validation images) and `feature_statistics.safetensors` (the class
@@ -64,7 +64,7 @@ def fit_baseline(
     """
     meta = read_meta(prepared)
     train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
-    classifier = train_after_trial(train, val, config, seed, run, sampling=config.sampling)
+    classifier = train_after_trial(train, val, config, seed, run)
     workers = run.loader_workers
     gaussians = class_gaussians(classifier, train, workers=workers)
     gaussians.save(models / FEATURE_STATISTICS)

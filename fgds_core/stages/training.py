@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fgds_core.classify.config import Sampling, TrainConfig
+from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.save import save_classifier
@@ -21,7 +21,6 @@ def train_after_trial(
     seed: int,
     run: TrainingRun,
     *,
-    sampling: Sampling = "class_balanced",
     synthetic: ImageDataset | None = None,
     real_share: float = 1.0,
 ) -> Classifier:
@@ -36,7 +35,6 @@ def train_after_trial(
         val,
         config,
         seed,
-        sampling=sampling,
         synthetic=synthetic,
         real_share=real_share,
         run=run,

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig
-from fgds_core.classify.losses import LOSSES
+from fgds_core.classify.losses import Priors, create_loss
 from fgds_core.classify.network import Classifier, create_classifier, load_classifier
 from fgds_core.classify.predict import predict
 from fgds_core.classify.save import save_classifier
-from fgds_core.classify.train import create_optimizer
+from fgds_core.classify.learner import create_optimizer
 from fgds_core.errors import InputError
 from fgds_core.feedback.fit import fit_class_gaussians
 
@@ -122,7 +122,8 @@ def train_a_little(
         batch = Batch(
             x, labels.to(device), None, torch.zeros(len(x), dtype=torch.bool, device=x.device)
         )
-        loss = LOSSES[config.loss](classifier(x), batch, config)
+        priors = Priors(torch.ones(len(class_names), dtype=torch.int64), None)
+        loss = create_loss(config, priors).to(device)(classifier(x), batch.labels, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         del optimizer, batch, loss

@@ -28,7 +28,7 @@ SECTIONS = {
     "seed": "flows.cli.params:Seed",
     "data": "fgds_core.data.config:DataConfig",
     "prepare": "fgds_core.data.config:PrepareConfig",
-    "train_baseline": "fgds_core.classify.config:TrainBaselineConfig",
+    "train_baseline": "fgds_core.classify.config:TrainConfig",
     "generator": "fgds_core.generators.config:GeneratorConfig",
     "synthesize": "fgds_core.synthesis.config:SynthesizeConfig",
     "assess": "fgds_core.assess.config:AssessConfig",
@@ -104,6 +104,9 @@ def read_params(
         mistakes += agreed.disagreements(
             params["generator"], params["synthesize"], params["assess"]
         )
+    if {"train_baseline", "retrain"} <= set(params):
+        agreed = import_module("fgds_core.agreement")
+        mistakes += agreed.training_disagreements(params["train_baseline"], params["retrain"])
     _raise(f"{where} is not right", mistakes)
     return params
 

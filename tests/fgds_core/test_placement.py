@@ -14,7 +14,7 @@ from training import TRAIN, VAL, recipe, shaded
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.checkpoint import Checkpoint
-from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
+from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
@@ -70,7 +70,7 @@ def draw_part(out: Path, prepared: Path, baseline: Path, device: str, settings, 
 def run_stages(root: Path, prepared: Path, unclip: Path, device: str) -> Path:
     """All stages that compute."""
     baseline, reports, synthetic = root / "models/baseline", root / "reports", root / "synthetic"
-    training = TrainBaselineConfig.model_validate(
+    training = TrainConfig.model_validate(
         parameters("train_baseline") | {"model_kwargs": {"channels": [8, 8, 16, 16]}}
     )
     train_baseline(prepared, training, 0, baseline, reports, TrainingRun(device))
@@ -111,7 +111,7 @@ def run_stages(root: Path, prepared: Path, unclip: Path, device: str) -> Path:
         prepared,
         synthetic,
         baseline,
-        RetrainConfig(real_share=0.5),
+        RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5),
         0,
         root / "models/final",
         reports,
@@ -215,7 +215,7 @@ class Stop(Exception):
 
 
 def test_a_training_goes_on_on_another_device(tmp_path):
-    how = {"config": recipe(ema_decay=0.5), "seed": 1, "sampling": "instance"}
+    how = {"config": recipe(ema_decay=0.5, sampling="instance"), "seed": 1}
     here = train_classifier(TRAIN, VAL, **how)
     clock = iter(range(100))
     checkpoint = Checkpoint(tmp_path / "state", "a", 1, lambda: float(next(clock)))

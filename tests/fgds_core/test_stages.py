@@ -10,7 +10,7 @@ import torch
 from micro import ROOT
 
 from fgds_core.classify.card import read_classifier_config
-from fgds_core.classify.config import RetrainConfig, TrainBaselineConfig
+from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.classify.evaluation import confusion_rows, shown_by_dvc
 from fgds_core.classify.network import load_classifier
 from fgds_core.data.imbalance import shot_bins
@@ -103,8 +103,8 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config() -> TrainBaselineConfig:
-    return TrainBaselineConfig(
+def config() -> TrainConfig:
+    return TrainConfig(
         model="resnet10t",
         model_kwargs={"stem_width": 8, "channels": [8, 8, 16, 16]},
         pretrained="none",
@@ -116,6 +116,7 @@ def config() -> TrainBaselineConfig:
         warmup_steps=2,
         weight_decay=0.0,
         loss="cross_entropy",
+        loss_kwargs={},
         label_smoothing=0.0,
         ema_decay=0.0,
         horizontal_flip=True,
@@ -128,7 +129,7 @@ def config() -> TrainBaselineConfig:
 
 @pytest.fixture(scope="module")
 def baseline(
-    prepared: Path, config: TrainBaselineConfig, tmp_path_factory: pytest.TempPathFactory
+    prepared: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A workspace in which the baseline stage ran."""
     workspace = tmp_path_factory.mktemp("workspace")
@@ -203,14 +204,14 @@ def test_the_control_is_the_final_classifier_without_synthetic_images(
     """With real images alone in every slot that has one, both differ in nothing."""
     imbalanced = config.model_copy(update={"sampling": "instance"})
     metrics = train_control(
-        prepared, imbalanced, 0, tmp_path / "models/control", tmp_path / "reports"
+        prepared, config, imbalanced, 0, tmp_path / "models/control", tmp_path / "reports"
     )
     assert json.loads((tmp_path / "reports/control.json").read_text()) == metrics
     retrain(
         prepared,
         synthetic,
         baseline / "models/baseline",
-        RetrainConfig(real_share=1.0),
+        RetrainConfig(training={"sampling": "class_balanced"}, real_share=1.0),
         0,
         tmp_path / "models/final",
         tmp_path / "reports",
@@ -230,7 +231,7 @@ def test_a_control_that_repeats_the_baseline_says_so(prepared, config, tmp_path,
     short = config.model_copy(update={"num_steps": 3})
     for sampling in ("class_balanced", "instance"):
         chosen = short.model_copy(update={"sampling": sampling})
-        train_control(prepared, chosen, 0, tmp_path / "models", tmp_path / "reports")
+        train_control(prepared, short, chosen, 0, tmp_path / "models", tmp_path / "reports")
     assert [record.levelname for record in caplog.records if "repeats" in record.message] == [
         "WARNING"
     ]
@@ -253,7 +254,7 @@ def test_retraining_keeps_real_counts_and_bins(prepared, synthetic, baseline, tm
         prepared,
         synthetic,
         baseline / "models/baseline",
-        RetrainConfig(real_share=0.5),
+        RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5),
         1,
         tmp_path / "models/final",
         tmp_path / "reports",
@@ -275,7 +276,7 @@ def test_retraining_refuses_a_synthetic_set_without_index(prepared, baseline, tm
             prepared,
             tmp_path,
             baseline / "models/baseline",
-            RetrainConfig(real_share=0.5),
+            RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5),
             0,
             tmp_path / "models",
             tmp_path / "reports",

@@ -48,7 +48,7 @@ def test_a_network_that_died_of_channels_last_trains():
 
 
 def test_a_trial_before_changes_no_result():
-    how = {"config": recipe(ema_decay=0.5), "seed": 3, "sampling": "instance"}
+    how = {"config": recipe(ema_decay=0.5, sampling="instance"), "seed": 3}
     untried = train_classifier(TRAIN, VAL, **how)
     try_training(how["config"], TRAIN.class_names, TRAIN.size, "cpu")
     assert same_weights(untried, train_classifier(TRAIN, VAL, **how))

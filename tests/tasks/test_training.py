@@ -10,7 +10,7 @@ from fgds_core.classify.run import TrainingRun
 from tasks.training import Training, checkpoint_of, trained
 from tasks.workspace import Workspace
 
-CONFIG = RetrainConfig(real_share=0.5)
+CONFIG = RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5)
 COMPUTE = SimpleNamespace(
     device="cpu", threads=0, attention="auto", loader_workers=3, checkpoint_every_s=1e-9
 )

@@ -38,8 +38,8 @@ def stop_at(last):
 
 
 KINDS = {
-    "instance": {"config": recipe(ema_decay=0.5), "sampling": "instance"},
-    "square root": {"config": recipe(optimizer="sgd"), "sampling": "square_root"},
+    "instance": {"config": recipe(ema_decay=0.5, sampling="instance")},
+    "square root": {"config": recipe(optimizer="sgd", sampling="square_root")},
     "synthetic": {"config": recipe(), "synthetic": SYNTHETIC, "real_share": 0.5},
 }
 

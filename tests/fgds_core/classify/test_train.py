@@ -8,20 +8,17 @@ from training import RECIPE, TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.classify import predict as predict_module
 from fgds_core.classify.batches import TrainingImages
-from fgds_core.classify.config import TrainBaselineConfig
-from fgds_core.classify.losses import LOSSES
+from fgds_core.classify.calibrate import fit_temperature
+from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.learner import cosine_with_warmup
+from fgds_core.classify.losses import LOSSES, Loss
 from fgds_core.classify.metrics import evaluate
 from fgds_core.classify.network import create_classifier
 from fgds_core.classify.predict import predict
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.save import save_classifier
-from fgds_core.classify.train import (
-    cosine_with_warmup,
-    fit_temperature,
-    read_training,
-    train_classifier,
-    training_batches,
-)
+from fgds_core.classify.stream import training_batches
+from fgds_core.classify.train import read_training, train_classifier
 from fgds_core.errors import InputError
 from fgds_core.feedback.fit import class_gaussians
 from fgds_core.images import dataset
@@ -32,15 +29,15 @@ from fgds_core.images.pixels import from_uint8
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.5])
 def test_the_same_seed_gives_the_same_weights_whatever_the_global_state(ema_decay):
-    config = recipe(ema_decay=ema_decay)
-    first = train_classifier(TRAIN, VAL, config, seed=1, sampling="instance")
+    config = recipe(ema_decay=ema_decay, sampling="instance")
+    first = train_classifier(TRAIN, VAL, config, seed=1)
     torch.rand(7)
     state = torch.random.get_rng_state()
-    again = train_classifier(TRAIN, VAL, config, seed=1, sampling="instance")
+    again = train_classifier(TRAIN, VAL, config, seed=1)
     assert same_weights(first, again)
     assert first.temperature == again.temperature
     assert torch.equal(torch.random.get_rng_state(), state)
-    other = train_classifier(TRAIN, VAL, config, seed=2, sampling="instance")
+    other = train_classifier(TRAIN, VAL, config, seed=2)
     assert not same_weights(first, other)
 
 
@@ -70,11 +67,10 @@ def test_it_learns_and_keeps_the_best_checkpoint_by_validation():
 def test_the_checkpoint_is_the_one_of_the_best_step():
     # On one class of validation images alone, the untrained first steps decide
     epochs = []
-    config = recipe(num_steps=8, eval_every=1)
+    config = recipe(num_steps=8, eval_every=1, sampling="instance")
     val = shaded([0, 0, 6], seed=2)
-    classifier = train_classifier(
-        TRAIN, val, config, seed=0, sampling="instance", run=TrainingRun(on_epoch=epochs.append)
-    )
+    run = TrainingRun(on_epoch=epochs.append)
+    classifier = train_classifier(TRAIN, val, config, seed=0, run=run)
     recall = (predict(classifier, gather(val))[0].argmax(-1) == 2).double().mean().item()
     assert recall == pytest.approx(max(epoch["val_accuracy"] for epoch in epochs))
 
@@ -108,13 +104,13 @@ def test_sets_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"synthetic images are \[32, 32\]"):
         train_classifier(TRAIN, VAL, recipe(), seed=0, synthetic=large)
     with pytest.raises(ValueError, match="must be class_balanced, got instance"):
-        train_classifier(TRAIN, VAL, recipe(), seed=0, sampling="instance", synthetic=VAL)
+        train_classifier(TRAIN, VAL, recipe(sampling="instance"), seed=0, synthetic=VAL)
 
 
 def drawn(sampling, counts, num_steps):
     generator = torch.Generator().manual_seed(0)
-    config = recipe(num_steps=num_steps)
-    batches = training_batches(TrainingImages(shaded(counts)), config, sampling, generator)
+    config = recipe(num_steps=num_steps, sampling=sampling)
+    batches = training_batches(TrainingImages(shaded(counts)), config, generator)
     return torch.cat([batch.labels for batch in batches]).bincount(minlength=len(counts))
 
 
@@ -143,7 +139,7 @@ def test_batches_hold_the_images_of_their_labels_from_both_sources():
         }.items()
     }
     training = TrainingImages(TRAIN, synthetic, 1 / 3)
-    for batch in training_batches(training, config, "class_balanced", generator):
+    for batch in training_batches(training, config, generator):
         names = []
         for image, label in zip(batch.x, batch.labels, strict=True):
             (name,) = [n for n, known in sources.items() if image.numpy().tobytes() in known]
@@ -213,10 +209,10 @@ def test_the_temperature_stays_in_its_range_without_a_single_error():
 
 
 def test_the_recipe_is_read_back_from_the_models_folder(tmp_path):
-    config = TrainBaselineConfig.model_validate(
+    config = TrainConfig.model_validate(
         {**RECIPE, "model_kwargs": {"channels": [8, 16, 16, 16]}, "sampling": "square_root"}
     )
-    classifier = train_classifier(TRAIN, VAL, config, seed=0, sampling=config.sampling)
+    classifier = train_classifier(TRAIN, VAL, config, seed=0)
     training = {"training": config.model_dump()}
     save_classifier(tmp_path, classifier, real_counts=[24, 6, 2], bins={}, extra=training)
     assert read_training(tmp_path) == config
@@ -259,23 +255,28 @@ def test_a_batch_says_what_is_known_of_its_images():
     real = image_set(torch.zeros(6, 3, 16, 16), [0, 1] * 3, "ab", ["sea", "ice", "ice"] * 2)
     synthetic = image_set(torch.zeros(4, 3, 16, 16), [1] * 4, "ab", ["sea"] * 4)
     training = TrainingImages(real, synthetic, 0.5)
-    batch = training.batch([0, 1, 7], torch.zeros(3, 3, 16, 16))
+    batch = training.batch([0, 1, 7], torch.zeros(3, 3, 16, 16), progress=0.25)
     assert batch.labels.tolist() == [0, 1, 1]
     assert batch.groups.tolist() == [1, 0, 1]  # of ice and sea
     assert batch.synthetic.tolist() == [False, False, True]
     assert TrainingImages(real, shaded([1, 1], names="ab")).groups is None
 
 
-def test_a_loss_is_a_function_and_a_name(monkeypatch):
+def test_a_loss_is_a_class_and_a_name(monkeypatch):
     """A method of training sees the whole batch, and nothing else has to know it."""
     seen = []
 
-    def real_alone(logits, batch, config):
-        real = ~batch.synthetic
-        seen.append(real.sum().item())
-        return torch.nn.functional.cross_entropy(logits[real], batch.labels[real])
+    class RealAlone(Loss):
+        def __init__(self, priors, label_smoothing):
+            super().__init__()
+            assert priors.counts.tolist() == [24, 6, 2]
 
-    monkeypatch.setitem(LOSSES, "cross_entropy", real_alone)
+        def forward(self, logits, labels, batch, reduction="mean"):
+            real = ~batch.synthetic
+            seen.append(real.sum().item())
+            return torch.nn.functional.cross_entropy(logits[real], labels[real])
+
+    monkeypatch.setitem(LOSSES, "cross_entropy", RealAlone)
     synthetic = shaded([3, 3, 3], seed=9)
     train_classifier(TRAIN, VAL, recipe(), seed=0, synthetic=synthetic, real_share=0.5)
     assert seen == [4] * 5

@@ -1,0 +1,175 @@
+"""A classifier that learns: one step after another, the best weights by validation."""
+
+import copy
+import logging
+import math
+from typing import Any
+
+import torch
+
+from fgds_core.classify.batches import Batch
+from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.losses import Priors, create_loss
+from fgds_core.classify.metrics import macro_accuracy
+from fgds_core.classify.network import Classifier, create_classifier
+from fgds_core.classify.predict import predict_logits
+from fgds_core.classify.run import TrainingRun
+from fgds_core.errors import InputError
+from fgds_core.images.dataset import ImageDataset
+
+logger = logging.getLogger(__name__)
+
+
+class Learner:
+    """A classifier that learns, with all that changes while it does."""
+
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        config: TrainConfig,
+        seed: int,
+        priors: Priors,
+        run: TrainingRun,
+    ) -> None:
+        """Creates the classifier, its loss and its optimiser.
+
+        Raises:
+            InputError: The model cannot be made.
+        """
+        from timm.utils import ModelEmaV3
+
+        self.config, self.run = config, run
+        self.loss = create_loss(config, priors).to(run.device)
+        self.classifier = create_classifier(
+            config.model,
+            config.model_kwargs,
+            class_names,
+            config.input_size,
+            seed,
+            pretrained=config.pretrained,
+        ).to(run.device)
+        self.optimizer = create_optimizer(self.classifier, config)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: cosine_with_warmup(step, config.warmup_steps, config.num_steps),
+        )
+        self.averaged = (
+            ModelEmaV3(self.classifier, decay=config.ema_decay) if config.ema_decay else None
+        )
+        self.best_accuracy, self.best_state = -1.0, self.classifier.state_dict()
+        self.losses: list[float] = []
+        self.epochs: list[dict[str, float]] = []
+        self.learning_rate = 0.0
+
+    def learn(self, step: int, batch: Batch) -> None:
+        """One optimiser step.
+
+        Raises:
+            InputError: The loss is not finite.
+        """
+        config = self.config
+        self.classifier.train()
+        loss = self.loss(self.classifier(batch.x), batch.labels, batch)
+        self.losses.append(loss.item())
+        if not math.isfinite(value := self.losses[-1]):
+            raise InputError(
+                f"the training loss became {value} at step {step} of {config.num_steps}; "
+                f"lower learning_rate ({config.learning_rate:g}) or raise warmup_steps "
+                f"({config.warmup_steps})"
+            )
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        if self.averaged is not None:
+            self.averaged.update(self.classifier, step)
+
+    def validate(self, step: int, val: ImageDataset) -> None:
+        """Compares the classifier with the best one so far, and tells how it does."""
+        candidate: Any = self.classifier if self.averaged is None else self.averaged.module
+        logits = predict_logits(candidate, val, workers=self.run.loader_workers)
+        predictions = logits.argmax(dim=-1)  # [N]
+        accuracy = macro_accuracy(predictions, val.labels)
+        if accuracy > self.best_accuracy:
+            self.best_accuracy = accuracy
+            self.best_state = copy.deepcopy(candidate.state_dict())
+        self.epochs.append(
+            {
+                "epoch": len(self.epochs) + 1,
+                "step": step,
+                "train_loss": sum(self.losses) / len(self.losses),
+                "val_accuracy": (predictions == val.labels).double().mean().item(),
+                "val_macro_accuracy": accuracy,
+                "learning_rate": self.learning_rate,
+            }
+        )
+        self.losses.clear()
+        self.run.on_epoch(self.epochs[-1])
+
+    def best(self) -> Classifier:
+        """The classifier with its best weights."""
+        self.classifier.load_state_dict(self.best_state)
+        logger.info("kept the checkpoint with validation macro accuracy %.4f", self.best_accuracy)
+        return self.classifier
+
+    def standing(self, step: int, devices: list[torch.device]) -> dict[str, Any]:
+        """Where the training stands; batches and augmentation follow from the step."""
+        return {
+            "step": step,
+            "classifier": self.classifier.state_dict(),
+            "loss": self.loss.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "best_accuracy": self.best_accuracy,
+            "best_state": self.best_state,
+            "losses": self.losses,
+            "epochs": self.epochs,
+            "random": torch.get_rng_state(),
+            "random_of_device": [torch.cuda.get_rng_state(d) for d in devices],
+        }
+
+    def resume(self, devices: list[torch.device]) -> int:
+        """Goes on where the checkpoint says the training stands; returns the steps done."""
+        checkpoint = self.run.checkpoint
+        if checkpoint is None or (stood := checkpoint.read()) is None:
+            return 0
+        self.classifier.load_state_dict(stood["classifier"])
+        self.loss.load_state_dict(stood["loss"])
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(stood["averaged"])
+        self.optimizer.load_state_dict(stood["optimizer"])
+        self.schedule.load_state_dict(stood["schedule"])
+        self.best_accuracy, self.best_state = stood["best_accuracy"], stood["best_state"]
+        self.losses, self.epochs = stood["losses"], stood["epochs"]
+        torch.set_rng_state(stood["random"])
+        for d, state in zip(devices, stood["random_of_device"], strict=True):
+            torch.cuda.set_rng_state(state, d)
+        done = int(stood["step"])
+        logger.info("training goes on after step %d of %d", done, self.config.num_steps)
+        self.run.advance(done)
+        for values in self.epochs:
+            self.run.on_epoch(values)
+        return done
+
+
+def create_optimizer(classifier: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of a recipe; biases and normalisation are left out of the weight decay."""
+    from timm.optim import create_optimizer_v2
+
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        classifier.network,
+        opt=config.optimizer,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    return optimizer
+
+
+def cosine_with_warmup(step: int, warmup_steps: int, num_steps: int) -> float:
+    """Factor in (0, 1] on the learning rate at `step` (from 0): linear up, half a cosine down."""
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / (num_steps - warmup_steps)
+    return (1 + math.cos(math.pi * progress)) / 2
