@@ -29,7 +29,7 @@ class Priors:
 
 
 class Loss(nn.Module):
-    """A loss in nats. What it remembers from step to step stands in buffers, so that it is kept."""
+    """A loss in nats; what it remembers from step to step stands in buffers and so is kept."""
 
     def forward(
         self, logits: Tensor, labels: Tensor, batch: Batch, reduction: Reduction = "mean"

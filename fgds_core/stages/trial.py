@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.learner import create_optimizer
 from fgds_core.classify.losses import Priors, create_loss
 from fgds_core.classify.network import Classifier, create_classifier, load_classifier
 from fgds_core.classify.predict import predict
 from fgds_core.classify.save import save_classifier
-from fgds_core.classify.learner import create_optimizer
 from fgds_core.errors import InputError
 from fgds_core.feedback.fit import fit_class_gaussians
 
