@@ -16,14 +16,20 @@ PYTHONS := python3.12 python3.11 python3.13 python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHON
 export TORCH
+export RECIPE
+export DATA
+export GENERATOR
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: repro test faults setup ablation bench clean
 
+# DATA without RECIPE is a mistake on the command line, and none in the environment.
 repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracies and the gain
-	@python -m flows.repro
+	@python -m flows.repro $(if $(RECIPE)$(filter command,$(origin DATA)),$(FROM_RECIPE))
+
+FROM_RECIPE = --recipe "$$RECIPE" --data "$$DATA" --generator "$$GENERATOR"
 
 .prefect/prefect.db: | setup
 	@python -c "import flows"  # says what is not right with Prefect's settings

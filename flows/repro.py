@@ -1,10 +1,13 @@
 """The main job: brings every stage up to date with DVC and shows what came out.
 
     python -m flows.repro
+    python -m flows.repro --recipe nico --data /path --generator /path
 
 Starts one Prefect server for all stages, runs `dvc repro`, and prints the accuracies of the
 baseline, the control and the final classifier with the path of the report. Does nothing, and says
 so, when everything is up to date.
+
+With a recipe, params.yaml becomes that recipe first, which is said; the same command resumes.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from fgds_core.errors import InputError
 from flows.cli.inputs import CHECKED, check_inputs
 from flows.cli.keys import HelpFormatter
 from flows.cli.params import read_params
+from flows.cli.recipes import use_recipe
 from flows.cli.server import prefect_server
 from flows.cli.tables import TABLE_LATER, show_results
 from tasks.store.bucket import check_store
@@ -30,12 +34,10 @@ from tasks.workspace import FIRST
 
 def main() -> int:
     """Runs the job; returns its exit status."""
-    argparse.ArgumentParser(
-        prog="python -m flows.repro",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    ).parse_args()
+    args = arguments()
     try:
+        if any(value is not None for value in vars(args).values()):
+            print(use_recipe(args.recipe, args.data, args.generator), flush=True)
         params = read_params()
         with peak_memory() as peak, prefect_server(wait=False):
             from tasks.identity.dvc import (  # imported while the server starts
@@ -66,6 +68,19 @@ def main() -> int:
     show_results(FIRST)
     print(f"Took {process_s() / 60:.1f} min; the stages' times are in {TIMING}.")
     return 0
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line names; `make repro` gives it RECIPE, DATA and GENERATOR."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.repro",
+        description=__doc__,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--recipe", metavar="NAME", help="a file of recipes/, without its ending")
+    parser.add_argument("--data", metavar="FOLDER", help="where its raw images are")
+    parser.add_argument("--generator", metavar="PATH", help="what draws: a folder or a hub id")
+    return parser.parse_args()
 
 
 class Peak:

@@ -1,0 +1,226 @@
+"""Recipes: complete parameters for published data sets and common needs, in `recipes/`.
+
+In place of what only its user knows, a recipe has `$DATA` and `$GENERATOR`. Filled in, it becomes
+params.yaml, which is what DVC and every command reads; what stood there is not lost.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from fgds_core.errors import InputError
+from fgds_core.files import shown, write_text
+from flows.cli.params import PARAMS, read_params
+from tasks.workspace import FIRST
+
+if TYPE_CHECKING:
+    from fgds_core.data.config import DataConfig
+
+RECIPES = Path("recipes")
+
+OWN = Path("params.own.yaml")
+"""Where the user's parameters are kept if git does not have them."""
+
+_BLANK = re.compile(r"^( +\w+: )\$(DATA|GENERATOR)\b", re.M)
+"""What is left blank in a recipe, with the key before it."""
+
+_FILES = {
+    "list": ("images", "train", "validation", "test", "class_names"),
+    "csv": ("file", "split_file", "images", "class_names"),
+    "coco": ("images", "train", "validation", "test", "class_names"),
+    "contexts": ("folder", "class_ids"),
+}
+"""Keys that name files and folders below the root, by the kind of data; most telling first."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe.
+
+    Attributes:
+        name: Of its file.
+        text: The file.
+    """
+
+    name: str
+    text: str
+
+    @property
+    def title(self) -> str:
+        """What it is for, in one line."""
+        return self.text.splitlines()[0].removeprefix("# ")
+
+    @cached_property
+    def header(self) -> dict[str, str]:
+        """What its header says, by the word before the colon: Data, Layout, Cost ..."""
+        found: dict[str, str] = {}
+        for line in self.text.partition("\n\n")[0].splitlines()[1:]:
+            if match := re.fullmatch(r"# ([A-Z]\w+): (.*)", line):
+                found[match[1]] = match[2]
+            elif found and line.startswith("#   "):
+                found[list(found)[-1]] += " " + line[1:].strip()
+        return found
+
+    @property
+    def wants_generator(self) -> bool:
+        """Whether the user names the generator."""
+        return any(match[2] == "GENERATOR" for match in _BLANK.finditer(self.text))
+
+    def filled(self, data: str, generator: str | None) -> str:
+        """Its text with the user's data and generator."""
+        given = {"DATA": data, "GENERATOR": generator}
+        return _BLANK.sub(
+            lambda match: match[1] + json.dumps(given[match[2]], ensure_ascii=False), self.text
+        )
+
+    def is_filled(self, text: str) -> bool:
+        """Whether a text is this recipe with anybody's data and generator."""
+        parts = _BLANK.split(self.text)  # text, key, blank, text, key, blank, ...
+        pattern = re.escape(parts[0])
+        for key, rest in zip(parts[1::3], parts[3::3], strict=True):
+            pattern += re.escape(key) + r'"[^\n]*"' + re.escape(rest)
+        return re.fullmatch(pattern, text) is not None
+
+
+def recipes() -> dict[str, Recipe]:
+    """All recipes by name."""
+    paths = sorted(RECIPES.glob("*.yaml"))
+    return {path.stem: Recipe(path.stem, path.read_text()) for path in paths}
+
+
+def use_recipe(name: str | None, data: str | None, generator: str | None) -> str:
+    """Makes params.yaml what a recipe says.
+
+    Args:
+        name: Of the recipe.
+        data: The folder of the raw images.
+        generator: A folder, or an id on the hub.
+
+    Returns:
+        What was done, for the user.
+
+    Raises:
+        InputError: One of them is missing or wrong, a file of the data is missing, or params.yaml
+            or the synthetic set hold what would be lost.
+    """
+    recipe = _chosen(name)
+    if not data:
+        raise InputError(
+            f"DATA is missing: {recipe.name} needs the folder of the raw images, DATA=/path;"
+            f" there: {recipe.header['Layout']}"
+        )
+    if recipe.wants_generator and not generator:
+        raise InputError(
+            f"GENERATOR is missing: {recipe.name} draws with a {recipe.header['Generator']};"
+            " give its folder or its id on the hub, GENERATOR=/path or GENERATOR=owner/name;"
+            " docs/generators.md"
+        )
+    root = Path(data).expanduser()
+    text = recipe.filled(str(root), generator)
+    _check_files(recipe, text)
+    return _write(recipe, text)
+
+
+def _chosen(name: str | None) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: There is none; lists those that there are.
+    """
+    known = recipes()
+    if name in known:
+        return known[name]
+    wrong = f"there is no recipe {name}" if name else "RECIPE is missing"
+    width = max(map(len, known), default=0)
+    listed = "\n".join(f"  {each.name.ljust(width)}  {each.title}" for each in known.values())
+    raise InputError(f"{wrong}; choose one, make repro RECIPE=<name> DATA=/path:\n{listed}")
+
+
+def _check_files(recipe: Recipe, text: str) -> None:
+    """Refuses a folder that is not laid out as the recipe's data are.
+
+    Raises:
+        InputError: Names the first file or folder that is missing, and the layout.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{recipe.name}.yaml"
+        path.write_text(text)
+        data: DataConfig = read_params(path)["data"]
+    layout = f"{recipe.name} wants: {recipe.header['Layout']}"
+    root = Path(data.root)
+    if not root.is_dir():
+        raise InputError(f"DATA={shown(root)} is no folder; {layout}")
+    for wanted in _files(data):
+        if not (root / wanted).exists():
+            raise InputError(f"DATA={shown(root)} has no {wanted}; {layout}")
+    from fgds_core.data.sources import load_source
+
+    try:
+        load_source(data.kind).class_names(data)
+    except InputError as error:
+        raise InputError(f"DATA={shown(root)}: {error}; {layout}") from error
+
+
+def _files(data: "DataConfig") -> Iterator[str]:
+    for key in _FILES.get(data.kind, ()):
+        if isinstance(value := getattr(data, key), str):
+            yield value
+
+
+def _write(recipe: Recipe, text: str) -> str:
+    """Writes params.yaml where nothing is lost by it; says what was done."""
+    source = RECIPES / f"{recipe.name}.yaml"
+    before = PARAMS.read_text() if PARAMS.is_file() else None
+    if before == text:
+        return f"{PARAMS} is {source} with this DATA and GENERATOR."
+    said = "" if before is None else _kept(before)
+    _check_synthetic()
+    write_text(PARAMS, text)
+    return f"{PARAMS} is now {source} with this DATA and GENERATOR{said}."
+
+
+def _kept(before: str) -> str:
+    """Makes sure that the parameters that were there are not lost; says where they are."""
+    committed = _committed(PARAMS)
+    if before == committed:
+        return f"; yours are in git (`git checkout {PARAMS}` brings them back)"
+    if any(recipe.is_filled(before) for recipe in recipes().values()):
+        return ", in place of another one"
+    if committed is None and (not OWN.exists() or OWN.read_text() == before):
+        write_text(OWN, before)
+        return f"; yours are kept in {OWN}"
+    raise InputError(
+        f"{PARAMS} holds changes of yours that a recipe would replace. To run it as it is, also a"
+        " recipe that you have changed: `make repro` without RECIPE. To use the recipe: commit"
+        f" {PARAMS}, or move it away, first"
+    )
+
+
+def _committed(path: Path) -> str | None:
+    """A file as git has it; None where there is no git, or it does not know the file."""
+    try:
+        done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
+    except OSError:
+        return None
+    return None if done.returncode else done.stdout.decode("utf-8", "replace")
+
+
+def _check_synthetic() -> None:
+    """Refuses other parameters while a set is half drawn: a run would remove what is there.
+
+    Raises:
+        InputError: There are parts without an index.
+    """
+    out = FIRST.synthetic
+    if FIRST.synthetic_index.is_file() or not any(out.glob("*/part-*.parquet")):
+        return
+    raise InputError(
+        f"{out} holds a set that other parameters have drawn in part and that is recorded nowhere;"
+        f" finish it (`make repro` without RECIPE), move it away, or remove it"
+    )
