@@ -163,6 +163,12 @@ def our_training(
         eval_every=num_steps,
         loss="cross_entropy",
         loss_kwargs={},
+        head="linear",
+        tune="all",
+        lora_rank=1,
+        second_stage="none",
+        second_stage_steps=1,
+        posthoc="none",
         sampling="instance",
     )
     ends: list[float] = []

@@ -99,12 +99,19 @@ def recipe(model: str, input_size: int | None) -> TrainConfig:
         weight_decay=0.05,
         loss="cross_entropy",
         loss_kwargs={},
+        head="linear",
+        tune="all",
+        lora_rank=1,
+        second_stage="none",
+        second_stage_steps=1,
+        posthoc="none",
         label_smoothing=0.1,
         ema_decay=0.9,
         horizontal_flip=True,
         shift=1,
         erase=0.2,
         eval_every=1,
+        sampling="instance",
     )
 
 

@@ -57,7 +57,7 @@ def disagreements(
 
 def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Iterator[str]:
     """Says what makes no recipe of the baseline or of the final classifier."""
-    yield from _loss_disagreements("train_baseline", baseline)
+    yield from _recipe_disagreements("train_baseline", baseline)
     try:
         final = final_recipe(baseline, retrain.training)
     except ValidationError as error:
@@ -66,10 +66,20 @@ def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Ite
             yield f"{key}: {fault['msg'].removeprefix('Value error, ')}"
         return
     if final != baseline:
-        yield from _loss_disagreements("retrain.training", final)
+        yield from _recipe_disagreements("retrain.training", final)
 
 
-def _loss_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
+def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
+    if config.tune != "all" and config.pretrained == "none":
+        yield (
+            f"{section}.tune: got {config.tune}, but pretrained is none, and features of random"
+            " weights would stay as they are; name pre-trained weights, or set tune to all"
+        )
+    if config.posthoc == "tau_normalization" and config.head == "cosine":
+        yield (
+            f"{section}.posthoc: got tau_normalization, but the weights of head cosine count as"
+            " of norm 1 already; choose logit_adjustment or none, or head linear"
+        )
     if config.loss_kwargs:
         from fgds_core.classify.losses import check_loss_kwargs  # Late: it costs torch
 

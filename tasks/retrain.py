@@ -28,7 +28,7 @@ def retrain_model(
         compute: In no cache key.
         workspace: Where the images are and the results go.
     """
-    num_steps = final_recipe(read_training(workspace.baseline), config.training).num_steps
+    num_steps = final_recipe(read_training(workspace.baseline), config.training).total_steps
     made_from = (config, seed, inputs)
     places = (workspace.prepared, workspace.synthetic, workspace.baseline)
     return trained(

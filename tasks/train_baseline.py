@@ -33,7 +33,7 @@ def train_baseline_model(
             "train_baseline",
             workspace.baseline,
             workspace.real_reports,
-            config.num_steps,
+            config.total_steps,
             made_from,
         ),
         compute,

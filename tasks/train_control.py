@@ -32,7 +32,11 @@ def train_control_model(
     made_from = (recipe, seed, inputs)
     return trained(
         Training(
-            "train_control", workspace.control, workspace.real_reports, recipe.num_steps, made_from
+            "train_control",
+            workspace.control,
+            workspace.real_reports,
+            recipe.total_steps,
+            made_from,
         ),
         compute,
         partial(train_control, workspace.prepared, recipe, baseline, seed),

@@ -25,6 +25,12 @@ RECIPE = {
     "erase": 0.3,
     "eval_every": 2,
     "sampling": "class_balanced",
+    "head": "linear",
+    "tune": "all",
+    "lora_rank": 2,
+    "second_stage": "none",
+    "second_stage_steps": 4,
+    "posthoc": "none",
 }
 
 

@@ -52,6 +52,10 @@ class ClassifierConfig(BaseModel):
     interpolation: Literal["bilinear", "bicubic"]
     temperature: Positive = 1.0
     """Divides the logits where calibrated probabilities are asked for."""
+    head: Literal["linear", "cosine"] = "linear"
+    """What makes the scores of the features."""
+    posthoc_tau: FiniteFloat | None = None
+    """Strength of the post-hoc correction that the last layer holds; null without one."""
     real_counts: tuple[NonNegativeInt, ...] | None = None
     """Real training images of each class, [K]."""
     bins: dict[str, Literal["many", "medium", "few"]] = Field(default_factory=dict)

@@ -11,6 +11,10 @@ from fgds_core.section import Section
 
 LossName = Literal["cross_entropy"]
 Sampling = Literal["instance", "square_root", "class_balanced"]
+Head = Literal["linear", "cosine"]
+Tune = Literal["all", "head", "lora"]
+SecondStage = Literal["none", "crt", "lws", "last_layer_real", "dfr", "real"]
+Posthoc = Literal["none", "logit_adjustment", "tau_normalization"]
 
 
 class TrainConfig(Section):
@@ -28,7 +32,7 @@ class TrainConfig(Section):
     input_size: Annotated[int, Field(ge=1, le=2048)] | None = Field(
         description="pixels a side that images are resized to; null takes the network's own"
     )
-    num_steps: int = Field(ge=1, le=10_000_000, description="optimiser steps; the whole budget")
+    num_steps: int = Field(ge=1, le=10_000_000, description="optimiser steps of the first stage")
     batch_size: int = Field(ge=1, le=65_536, description="images a step")
     optimizer: Literal["adamw", "sgd"] = Field(description="SGD has Nesterov momentum 0.9")
     learning_rate: float = Field(
@@ -73,6 +77,27 @@ class TrainConfig(Section):
         description="how often a class with n images is drawn: instance ~ n, square_root ~ n^0.5, "
         "class_balanced all alike"
     )
+    head: Head = Field(
+        description="what makes the scores of the features: linear, as in timm, or cosine, "
+        "30 times the cosine of features and weights"
+    )
+    tune: Tune = Field(
+        description="what learns: all weights, the head alone (a linear probe), or the head and "
+        "updates of rank lora_rank, which are added to the weights at the end"
+    )
+    lora_rank: int = Field(ge=1, le=1024, description="rank of the updates; with tune lora")
+    second_stage: SecondStage = Field(
+        description="what follows, class-balanced: crt (a new head), lws (a scale for each "
+        "class), last_layer_real and real (head or all go on, on real images alone), or dfr (a "
+        "head fitted on half of validation)"
+    )
+    second_stage_steps: int = Field(
+        ge=1, le=10_000_000, description="its optimiser steps, after num_steps; dfr takes none"
+    )
+    posthoc: Posthoc = Field(
+        description="correction of the trained head, its strength tau in [0, 2] chosen on "
+        "validation: scores less tau log prior, or weights by their norm to the power of tau"
+    )
 
     @model_validator(mode="after")
     def _leave_steps_after_the_warmup(self) -> Self:
@@ -81,6 +106,12 @@ class TrainConfig(Section):
                 f"warmup_steps {self.warmup_steps} must be below num_steps {self.num_steps}"
             )
         return self
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of both stages."""
+        has_second = self.second_stage not in ("none", "dfr")
+        return self.num_steps + (self.second_stage_steps if has_second else 0)
 
 
 class RetrainConfig(Section):

@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.losses import Priors, create_loss
 from fgds_core.classify.metrics import macro_accuracy
-from fgds_core.classify.network import Classifier, create_classifier
+from fgds_core.classify.network import Classifier
 from fgds_core.classify.predict import predict_logits
 from fgds_core.classify.run import TrainingRun
 from fgds_core.errors import InputError
@@ -25,29 +26,25 @@ class Learner:
 
     def __init__(
         self,
-        class_names: tuple[str, ...],
+        classifier: Classifier,
         config: TrainConfig,
-        seed: int,
         priors: Priors,
         run: TrainingRun,
+        epochs: Sequence[dict[str, float]] = (),
     ) -> None:
-        """Creates the classifier, its loss and its optimiser.
+        """Creates the loss and the optimiser.
 
-        Raises:
-            InputError: The model cannot be made.
+        Args:
+            classifier: Learns what of it is not frozen; on its device.
+            config: The recipe of this stage.
+            priors: Of the training images.
+            run: Where and how it runs.
+            epochs: What was told of the stages before.
         """
         from timm.utils import ModelEmaV3
 
-        self.config, self.run = config, run
+        self.classifier, self.config, self.run = classifier, config, run
         self.loss = create_loss(config, priors).to(run.device)
-        self.classifier = create_classifier(
-            config.model,
-            config.model_kwargs,
-            class_names,
-            config.input_size,
-            seed,
-            pretrained=config.pretrained,
-        ).to(run.device)
         self.optimizer = create_optimizer(self.classifier, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
@@ -58,7 +55,7 @@ class Learner:
         )
         self.best_accuracy, self.best_state = -1.0, self.classifier.state_dict()
         self.losses: list[float] = []
-        self.epochs: list[dict[str, float]] = []
+        self.epochs = list(epochs)
         self.learning_rate = 0.0
 
     def learn(self, step: int, batch: Batch) -> None:
@@ -79,7 +76,7 @@ class Learner:
             )
         self.learning_rate = self.optimizer.param_groups[0]["lr"]
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self.schedule.step()
         if self.averaged is not None:
@@ -107,11 +104,10 @@ class Learner:
         self.losses.clear()
         self.run.on_epoch(self.epochs[-1])
 
-    def best(self) -> Classifier:
-        """The classifier with its best weights."""
+    def keep_best(self) -> None:
+        """Leaves the classifier with its best weights."""
         self.classifier.load_state_dict(self.best_state)
         logger.info("kept the checkpoint with validation macro accuracy %.4f", self.best_accuracy)
-        return self.classifier
 
     def standing(self, step: int, devices: list[torch.device]) -> dict[str, Any]:
         """Where the training stands; batches and augmentation follow from the step."""
@@ -130,11 +126,8 @@ class Learner:
             "random_of_device": [torch.cuda.get_rng_state(d) for d in devices],
         }
 
-    def resume(self, devices: list[torch.device]) -> int:
-        """Goes on where the checkpoint says the training stands; returns the steps done."""
-        checkpoint = self.run.checkpoint
-        if checkpoint is None or (stood := checkpoint.read()) is None:
-            return 0
+    def resume(self, stood: Mapping[str, Any], devices: list[torch.device]) -> int:
+        """Goes on where a checkpoint says the stage stood; returns the steps done."""
         self.classifier.load_state_dict(stood["classifier"])
         self.loss.load_state_dict(stood["loss"])
         if self.averaged is not None:
@@ -148,7 +141,6 @@ class Learner:
             torch.cuda.set_rng_state(state, d)
         done = int(stood["step"])
         logger.info("training goes on after step %d of %d", done, self.config.num_steps)
-        self.run.advance(done)
         for values in self.epochs:
             self.run.on_epoch(values)
         return done

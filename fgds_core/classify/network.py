@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fgds_core.classify.card import CONFIG, read_classifier_config
+from fgds_core.classify.heads import head_of, new_head
 from fgds_core.errors import InputError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -52,6 +53,8 @@ class Classifier(nn.Module):
         contract: What the network expects of its input.
         temperature: Divides the logits where calibrated probabilities are asked for; `forward`
             does not use it.
+        posthoc_tau: Strength of the post-hoc correction in its last layer; None without one.
+        learning: Name in the network of the one layer that learns, while the others are frozen.
     """
 
     network: Any  # timm models share methods that nn.Module does not declare
@@ -67,6 +70,7 @@ class Classifier(nn.Module):
         class_names: Sequence[str],
         contract: DataContract,
         temperature: float = 1.0,
+        posthoc_tau: float | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -75,9 +79,23 @@ class Classifier(nn.Module):
         self.class_names = tuple(class_names)
         self.contract = contract
         self.temperature = temperature
+        self.posthoc_tau = posthoc_tau
+        self.learning: str | None = None
         # Not in the weights file: the contract in config.json is their only source.
         self.register_buffer("mean", torch.tensor(contract.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(contract.std).view(-1, 1, 1), persistent=False)
+
+    @property
+    def head(self) -> str:
+        """What makes the scores of the features: linear or cosine."""
+        return head_of(self.network)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but that frozen layers stay in evaluation mode."""
+        super().train(mode and self.learning is None)
+        if self.learning is not None:
+            self.network.get_submodule(self.learning).train(mode)
+        return self
 
     def preprocess(self, x: Tensor) -> Tensor:
         """Turns images into the network's input, differentiably.
@@ -124,6 +142,7 @@ def create_classifier(
     seed: int,
     *,
     pretrained: str = "none",
+    head: str = "linear",
 ) -> Classifier:
     """Creates a classifier with weights drawn from `seed` or pre-trained ones.
 
@@ -136,14 +155,17 @@ def create_classifier(
         pretrained: `none`, `default` (the weights timm names for this model), a safetensors file,
             or the id of a repository on the Hugging Face hub. The classification layer starts
             afresh unless it has as many classes as `class_names`.
+        head: What makes the scores of the features: `linear`, as in timm, or `cosine`.
 
     Raises:
         InputError: If timm does not know the model or its arguments, or the pre-trained weights
-            are absent or do not fit.
+            are absent or do not fit, or the head fits no layer of the model.
     """
     network, contract = _create_network(
         model, model_kwargs, len(class_names), input_size, seed, pretrained
     )
+    if head != "linear":
+        new_head(network, head, seed)
     return Classifier(
         network, model=model, model_kwargs=model_kwargs, class_names=class_names, contract=contract
     )
@@ -167,6 +189,8 @@ def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Classif
             seed=0,
             pretrained="none",
         )
+        if config.head != "linear":
+            new_head(network, config.head, seed=0)
     except InputError as error:
         raise InputError(f"{folder / CONFIG}: {error}") from error
     state = _read_weights(path)
@@ -184,6 +208,7 @@ def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Classif
         class_names=config.class_names,
         contract=DataContract(config.input_size, config.mean, config.std, config.interpolation),
         temperature=config.temperature,
+        posthoc_tau=config.posthoc_tau,
     )
     return classifier.to(device).eval()
 

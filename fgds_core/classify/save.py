@@ -42,6 +42,8 @@ def save_classifier(
         "std": list(contract.std),
         "interpolation": contract.interpolation,
         "temperature": classifier.temperature,
+        "head": classifier.head,
+        "posthoc_tau": classifier.posthoc_tau,
         "real_counts": list(real_counts),
         "bins": dict(bins),
         "core_version": __version__,

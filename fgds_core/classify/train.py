@@ -3,7 +3,9 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from fgds_core.classify.batches import TrainingImages
@@ -12,9 +14,13 @@ from fgds_core.classify.card import CONFIG, read_classifier_config
 from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.learner import Learner
 from fgds_core.classify.losses import Priors
-from fgds_core.classify.network import Classifier
+from fgds_core.classify.network import Classifier, create_classifier
+from fgds_core.classify.phases import PHASES, Stage, examine, second_recipe
+from fgds_core.classify.posthoc import correct
+from fgds_core.classify.refit import halves
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.stream import training_batches
+from fgds_core.classify.tuning import TUNES
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
 
@@ -31,11 +37,13 @@ def train_classifier(
 ) -> Classifier:
     """Trains a classifier and returns its best checkpoint by macro accuracy on validation.
 
-    The same arguments give the same weights, bit for bit on the same machine and a CPU.
+    The same arguments give the same weights, bit for bit on the same machine and a CPU. A second
+    stage goes on from the best checkpoint of the first one and ends with its own best one.
 
     Args:
         train: Real training images.
-        val: Real validation images; they choose the checkpoint and the temperature.
+        val: Real validation images; they choose the checkpoints, tau and the temperature. Of a
+            recipe with the second stage dfr half of them do, and it learns from the others.
         config: Architecture, budget and recipe.
         seed: Seed of the initial weights, the batches and the augmentation.
         synthetic: Synthetic training images, as large as the real ones.
@@ -55,22 +63,93 @@ def train_classifier(
         raise ValueError(
             f"sampling with synthetic images must be class_balanced, got {config.sampling}"
         )
-    training = TrainingImages(train, synthetic, real_share)
-    learner = Learner(train.class_names, config, seed, priors_of(training), run)
-    devices = [torch.device(run.device)] if torch.device(run.device).type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)  # timm's dropout reads the global generator, forked here
-        done = learner.resume(devices)
-        rng = torch.Generator().manual_seed(seed)
-        batches = training_batches(training, config, rng, run, skip=done)
-        for step, batch in enumerate(batches, start=done + 1):
-            learner.learn(step, batch)
-            if step % config.eval_every == 0 or step == config.num_steps:
-                learner.validate(step, val)
-            if run.checkpoint is not None:
-                run.checkpoint.write(partial(learner.standing, step, devices))
-            run.advance(1)
-    return calibrated(learner.best(), val, run)
+    phase = PHASES.get(config.second_stage)
+    fit = val
+    if phase is not None and phase.fits_on_validation:
+        fit, val = halves(val, seed)
+    training, real = TrainingImages(train, synthetic, real_share), TrainingImages(train)
+    classifier = create_classifier(
+        config.model,
+        config.model_kwargs,
+        train.class_names,
+        config.input_size,
+        seed,
+        pretrained=config.pretrained,
+        head=config.head,
+    ).to(run.device)
+
+    course = _Course(val, run)
+    with TUNES[config.tune](classifier, config, seed):
+        course.learn(classifier, training, config, seed)
+    if phase is not None:
+        recipe, seed_of_stage = second_recipe(config), _another(seed)
+
+        def learn(classifier: Classifier, real_alone: bool) -> None:
+            images = real if real_alone else training
+            course.learn(classifier, images, recipe, seed_of_stage)
+
+        phase.run(classifier, Stage(recipe, seed_of_stage, learn, partial(examine, fit, val, run)))
+    if config.posthoc != "none":
+        counts = priors_of(real).counts
+        correct(classifier, config.posthoc, counts, val, workers=run.loader_workers)
+    return calibrated(classifier, val, run)
+
+
+class _Course:
+    """The stages of one training, each of which learns step by step, one after the other."""
+
+    def __init__(self, val: ImageDataset, run: TrainingRun) -> None:
+        self.val, self.run = val, run
+        self.stood: dict[str, Any] | None = (
+            None if run.checkpoint is None else run.checkpoint.read()
+        )
+        self.stages, self.steps = 0, 0
+        self.epochs: list[dict[str, float]] = []
+
+    def learn(
+        self, classifier: Classifier, training: TrainingImages, config: TrainConfig, seed: int
+    ) -> None:
+        """One stage: leaves its best weights by validation, or goes on where it was stopped.
+
+        A stage that was over when the training was stopped is passed by. What it left stands in
+        the state of the later one.
+
+        Raises:
+            InputError: The loss is not finite.
+        """
+        run, stage, before = self.run, self.stages, self.steps
+        self.stages, self.steps = stage + 1, before + config.num_steps
+        if self.stood is not None and stage < self.stood["stage"]:
+            return
+        learner = Learner(classifier, config, priors_of(training), run, self.epochs)
+        devices = [torch.device(run.device)] if torch.device(run.device).type == "cuda" else []
+
+        def standing(step: int) -> dict[str, Any]:
+            return {"stage": stage} | learner.standing(step, devices)
+
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)  # timm's dropout reads the global generator, forked here
+            done = 0
+            if self.stood is not None:
+                done = learner.resume(self.stood, devices)
+                run.advance(before + done)
+                self.stood = None
+            rng = torch.Generator().manual_seed(seed)
+            batches = training_batches(training, config, rng, run, skip=done)
+            for step, batch in enumerate(batches, start=done + 1):
+                learner.learn(step, batch)
+                if step % config.eval_every == 0 or step == config.num_steps:
+                    learner.validate(before + step, self.val)
+                if run.checkpoint is not None:
+                    run.checkpoint.write(partial(standing, step))
+                run.advance(1)
+        learner.keep_best()
+        self.epochs = learner.epochs
+
+
+def _another(seed: int) -> int:
+    """A seed that follows from another one and is unlike those of other runs."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
 
 
 def priors_of(training: TrainingImages) -> Priors:

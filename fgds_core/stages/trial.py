@@ -17,11 +17,16 @@ from torch.nn import functional as F
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.heads import fold, last_layer
 from fgds_core.classify.learner import create_optimizer
 from fgds_core.classify.losses import Priors, create_loss
 from fgds_core.classify.network import Classifier, create_classifier, load_classifier
+from fgds_core.classify.phases import PHASES, Stage, second_recipe
+from fgds_core.classify.posthoc import POSTHOC
 from fgds_core.classify.predict import predict
+from fgds_core.classify.refit import Examples
 from fgds_core.classify.save import save_classifier
+from fgds_core.classify.tuning import TUNES
 from fgds_core.errors import InputError
 from fgds_core.feedback.fit import fit_class_gaussians
 
@@ -73,6 +78,10 @@ def try_training(
         "batch_size": (2, "2 works"),
         "input_size": (None, "null, the network's own size, works"),
         "model_kwargs": ({}, "{} works"),
+        "head": ("linear", "linear works"),
+        "tune": ("all", "all works"),
+        "second_stage": ("none", "none works"),
+        "posthoc": ("none", "none works"),
     }
     for key, (value, remedy) in others.items():
         if getattr(recipe, key) == value:
@@ -96,7 +105,7 @@ def try_training(
 def train_a_little(
     config: TrainConfig, class_names: Sequence[str], size: tuple[int, int], device: str
 ) -> None:
-    """One step, features, their Gaussians, the gradient that guides, saving and loading.
+    """Steps, features, their Gaussians, the gradient that guides, saving and loading.
 
     Args:
         config: The recipe.
@@ -111,22 +120,14 @@ def train_a_little(
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         classifier = create_classifier(
-            config.model, config.model_kwargs, class_names, config.input_size, seed=0
+            config.model,
+            config.model_kwargs,
+            class_names,
+            config.input_size,
+            seed=0,
+            head=config.head,
         ).to(device)
-        optimizer = create_optimizer(classifier, config)
-
-        # Learn
-        x, labels = _noise(config.batch_size, size, len(class_names))
-        classifier.train()
-        x = x.to(device)
-        batch = Batch(
-            x, labels.to(device), None, torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        )
-        priors = Priors(torch.ones(len(class_names), dtype=torch.int64), None)
-        loss = create_loss(config, priors).to(device)(classifier(x), batch.labels, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        del optimizer, batch, loss
+        _learn_and_correct(classifier, config, size)
 
         # Average, keep the best
         if config.ema_decay:
@@ -136,14 +137,65 @@ def train_a_little(
 
         # Look at features, guide
         x, labels = _noise(4, size, len(class_names))
-        _check_shapes(*predict(classifier, x), len(x), len(class_names))
-        features = predict(classifier, x)[1].nan_to_num()
+        logits, features = predict(classifier, x)
+        _check_shapes(logits, features, len(x), len(class_names))
+        if _needs_last_layer(config):
+            _check_last_layer(classifier, logits, features)
+        features = features.nan_to_num()
         fit_class_gaussians([features], labels, len(class_names))
         guided = x.to(device).requires_grad_()
         F.cross_entropy(classifier.logits_and_features(guided)[0], labels.to(device)).backward()  # type: ignore[no-untyped-call]
         if guided.grad is None:
             raise ValueError("its output does not depend on the image by way of gradients")
     _save_and_load(classifier, x, device)
+
+
+def _learn_and_correct(classifier: Classifier, config: TrainConfig, size: tuple[int, int]) -> None:
+    """One step of each stage, and what follows them."""
+    device, num_classes = classifier.mean.device, len(classifier.class_names)
+    counts = torch.ones(num_classes, dtype=torch.int64)
+
+    def learn(classifier: Classifier, real_alone: bool = False) -> None:
+        x, labels = _noise(config.batch_size, size, num_classes)
+        synthetic = torch.zeros(len(x), dtype=torch.bool)
+        batch = Batch(x.to(device), labels.to(device), None, synthetic.to(device))
+        criterion = create_loss(config, Priors(counts, None)).to(device)
+        optimizer = create_optimizer(classifier, config)
+        classifier.train()
+        criterion(classifier(batch.x), batch.labels, batch).backward()
+        optimizer.step()
+        classifier.eval()
+
+    def examine(classifier: Classifier) -> tuple[Examples, Examples]:
+        x, _ = _noise(4, size, num_classes)
+        labels = torch.tensor([0, 0, 1, 1]) % num_classes
+        examples = Examples(predict(classifier, x)[1].nan_to_num(), labels, labels)
+        return examples, examples
+
+    with TUNES[config.tune](classifier, config, 0):
+        learn(classifier)
+    if (phase := PHASES.get(config.second_stage)) is not None:
+        phase.run(classifier, Stage(second_recipe(config), 0, learn, examine))
+    if (correction := POSTHOC.get(config.posthoc)) is not None:
+        layer = last_layer(classifier.network)
+        fold(layer, *correction(layer, counts, 1.0))
+
+
+def _needs_last_layer(config: TrainConfig) -> bool:
+    """Whether something looks for the one layer that makes the scores of the features."""
+    return (config.head, config.tune, config.second_stage, config.posthoc) != (
+        "linear",
+        "all",
+        "none",
+        "none",
+    )
+
+
+def _check_last_layer(classifier: Classifier, logits: Tensor, features: Tensor) -> None:
+    with torch.no_grad():
+        found = last_layer(classifier.network)(features.to(classifier.mean.device)).cpu()
+    if not torch.allclose(found, logits, rtol=1e-2, atol=1e-3, equal_nan=True):
+        raise ValueError("its scores are not what its last layer makes of its features")
 
 
 def _noise(num_images: int, size: tuple[int, int], num_classes: int) -> tuple[Tensor, Tensor]:

@@ -52,3 +52,34 @@ def test_a_trial_before_changes_no_result():
     untried = train_classifier(TRAIN, VAL, **how)
     try_training(how["config"], TRAIN.class_names, TRAIN.size, "cpu")
     assert same_weights(untried, train_classifier(TRAIN, VAL, **how))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head": "cosine", "second_stage": "lws", "posthoc": "logit_adjustment"},
+        {"second_stage": "crt", "posthoc": "tau_normalization"},
+        {"tune": "lora", "second_stage": "real"},
+        {"tune": "head", "second_stage": "dfr", "ema_decay": 0.5},
+        {"head": "cosine", "second_stage": "last_layer_real"},
+    ],
+)
+def test_what_is_done_with_the_last_layer_is_tried(changes):
+    before = torch.get_rng_state()
+    attempt(**changes)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("head", "cosine"),
+        ("tune", "head"),
+        ("second_stage", "crt"),
+        ("posthoc", "logit_adjustment"),
+    ],
+)
+def test_a_network_without_one_last_layer_is_told_with_the_key_that_needs_it(key, value):
+    network = {"model": "resnetv2_18", "model_kwargs": {}, "input_size": 32, "batch_size": 2}
+    with pytest.raises(InputError, match=rf"^train_baseline\.{key}: .*no single linear layer"):
+        attempt(**network, **{key: value})
