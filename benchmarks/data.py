@@ -74,7 +74,12 @@ OUTPUTS = {
     "synthesize": ("data/synthetic",),
     "assess": ("reports/assess", "reports/synthetic.json"),
     "retrain": ("models/final", "reports/final", "reports/final.json"),
-    "report": ("reports/index.html", "reports/summary.csv"),
+    "report": (
+        "reports/index.html",
+        "reports/summary.csv",
+        "reports/paired.csv",
+        "reports/confusion_changes.csv",
+    ),
 }
 """All stages in their order, and what each leaves: removed before it is measured."""
 

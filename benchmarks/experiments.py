@@ -36,6 +36,7 @@ REPORTS = {
         "test": "reports/baseline.json",
         "validation": "reports/baseline/validation.json",
     },
+    "train_control": {"control": "reports/control.json"},
     "assess": {"synthetic": "reports/assess/measures.json"},
     "retrain": {"test": "reports/final.json", "validation": "reports/final/validation.json"},
 }
@@ -70,7 +71,7 @@ def source_digest() -> str:
     """Digest of all that makes a result: the stages' code and other dependencies, parameters."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
     data = yaml.safe_load(Path("params.yaml").read_text())["data"]["root"]
-    names = ("prepare", "train_baseline", "synthesize", "assess", "retrain")
+    names = ("prepare", "train_baseline", "train_control", "synthesize", "assess", "retrain")
     deps = {dep.replace("data/watched", data) for name in names for dep in stages[name]["deps"]}
     listing = subprocess.run(
         ["git", "ls-files", "-s", "--", "params.yaml", *sorted(deps)],

@@ -135,11 +135,12 @@ def identity(params: Mapping[str, Any], seed: int, *sections: str) -> str:
 
 def train_guide(params: Mapping[str, Any], seed: int) -> Path:
     """Trains the classifier that guides, or takes the one of an earlier call."""
+    from fgds_core.data.splits import read_real
     from fgds_core.stages.train_baseline import fit_baseline
 
     folder = GUIDES / identity(params, seed, "train_baseline")
     if not (folder / "config.json").exists():
-        fit_baseline(PREPARED, params["train_baseline"], seed, folder)
+        fit_baseline(read_real(PREPARED), params["train_baseline"], seed, folder)
     return folder
 
 

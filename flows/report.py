@@ -2,7 +2,8 @@
 
     python -m flows.report
 
-Writes `reports/index.html` and `reports/summary.csv`, and prints the table of accuracies.
+Writes `reports/index.html`, `reports/summary.csv`, `reports/paired.csv` and
+`reports/confusion_changes.csv`, and prints the table of accuracies.
 """
 
 import os

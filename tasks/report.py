@@ -3,7 +3,7 @@
 from typing import Any
 
 from fgds_core.report.config import ReportConfig
-from fgds_core.report.page import write_report
+from fgds_core.report.page import OUTPUTS, write_report
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.watch.timing import work
 from tasks.workspace import Workspace
@@ -29,4 +29,4 @@ def write_page(
             config,
             real_reports=workspace.real_reports,
         )
-    return written(workspace.reports / "index.html", workspace.reports / "summary.csv")
+    return written(*(workspace.reports / name for name in OUTPUTS))

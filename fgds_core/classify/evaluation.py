@@ -5,15 +5,19 @@ the baseline, the control and the final classifier.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fgds_core.classify.answers import ANSWERS_NAME, write_answers
+from fgds_core.classify.groups import TrainCounts, train_counts
 from fgds_core.classify.metrics import Evaluation, evaluate
 from fgds_core.classify.network import Classifier
+from fgds_core.classify.reliability import reliability
 from fgds_core.classify.run import TrainingRun
+from fgds_core.classify.tradeoff import TradeOff
 from fgds_core.data.meta import Meta
-from fgds_core.data.splits import read_prepared
+from fgds_core.data.splits import RealImages, image_ids, read_prepared
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images.dataset import ImageDataset
 
@@ -24,8 +28,7 @@ ON_VALIDATION = ("overall", "few", "worst_group")
 
 def write_evaluation(
     classifier: Classifier,
-    prepared: Path,
-    meta: Meta,
+    real: RealImages,
     seed: int,
     reports: Path,
     name: str,
@@ -35,13 +38,13 @@ def write_evaluation(
 
     Args:
         classifier: The classifier whose training is over.
-        prepared: The output of the stage prepare.
-        meta: Its meta data: the bins and training counts.
+        real: The images it was trained with and chosen by.
         seed: Recorded in the metrics.
         reports: Gets `<name>.json` (the Metrics JSON on test images), `<name>.metrics.json` (the
             few numbers that `dvc metrics` shows) and, in `<name>/`, `validation.json` (the
-            Metrics JSON on validation images, for tuning), `per_class.csv`, `confusion.csv`,
-            `predictions.csv` and, where the images have groups, `per_group.csv`, all on test
+            Metrics JSON on validation images, for tuning) and `tradeoff.csv` (see `TradeOff`, on
+            validation images too), `per_class.csv`, `confusion.csv`, `reliability.csv`,
+            `predictions.parquet` and, where the images have groups, `per_group.csv`, all on test
             images.
         name: `baseline`, `control` or `final`.
         run: How its training ran; says how images are read.
@@ -49,16 +52,26 @@ def write_evaluation(
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
     """
-    folder = reports / name
-    workers = run.loader_workers
-    images = read_prepared(prepared, "val")
-    val = evaluate(classifier, images, meta.bins, seed=seed, workers=workers)
+    folder, meta = reports / name, real.meta
+    common: dict[str, Any] = {
+        "seed": seed,
+        "workers": run.loader_workers,
+        "train_counts": _train_counts(real.train),
+    }
+    trade_off = TradeOff(meta.counts["train"])
+    val = evaluate(classifier, real.val, meta.bins, on_logits=trade_off.add, **common)
     write_json(folder / "validation.json", val.metrics)
-    images = read_prepared(prepared, "test")
-    test = evaluate(classifier, images, meta.bins, seed=seed, workers=workers)
+    write_text(folder / "tradeoff.csv", csv_text(trade_off.rows(real.val, meta.bins)))
+    images = read_prepared(real.folder, "test")
+    test = evaluate(classifier, images, meta.bins, **common)
     write_text(folder / "per_class.csv", csv_text(per_class_rows(test, meta)))
     write_text(folder / "confusion.csv", csv_text(confusion_rows(test, images)))
-    write_text(folder / "predictions.csv", csv_text(prediction_rows(test, images)))
+    right = (test.predictions == images.labels).numpy()  # [N]
+    write_text(
+        folder / "reliability.csv", csv_text(reliability(test.confidence.double().numpy(), right))
+    )
+    columns = answer_columns(test, images, image_ids(real.folder, "test"))
+    write_answers(folder / ANSWERS_NAME, columns, images.groups)
     if test.per_group is not None:
         write_text(folder / "per_group.csv", csv_text(test.per_group))
     write_json(reports / f"{name}.metrics.json", shown_by_dvc(test.metrics, val.metrics, name))
@@ -99,23 +112,23 @@ def per_class_rows(evaluation: Evaluation, meta: Meta) -> list[dict[str, Any]]:
     ]
 
 
-def prediction_rows(evaluation: Evaluation, images: ImageDataset) -> list[dict[str, Any]]:
-    """`actual, predicted, confidence` of each image in its order, and `group` where there are."""
-    confidence = evaluation.confidence.tolist()  # [N]
-    rows: list[dict[str, Any]] = [
-        {
-            "actual": images.class_names[actual],
-            "predicted": images.class_names[predicted],
-            "confidence": f"{sure:.6f}",
-        }
-        for actual, predicted, sure in zip(
-            images.labels.tolist(), evaluation.predictions.tolist(), confidence, strict=True
-        )
-    ]
-    if images.groups is not None:
-        for row, group in zip(rows, images.groups, strict=True):
-            row["group"] = group
-    return rows
+def answer_columns(
+    evaluation: Evaluation, images: ImageDataset, ids: Sequence[str]
+) -> dict[str, Sequence[Any]]:
+    """The columns of `answers.COLUMNS`, a row an image in its order."""
+    names = images.class_names
+    return {
+        "id": ids,
+        "actual": [names[label] for label in images.labels.tolist()],
+        "predicted": [names[label] for label in evaluation.predictions.tolist()],
+        "confidence": evaluation.confidence.tolist(),
+    }
+
+
+def _train_counts(train: ImageDataset) -> TrainCounts | None:
+    if train.groups is None:
+        return None
+    return train_counts(train.labels.tolist(), train.groups, train.class_names)
 
 
 def confusion_rows(evaluation: Evaluation, images: ImageDataset) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """How good a classifier is: overall, by shot bin, by class and in the worst group."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fgds_core.classify import groups as of_groups
+from fgds_core.classify import intervals
+from fgds_core.classify.groups import Groups, TrainCounts, grouped
+from fgds_core.classify.intervals import RESAMPLING_SEED, Bools, Interval
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.predict import predictions
+from fgds_core.classify.reliability import ECE_BINS
 from fgds_core.data.imbalance import BINS
 from fgds_core.images.dataset import ImageDataset
 
-ECE_BINS = 15
+Names = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,7 @@ class Evaluation:
     Attributes:
         metrics: The Metrics JSON, see `measure`.
         per_class: `class`, `recall` (None without images) and `num_images` of each class.
-        per_group: `class`, `group`, `recall` and `num_images` of each class x group that has
-            images, the worst first; None for data without groups.
+        per_group: See `groups.rows`; None for data without groups.
         predictions: Most probable class of each image, [N].
         confidence: Its probability, without temperature, [N].
     """
@@ -45,6 +48,8 @@ def evaluate(
     *,
     seed: int,
     workers: int = 0,
+    train_counts: TrainCounts | None = None,
+    on_logits: Callable[[Tensor], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluates a classifier on labelled images.
 
@@ -54,21 +59,27 @@ def evaluate(
         bins: Shot bin of each class name, from real training counts.
         seed: The seed the classifier was trained with; recorded only.
         workers: Processes that read images ahead.
+        train_counts: Real training images of each (class, group); None where they are not known.
+        on_logits: Called with the logits of each batch, [B, K], in the order of the images.
     """
     confidence = torch.empty(len(images))  # [N]
     predicted = torch.empty(len(images), dtype=torch.int64)  # [N]
     start = 0
     for logits, _ in predictions(classifier, images, workers=workers):
+        on_logits(logits)
         end = start + len(logits)
         probabilities = logits.softmax(dim=-1)  # [B, K]
         predicted[start:end] = probabilities.argmax(dim=-1)
         confidence[start:end] = probabilities.amax(dim=-1)
         start = end
-    labels, names, groups = images.labels, images.class_names, images.groups
+    labels, names, groups = images.labels, images.class_names, None
+    if images.groups is not None:
+        groups = grouped(labels.tolist(), images.groups, names, train_counts or {})
+    right = (predicted == labels).numpy()  # [N]
     return Evaluation(
         measure(confidence, predicted, labels, names, bins, groups, seed=seed),
         recall_per_class(predicted, labels, names),
-        None if groups is None else recall_per_group(predicted, labels, names, groups),
+        None if groups is None else of_groups.rows(groups.hits(right), groups),
         predicted,
         confidence,
     )
@@ -80,7 +91,7 @@ def measure(
     labels: Tensor,
     class_names: Sequence[str],
     bins: Mapping[str, str],
-    groups: Sequence[str] | None = None,
+    groups: Groups | None = None,
     *,
     seed: int,
 ) -> dict[str, Any]:
@@ -92,15 +103,17 @@ def measure(
         labels: True classes, [N].
         class_names: Name of each class, K of them.
         bins: Shot bin (many, medium, few) of each class name.
-        groups: Group of each image, or None for data without groups.
+        groups: The groups of the images, or None for data without groups.
         seed: Recorded only.
 
     Returns:
-        Fractions in [0, 1]: `overall` accuracy; `many`, `medium`, `few`: accuracy over all images
-        of the classes in that bin, as in ImageNet-LT (None without such images); `worst_group`:
-        the lowest accuracy of any class x group that has images (None without groups); `macro_f1`
-        over all classes; `ece`: the expected calibration error of these probabilities. Then
-        `num_images` and `seed`.
+        Fractions in [0, 1], None where no image tells: `overall` accuracy; `many`, `medium`,
+        `few`: accuracy over all images of the classes in that bin, as in ImageNet-LT;
+        `macro_accuracy`: mean over the classes with images of their recall; `macro_f1` over all
+        classes; `ece`: the expected calibration error of these probabilities; and each of
+        `groups.MEASURES`. `intervals` has the 95 % interval of each accuracy, [low, high]. `worst`
+        is the group behind `worst_group`: `class`, `group`, `num_images`, `low` and `high` (its
+        exact 95 % interval). Then `num_images` and `seed`.
 
     Raises:
         ValueError: If there are no images.
@@ -113,15 +126,33 @@ def measure(
     if not len(labels):
         raise ValueError("there are no images to evaluate on")
     actual, predicted = labels.cpu().numpy(), predictions.cpu().numpy()  # [N], [N]
-    correct = predicted == actual  # [N]
+    right = predicted == actual  # [N]
     bin_of_image = np.array([bins[name] for name in class_names])[actual]  # [N]
-    worst_first = (
-        None if groups is None else recall_per_group(predictions, labels, class_names, groups)
-    )
+    counts = np.bincount(actual, minlength=len(class_names))  # [K]
+    hits = np.bincount(actual[right], minlength=len(class_names))  # [K]
+    present = counts > 0
+    found: dict[str, float | None] = accuracies(right, bin_of_image)
+    found["macro_accuracy"] = float((hits[present] / counts[present]).mean())
+    within = {key: _interval(right[chosen]) for key, chosen in _sets(bin_of_image).items()}
+    rng = np.random.default_rng(RESAMPLING_SEED)
+    within["macro_accuracy"] = intervals.of_mean(hits[present], counts[present], rng)
+    found |= dict.fromkeys(of_groups.MEASURES)
+    within |= dict.fromkeys(of_groups.MEASURES)
+    worst = None
+    if groups is not None:
+        of_group = groups.hits(right)  # [C]
+        for name in of_groups.MEASURES:
+            rng = np.random.default_rng(RESAMPLING_SEED)
+            found[name] = of_groups.measured(name, of_group, groups)
+            within[name] = of_groups.interval(name, of_group, groups, rng)
+        row = of_groups.rows(of_group, groups)[0]
+        worst = {key: row[key] for key in ("class", "group", "num_images", "low", "high")}
     return {
-        "overall": float(correct.mean()),
-        **{name: _accuracy(correct, bin_of_image == name) for name in BINS},
-        "worst_group": None if worst_first is None else worst_first[0]["recall"],
+        **found,
+        "intervals": {
+            key: None if each is None else [each.low, each.high] for key, each in within.items()
+        },
+        "worst": worst,
         "macro_f1": float(
             f1_score(
                 actual,
@@ -134,6 +165,19 @@ def measure(
         "ece": expected_calibration_error(confidence, predictions, labels),
         "num_images": len(actual),
         "seed": seed,
+    }
+
+
+def accuracies(right: Bools, bin_of_image: Names) -> dict[str, float | None]:
+    """Accuracy `overall` and of each shot bin, fractions; None of a bin without images.
+
+    Args:
+        right: Whether each image is recognised, [N].
+        bin_of_image: Name of the bin of each image's class, [N].
+    """
+    sets = _sets(bin_of_image)
+    return {
+        key: float(right[chosen].mean()) if chosen.any() else None for key, chosen in sets.items()
     }
 
 
@@ -153,36 +197,6 @@ def recall_per_class(
         {"class": name, "recall": hit / count if count else None, "num_images": count}
         for name, hit, count in zip(class_names, hits, num_images, strict=True)
     ]
-
-
-def recall_per_group(
-    predictions: Tensor, labels: Tensor, class_names: Sequence[str], groups: Sequence[str]
-) -> list[dict[str, Any]]:
-    """`class`, `group`, `recall` and `num_images` of each class x group with images, worst first.
-
-    Of equally bad ones the larger comes first, as the more certain.
-
-    Args:
-        predictions: Predicted classes, [N].
-        labels: True classes, [N].
-        class_names: Name of each class.
-        groups: Group of each image, N of them.
-    """
-    cells = list(zip(labels.tolist(), groups, strict=True))
-    num_images = Counter(cells)
-    hits = Counter(
-        cell for cell, hit in zip(cells, (predictions == labels).tolist(), strict=True) if hit
-    )
-    rows = [
-        {
-            "class": class_names[label],
-            "group": group,
-            "recall": hits[label, group] / count,
-            "num_images": count,
-        }
-        for (label, group), count in sorted(num_images.items())
-    ]
-    return sorted(rows, key=lambda row: (row["recall"], -row["num_images"]))
 
 
 def macro_accuracy(predictions: Tensor, labels: Tensor) -> float:
@@ -242,5 +256,14 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None]:
     return {"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
 
 
-def _accuracy(correct: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> float | None:
-    return float(correct[chosen].mean()) if chosen.any() else None
+def _sets(bin_of_image: Names) -> dict[str, Bools]:
+    """The images that `overall` and each shot bin are measured on, [N] each."""
+    everything = np.ones(len(bin_of_image), dtype=bool)
+    return {"overall": everything, **{name: bin_of_image == name for name in BINS}}
+
+
+def _interval(right: Bools) -> Interval | None:
+    if not len(right):
+        return None
+    rng = np.random.default_rng(RESAMPLING_SEED)
+    return intervals.of_accuracy(int(right.sum()), len(right), rng)

@@ -229,6 +229,13 @@ def read_table(path: Path, *, images: bool = True) -> pa.Table:
     return table
 
 
+def image_paths(path: Path) -> list[str | None]:
+    """Where each image of a table came from; None where that was not kept."""
+    with pq.ParquetFile(path) as file:
+        images = file.read(columns=["image.path"])["image"]
+    return list(pc.struct_field(images, "path").to_pylist())
+
+
 def column_values(table: pa.Table, name: str) -> list[Any]:
     """A column as Python values, None for null."""
     return list(table[name].to_pylist())

@@ -10,26 +10,33 @@ N test images, K classes.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from fgds_core.classify import answers as kept
+from fgds_core.classify import groups as of_groups
+from fgds_core.classify.groups import Groups, TrainCounts, grouped
+from fgds_core.classify.intervals import Bools, Floats, Interval, Labels
 from fgds_core.data.imbalance import BINS
 from fgds_core.errors import InputError
 from fgds_core.files import csv_rows
 from fgds_core.report import paired
-from fgds_core.report.paired import Bools, Floats, Interval, Labels
 from fgds_core.report.summary import Row, shown
 
 STAGES = {"baseline": "train_baseline", "control": "train_control", "final": "retrain"}
 """The stage that writes the answers of each classifier."""
 
-ROWS = ("overall", *BINS, "worst_group", "macro_f1", "ece")
+ROWS = ("overall", *BINS, *of_groups.MEASURES, "macro_f1", "ece")
+OF_GROUPS_ONLY = of_groups.MEASURES.keys() - {"worst_group"}
+"""The rows that are left out for data without groups."""
+
 LESS_IS_BETTER = frozenset({"ece"})
 RESAMPLING_SEED = 0
 SIGNIFICANT = 0.05
@@ -46,14 +53,24 @@ class Answers:
         actual: True classes, [N].
         predicted: Classes that each classifier names, [N] each.
         confidence: Probability of that class, [N] each; empty where it was not kept.
-        groups: Group of each image; None for data without groups.
+        contexts: Group of each image; None for data without groups.
+        train_counts: Real training images of each (class, group).
     """
 
     class_names: tuple[str, ...]
     actual: Labels
     predicted: Mapping[str, Labels]
     confidence: Mapping[str, Floats] = field(default_factory=dict)
-    groups: tuple[str, ...] | None = None
+    contexts: tuple[str, ...] | None = None
+    train_counts: TrainCounts = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> Groups | None:
+        """The classes within their contexts; None for data without groups."""
+        if self.contexts is None:
+            return None
+        labels = self.actual.tolist()
+        return grouped(labels, self.contexts, self.class_names, self.train_counts)
 
     def right(self, name: str) -> Bools:
         """Whether a classifier is right, [N]."""
@@ -63,12 +80,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class Worst:
-    """The class x group that a classifier is worst at, and the images this rests on."""
+    """The class x group that a classifier is worst at, and the images this rests on.
+
+    `low` and `high` are its exact 95 % interval.
+    """
 
     class_name: str
     group: str
     recall: float
     num_images: int
+    low: float
+    high: float
 
 
 def report_folders(reports: Path, real_reports: Path) -> dict[str, Path]:
@@ -77,7 +99,7 @@ def report_folders(reports: Path, real_reports: Path) -> dict[str, Path]:
 
 
 def read_answers(folders: Mapping[str, Path], class_names: Sequence[str]) -> Answers:
-    """Reads the answers that the stages kept in `<name>/predictions.csv`.
+    """Reads the answers that the stages kept in `<name>/predictions.parquet`.
 
     Args:
         folders: From `report_folders`.
@@ -86,40 +108,56 @@ def read_answers(folders: Mapping[str, Path], class_names: Sequence[str]) -> Ans
     Raises:
         InputError: A file is missing or damaged, or they are not of the same test images.
     """
-    index = {name: k for k, name in enumerate(class_names)}
+    tables: dict[str, pa.Table] = {}
     actual: dict[str, Labels] = {}
     predicted: dict[str, Labels] = {}
     confidence: dict[str, Floats] = {}
-    groups = None
+    places = {name: folders[name] / name / kept.ANSWERS_NAME for name in STAGES}
     for name, stage in STAGES.items():
-        path, remedy = folders[name] / name / "predictions.csv", f"run the stage {stage} again"
-        true, said, sure = array("q"), array("q"), array("d")
-        of_group: list[str] = []
-        for row in csv_rows(path, remedy, ["actual", "predicted"]):
-            try:
-                true.append(index[row["actual"]])
-                said.append(index[row["predicted"]])
-                if "confidence" in row:
-                    sure.append(float(row["confidence"]))
-            except (KeyError, ValueError) as error:
-                raise InputError(f"{path} does not fit the data ({error}); {remedy}") from error
-            if "group" in row:
-                of_group.append(sys.intern(row["group"]))
-        if not true:
-            raise InputError(f"{path} is empty; {remedy}")
-        actual[name], predicted[name] = np.array(true), np.array(said)  # [N] each
-        if sure:
-            confidence[name] = np.array(sure)  # [N]
-        if of_group:
-            groups = tuple(of_group)
-        if not np.array_equal(actual[name], actual["baseline"]):
-            first = folders["baseline"] / "baseline" / "predictions.csv"
+        path, remedy = places[name], f"run the stage {stage} again"
+        table = tables[name] = kept.read_answers(path, remedy)
+        actual[name], predicted[name] = (
+            _labels(table, column, class_names, f"{path} does not fit the data", remedy)
+            for column in ("actual", "predicted")
+        )
+        confidence[name] = table["confidence"].to_numpy().astype(np.float64)
+        if not all(
+            table[column].equals(tables["baseline"][column]) for column in ("id", "actual")
+        ):
             raise InputError(
-                f"{path} and {first} are not of the same test images; run `dvc repro`"
+                f"{path} and {places['baseline']} are not of the same test images; run `dvc repro`"
             )
-    if len(confidence) < len(STAGES):
-        confidence = {}
-    return Answers(tuple(class_names), actual["baseline"], predicted, confidence, groups)
+    contexts: tuple[str, ...] | None = None
+    train_counts: TrainCounts = {}
+    if "group" in tables["final"].column_names:
+        contexts = tuple(str(name) for name in tables["final"]["group"].to_pylist())
+        train_counts = _train_counts(folders["final"] / "final" / "per_group.csv")
+    return Answers(
+        tuple(class_names), actual["baseline"], predicted, confidence, contexts, train_counts
+    )
+
+
+def _labels(
+    table: pa.Table, column: str, class_names: Sequence[str], wrong: str, remedy: str
+) -> Labels:
+    """The number of each name among the classes, [N]."""
+    found = pc.index_in(table[column], pa.array(class_names, pa.string()))
+    if found.null_count:
+        stranger = table[column].filter(pc.is_null(found))[0].as_py()
+        raise InputError(f"{wrong} (it has no class {stranger!r}); {remedy}")
+    labels: Labels = found.to_numpy().astype(np.int64)
+    return labels
+
+
+def _train_counts(path: Path) -> TrainCounts:
+    remedy = "run the stage retrain again"
+    try:
+        return {
+            (row["class"], row["group"]): int(row["num_train"])
+            for row in csv_rows(path, remedy, ["class", "group", "num_train"])
+        }
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); {remedy}") from error
 
 
 def headline_rows(
@@ -137,6 +175,8 @@ def headline_rows(
     everything = np.ones(len(answers.actual), dtype=bool)  # [N]
     rows = []
     for key in ROWS:
+        if key in OF_GROUPS_ONLY and answers.groups is None:
+            continue
         values = {name: metrics[name].get(key) for name in STAGES}
         interval, num_images = None, len(everything)
         if key in ("overall", *BINS):
@@ -145,9 +185,8 @@ def headline_rows(
             interval = _accuracy(answers, chosen, rng) if num_images else None
         elif None not in (values["control"], values["final"]):
             interval = _measure(key, answers, rng)
-        if key == "worst_group":
-            worst = worst_group(answers, "final")
-            num_images = 0 if worst is None else worst.num_images
+        if key in of_groups.MEASURES:
+            num_images = _rests_on(key, answers)
         rows.append(_row(key, values, interval, num_images))
     return rows
 
@@ -155,11 +194,11 @@ def headline_rows(
 def class_rows(answers: Answers) -> list[Row]:
     """Recall of each class, a row each; None for a class without test images."""
     rng = np.random.default_rng(RESAMPLING_SEED)
-    num_images = _per_class(answers)
-    right = {name: _per_class(answers, answers.right(name)) for name in STAGES}
+    num_images = per_class(answers)
+    right = {name: per_class(answers, answers.right(name)) for name in STAGES}
     rows = []
     for k, (class_name, won, lost) in enumerate(
-        zip(answers.class_names, *_discordant(answers), strict=True)
+        zip(answers.class_names, *discordant(answers, "control", "final"), strict=True)
     ):
         num = int(num_images[k])
         values = {name: float(right[name][k] / num) if num else None for name in STAGES}
@@ -177,19 +216,23 @@ def worst_group(answers: Answers, name: str) -> Worst | None:
     """
     if answers.groups is None:
         return None
-    groups, cells = _cells(answers)
-    num_images = np.bincount(cells)  # [class * G + group]
-    hits = np.bincount(cells[answers.right(name)], minlength=len(num_images))
-    there = np.flatnonzero(num_images)
-    recall = hits[there] / num_images[there]
-    first = np.lexsort((-num_images[there], recall))[0]
-    label, group = divmod(int(there[first]), len(groups))
+    row = of_groups.rows(answers.groups.hits(answers.right(name)), answers.groups)[0]
     return Worst(
-        answers.class_names[label],
-        groups[group],
-        float(recall[first]),
-        int(num_images[there[first]]),
+        row["class"], row["group"], row["recall"], row["num_images"], row["low"], row["high"]
     )
+
+
+def _rests_on(key: str, answers: Answers) -> int:
+    """Test images that the final classifier's number of a measure of groups rests on."""
+    if answers.groups is None:
+        return 0
+    rows = of_groups.rows(answers.groups.hits(answers.right("final")), answers.groups)
+    sizes = [row["num_images"] for row in rows]  # of the worst group first
+    if key == "worst_group_10":
+        sizes = [size for size in sizes if size >= of_groups.LARGE]
+    if key in ("worst_group", "worst_group_10"):
+        return sum(sizes[:1])
+    return sum(sizes[: of_groups.num_worst(len(sizes))] if key == "worst_tenth" else sizes)
 
 
 def guesses(answers: Answers, name: str) -> bool:
@@ -201,12 +244,12 @@ def guesses(answers: Answers, name: str) -> bool:
 def standing_out(answers: Answers) -> Bools:
     """Which classes differ by more than noise when one looks at all of them, [K].
 
-    McNemar's exact test, corrected for the number of classes with test images.
+    McNemar's exact test, corrected after Holm for the number of classes with test images.
     """
-    won, lost = _discordant(answers)
-    tested = _per_class(answers) > 0
+    won, lost = discordant(answers, "control", "final")
+    tested = per_class(answers) > 0
     found = np.zeros(len(answers.class_names), dtype=bool)
-    found[tested] = paired.corrected(paired.mcnemar(won[tested], lost[tested])) <= SIGNIFICANT
+    found[tested] = paired.holm(paired.mcnemar(won[tested], lost[tested])) <= SIGNIFICANT
     return found
 
 
@@ -261,16 +304,16 @@ def _interval(
     return paired.accuracy(won, lost, num_images, rng)
 
 
-def _per_class(answers: Answers, chosen: Bools | None = None) -> Labels:
+def per_class(answers: Answers, chosen: Bools | None = None) -> Labels:
     """How many of the chosen test images each class has, [K]."""
     actual = answers.actual if chosen is None else answers.actual[chosen]
     return np.bincount(actual, minlength=len(answers.class_names))
 
 
-def _discordant(answers: Answers) -> tuple[Labels, Labels]:
-    """Images of each class that only the final classifier, and only the control, gets right."""
-    first, second = answers.right("control"), answers.right("final")
-    return _per_class(answers, second & ~first), _per_class(answers, first & ~second)
+def discordant(answers: Answers, first: str, second: str) -> tuple[Labels, Labels]:
+    """Images of each class that only the second, and only the first classifier gets right."""
+    before, after = answers.right(first), answers.right(second)
+    return per_class(answers, after & ~before), per_class(answers, before & ~after)
 
 
 def _measure(key: str, answers: Answers, rng: np.random.Generator) -> Interval | None:
@@ -285,14 +328,18 @@ def _measure(key: str, answers: Answers, rng: np.random.Generator) -> Interval |
         return Interval(0.0, 0.0)
     if key == "macro_f1":
         return paired.macro_f1(answers.actual, first, second, len(answers.class_names), rng)
-    if answers.groups is None:
+    groups = answers.groups
+    if groups is None or key not in of_groups.MEASURES:
         return None
-    return paired.worst_group(_cells(answers)[1], *right, rng)
-
-
-def _cells(answers: Answers) -> tuple[list[str], Labels]:
-    """Names of the groups, G of them, and class * G + group of each image, [N]."""
-    groups = sorted(set(answers.groups or ()))
-    place = {name: j for j, name in enumerate(groups)}
-    of_image = np.array([place[name] for name in answers.groups or ()], dtype=np.int64)  # [N]
-    return groups, answers.actual * len(groups) + of_image
+    if key in of_groups.LOWEST:
+        measure = of_groups.MEASURES[key]
+        return paired.lowest(
+            groups.of_image,
+            *right,
+            rng,
+            lambda recalls: of_groups.number(measure, recalls, groups),
+        )
+    weights = np.ones(len(groups.names))
+    if key == "adjusted_mean":
+        weights = groups.num_train.astype(np.float64)
+    return paired.group_mean(groups.of_image, *right, rng, weights)

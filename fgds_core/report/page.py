@@ -10,11 +10,11 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,10 +24,11 @@ from fgds_core.data.imbalance import BINS
 from fgds_core.data.meta import Meta, read_meta
 from fgds_core.errors import InputError
 from fgds_core.files import read_csv, read_json, replacing
-from fgds_core.report import paired
+from fgds_core.report import charts, compare, confusions
+from fgds_core.report.compare import PAIRS, Change, changes
 from fgds_core.report.config import ReportConfig
+from fgds_core.report.confusions import Confusion
 from fgds_core.report.gains import (
-    SIGNIFICANT,
     STAGES,
     Answers,
     Verdict,
@@ -44,6 +45,9 @@ from fgds_core.report.gains import (
 from fgds_core.report.summary import Row, shown, summary_csv
 
 TEMPLATE = "page.html.j2"
+LISTED = 8
+"""Classes that gained, and that lost, and mistakes of either kind that a list has at most."""
+
 LEFT_OUT = ("compute", "store")  # sections that change no result
 
 LABELS = {
@@ -52,6 +56,10 @@ LABELS = {
     "medium": "Medium-shot",
     "few": "Few-shot",
     "worst_group": "Worst group",
+    "worst_group_10": "Worst group of 10 images or more",
+    "worst_tenth": "Worst tenth of the groups",
+    "mean_group": "Mean over groups",
+    "adjusted_mean": "Mean over groups, weighted as in training",
     "macro_f1": "Macro F1",
     "ece": "Calibration error",
 }
@@ -63,6 +71,11 @@ TOLD_BY = {
 }
 
 
+PAGE, SUMMARY, PAIRED = "index.html", "summary.csv", "paired.csv"
+CONFUSIONS = "confusion_changes.csv"
+OUTPUTS = (PAGE, SUMMARY, PAIRED, CONFUSIONS)
+
+
 @dataclass(frozen=True)
 class ReportInputs:
     """What the page is made of.
@@ -71,6 +84,7 @@ class ReportInputs:
         meta: Class names, counts and bins of the prepared data.
         metrics: Metrics JSON of `baseline`, `control` and `final`.
         answers: Their answers on the test images.
+        trade_offs: Rows of `tradeoff.csv` of each.
         synthetic: The content of `assess/measures.json`.
         criterion: Rows of `assess/criterion.csv`.
         neighbours: Pictures of synthetic images and their neighbours, or None without them.
@@ -81,6 +95,7 @@ class ReportInputs:
     meta: Meta
     metrics: Mapping[str, Mapping[str, Any]]
     answers: Answers
+    trade_offs: Mapping[str, Sequence[Mapping[str, str]]]
     synthetic: Mapping[str, Any]
     criterion: Sequence[Mapping[str, str]]
     neighbours: Path | None
@@ -119,9 +134,9 @@ def write_report(
     *,
     real_reports: Path | None = None,
 ) -> Path:
-    """The stage in one call: writes `index.html` and `summary.csv` into `reports`.
+    """The stage in one call: writes what `OUTPUTS` names into `reports`.
 
-    The two take the place of earlier ones together, when both are whole.
+    They take the place of earlier ones together, when all are whole.
 
     Args:
         prepared: Prepared data, for class names, counts and bins.
@@ -137,13 +152,21 @@ def write_report(
         InputError: If the report of another stage is missing or damaged.
     """
     inputs = read_inputs(prepared, reports, params, real_reports or reports)
-    rows = headline_rows(inputs.metrics, inputs.answers, inputs.meta.bins)
-    html = page(inputs, rows, config)
-    target = reports / "index.html"
-    with replacing(target) as whole, replacing(reports / "summary.csv") as summary:
-        whole.write_text(html, encoding="utf-8", newline="\n")
-        summary.write_text(summary_csv(rows), encoding="utf-8", newline="\n")
-    return target
+    answers, bins = inputs.answers, inputs.meta.bins
+    rows = headline_rows(inputs.metrics, answers, bins)
+    changed = {pair: changes(answers, bins, *pair) for pair in PAIRS}
+    mistakes = confusions.changed(answers)
+    texts = {
+        PAGE: page(inputs, rows, changed, mistakes, config),
+        SUMMARY: summary_csv(rows),
+        PAIRED: compare.as_csv([change for each in changed.values() for change in each]),
+        CONFUSIONS: confusions.as_csv(mistakes),
+    }
+    with ExitStack() as whole:
+        for name, text in texts.items():
+            temporary = whole.enter_context(replacing(reports / name))
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return reports / PAGE
 
 
 def read_inputs(
@@ -162,6 +185,14 @@ def read_inputs(
             for name, stage in STAGES.items()
         },
         answers=read_answers(folders, meta.class_names),
+        trade_offs={
+            name: read_csv(
+                folders[name] / name / "tradeoff.csv",
+                f"run the stage {stage} again",
+                ["tau", "overall", *BINS],
+            )
+            for name, stage in STAGES.items()
+        },
         synthetic=_read_measures(reports / "assess" / "measures.json", again),
         criterion=read_csv(reports / "assess" / "criterion.csv", again, ["class", "criterion"]),
         neighbours=neighbours if neighbours.is_file() else None,
@@ -177,12 +208,20 @@ def _read_measures(path: Path, remedy: str) -> dict[str, Any]:
     return found
 
 
-def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str:
+def page(
+    inputs: ReportInputs,
+    rows: Sequence[Row],
+    changed: Mapping[tuple[str, str], Sequence[Change]],
+    mistakes: Sequence[Confusion],
+    config: ReportConfig,
+) -> str:
     """Renders the page.
 
     Args:
         inputs: What the other stages reported.
         rows: Of the summary.
+        changed: Of each of `PAIRS`.
+        mistakes: Those that changed, the most changed first.
         config: How much the page shows.
     """
     meta, answers = inputs.meta, inputs.answers
@@ -201,7 +240,12 @@ def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "signed": _signed, "number": _number}
+    environment.filters |= {
+        "percent": _percent,
+        "signed": _signed,
+        "number": _number,
+        "p_value": _p_value,
+    }
     return environment.get_template(TEMPLATE).render(
         headline=[
             Line(row, LABELS[row.bin], verdict(row, final_guesses=at_chance))
@@ -223,7 +267,13 @@ def page(inputs: ReportInputs, rows: Sequence[Row], config: ReportConfig) -> str
         parts=parts,
         shown=shown_classes,
         synthetic_counts={name: per_class[name]["num_synthetic"] for name in shown_classes},
-        confusion=_confusion(answers, shown_classes),
+        comparisons=[_comparison(answers, *pair, changed[pair]) for pair in PAIRS],
+        confusion=confusions.matrices(answers, shown_classes),
+        mistakes=_mistakes(mistakes),
+        labels=LABELS,
+        listed=LISTED,
+        trade_off=charts.trade_off(inputs.trade_offs),
+        calibration=charts.calibration(answers),
         samples=samples,
         has_sources=any(item["conditioning"] for items in samples.values() for item in items),
         told=TOLD_BY.get(inputs.params.get("synthesize", {}).get("conditioning"), TOLD_BY["dual"]),
@@ -300,6 +350,62 @@ def chosen_classes(lines: Sequence[Line], counts: Mapping[str, int], most: int) 
     return [part for part in parts if part.lines]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two classifiers as the page compares them.
+
+    Attributes:
+        first: Name of the one.
+        second: Name of the other.
+        sets: Changes overall and of the bins, each with what it means.
+        num_tested: Classes with test images.
+        lists: Classes that gained beyond chance, and those that lost: how many there are, and the
+            first of them.
+    """
+
+    first: str
+    second: str
+    sets: list[tuple[Change, Verdict]]
+    num_tested: int
+    lists: dict[str, tuple[int, list[Change]]]
+
+
+def _comparison(
+    answers: Answers, first: str, second: str, changed: Sequence[Change]
+) -> Comparison:
+    guessed = guesses(answers, second)
+
+    def meaning(change: Change) -> Verdict:
+        if change.low is not None and change.high is not None:
+            if change.high < 0:
+                return "loss"
+            return "gain" if change.low > 0 and not guessed else "same"
+        return "same"
+
+    out = [change for change in changed if change.of == "class" and change.stands_out]
+    won = [] if guessed else [change for change in out if change.won > change.lost]
+    lost = [change for change in out if change.won < change.lost]
+
+    def first_of(these: list[Change]) -> tuple[int, list[Change]]:
+        large = sorted(these, key=lambda c: -abs(c.won - c.lost) / (c.num_images + 2))
+        return len(these), large[:LISTED]
+
+    return Comparison(
+        first,
+        second,
+        [(change, meaning(change)) for change in changed if change.of != "class"],
+        sum(change.of == "class" and change.num_images > 0 for change in changed),
+        {"gain": first_of(won), "loss": first_of(lost)},
+    )
+
+
+def _mistakes(mistakes: Sequence[Confusion]) -> dict[str, tuple[int, list[Confusion]]]:
+    """Mistakes that the final classifier makes less often, and more often: how many, and some."""
+    fewer = [each for each in mistakes if each.change < 0]
+    more = [each for each in mistakes if each.change > 0]
+    return {"gain": (len(fewer), fewer[:LISTED]), "loss": (len(more), more[:LISTED])}
+
+
 def _worst(answers: Answers) -> dict[str, Worst | None]:
     return {name: worst_group(answers, name) for name in STAGES}
 
@@ -373,40 +479,6 @@ def _quality_of_classes(
         },
         "dashes": dashes,
     }
-
-
-def _confusion(answers: Answers, shown_classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Control, final and difference: shares of each actual class, [shown, shown] each.
-
-    `noise` marks differences that do not stand out among all pairs, by McNemar's exact test.
-    """
-    place = np.full(len(answers.class_names), -1)
-    for j, name in enumerate(shown_classes):
-        place[answers.class_names.index(name)] = j
-    n = len(shown_classes)
-    rows = place[answers.actual]  # [N], -1 for a class that is not shown
-    columns = {name: place[answers.predicted[name]] for name in ("control", "final")}
-    differ = answers.predicted["control"] != answers.predicted["final"]  # [N]
-
-    def table(name: str, chosen: paired.Bools) -> paired.Labels:
-        there = chosen & (rows >= 0) & (columns[name] >= 0)
-        cells = rows[there] * n + columns[name][there]
-        return np.bincount(cells, minlength=n * n).reshape(n, n)
-
-    every = np.ones_like(differ)
-    totals = np.maximum(np.bincount(rows[rows >= 0], minlength=n), 1)[:, None]  # [n, 1]
-    control, final = (table(name, every) / totals for name in ("control", "final"))
-    p = paired.mcnemar(table("final", differ).ravel(), table("control", differ).ravel())
-    noise = (paired.corrected(p) > SIGNIFICANT).reshape(n, n)
-    nothing = np.zeros_like(noise)
-    return [
-        {"title": title, "signed": signed, "shares": shares.tolist(), "noise": grey.tolist()}
-        for title, signed, shares, grey in (
-            ("Control", False, control, nothing),
-            ("Final", False, final, nothing),
-            ("Final minus control", True, final - control, noise),
-        )
-    ]
 
 
 def _samples(
@@ -526,6 +598,10 @@ def _number(value: float | None) -> str:
         digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
         return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def read_pictures(path: Path, classes: Sequence[int]) -> Iterator[dict[str, Any]]:

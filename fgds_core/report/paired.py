@@ -17,37 +17,26 @@ Sources: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fgds_core.classify.intervals import (
+    RESAMPLES,
+    Bools,
+    Floats,
+    Interval,
+    Labels,
+    Statistic,
+    chunks,
+    percentiles,
+)
+from fgds_core.classify.reliability import ECE_BINS, bin_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-RESAMPLES = 2000
 PERMUTATIONS = 1000
-PERCENTILES = (2.5, 97.5)
-ECE_BINS = 15
-CHUNK = 2**20  # numbers of a table of resamples held at once
-
-Bools = NDArray[np.bool_]
-Labels = NDArray[np.int64]
-Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval of a difference, in the unit of what differs."""
-
-    low: float
-    high: float
-
-    @property
-    def covers_zero(self) -> bool:
-        """Whether there may be no difference at all."""
-        return self.low <= 0 <= self.high
 
 
 def accuracy(won: int, lost: int, num_images: int, rng: np.random.Generator) -> Interval:
@@ -62,32 +51,77 @@ def accuracy(won: int, lost: int, num_images: int, rng: np.random.Generator) -> 
     outcomes = np.array([won + 1, lost + 1, num_images - won - lost])
     total = num_images + 2
     drawn = rng.multinomial(total, outcomes / total, RESAMPLES)  # [R, 3]
-    return _interval((drawn[:, 0] - drawn[:, 1]) / total)
+    return percentiles((drawn[:, 0] - drawn[:, 1]) / total)
 
 
-def worst_group(cells: Labels, first: Bools, second: Bools, rng: np.random.Generator) -> Interval:
-    """Bootstrap of the difference of the worst groups' accuracies, a fraction.
+def lowest(
+    groups: Labels, first: Bools, second: Bools, rng: np.random.Generator, statistic: Statistic
+) -> Interval:
+    """Bootstrap of the difference of what each classifier's worst groups come to, a fraction.
 
-    The worst group of each resample counts, which need not be the same for both classifiers. Each
-    group keeps its number of images.
+    Which groups are worst is found anew in each resample, and need not be the same for both
+    classifiers. Each group keeps its number of images; the two images are added to each.
 
     Args:
-        cells: The group of each image, any numbers, [N].
+        groups: Number of the group of each image, from 0, [N].
         first: Whether the first classifier gets each image right, [N].
         second: The same of the second one, [N].
         rng: Draws the resamples.
+        statistic: Such as the smallest recall.
     """
-    cell = np.unique(cells, return_inverse=True)[1]  # [N]
+    outcomes = _outcomes(groups, first, second)  # [C, 4]
+    outcomes[:, :2] += 1
+    total = outcomes.sum(axis=1)  # [C]
+    differences = []
+    for size in chunks(outcomes.size):
+        drawn = rng.multinomial(total, outcomes / total[:, None], (size, len(total)))  # [r, C, 4]
+        before, after = (statistic(recalls / total) for recalls in _right(drawn))  # [r] each
+        differences.append(after - before)
+    return percentiles(np.concatenate(differences))
+
+
+def group_mean(
+    groups: Labels, first: Bools, second: Bools, rng: np.random.Generator, weights: Floats
+) -> Interval:
+    """Bootstrap of the difference of the means of the groups' recalls, a fraction.
+
+    Each group keeps its number of images; for small ones see `intervals.of_mean`. The two added
+    images are of all groups, each group in its share.
+
+    Args:
+        groups: Number of the group of each image, from 0, [N].
+        first: Whether the first classifier gets each image right, [N].
+        second: The same of the second one, [N].
+        rng: Draws the resamples.
+        weights: Weight of each group, [C].
+    """
+    outcomes = _outcomes(groups, first, second).astype(np.float64)  # [C, 4]
+    total = outcomes.sum(axis=1, keepdims=True)  # [C, 1]
+    alone = total[:, 0] == 1
+    shares = np.where(total == 1, outcomes[alone].mean(axis=0) if alone.any() else 0, outcomes)
+    shares = shares / total + np.array([1, 1, 0, 0]) / len(groups)
+    shares /= shares.sum(axis=1, keepdims=True)
+    drawn_images = np.maximum(total[:, 0] - 1, 1).astype(np.int64)  # [C]
+    weights = weights / weights.sum()
+    differences = []
+    for size in chunks(outcomes.size):
+        drawn = rng.multinomial(drawn_images, shares, (size, len(shares)))  # [r, C, 4]
+        before, after = (recalls / drawn_images @ weights for recalls in _right(drawn))
+        differences.append(after - before)
+    return percentiles(np.concatenate(differences))
+
+
+def _outcomes(groups: Labels, first: Bools, second: Bools) -> Labels:
+    """Images of each group that only the second, only the first, both, neither gets right."""
     kinds = (second & ~first, first & ~second, first & second, ~first & ~second)
-    outcomes = np.stack([np.bincount(cell[kind], minlength=cell.max() + 1) for kind in kinds])
-    outcomes[:2] += 1  # the two added images
-    worst = np.ones((RESAMPLES, 2))
-    for counts in outcomes.T:
-        total = counts.sum()
-        drawn = rng.multinomial(total, counts / total, RESAMPLES)  # [R, 4]
-        right = np.stack([drawn[:, 1] + drawn[:, 2], drawn[:, 0] + drawn[:, 2]], axis=1)  # [R, 2]
-        worst = np.minimum(worst, right / total)
-    return _interval(worst[:, 1] - worst[:, 0])
+    num = groups.max() + 1
+    return np.stack([np.bincount(groups[kind], minlength=num) for kind in kinds], axis=1)
+
+
+def _right(outcomes: Labels) -> tuple[Labels, Labels]:
+    """Images that the first, and that the second classifier gets right, from `_outcomes`."""
+    both = outcomes[..., 2]
+    return outcomes[..., 1] + both, outcomes[..., 0] + both
 
 
 def macro_f1(
@@ -123,7 +157,7 @@ def macro_f1(
     occurs, *says = (_one_hot(kinds[:, j], num_classes) for j in range(3))
     right = [_one_hot(kinds[:, j], num_classes, kinds[:, j] == kinds[:, 0]) for j in (1, 2)]
     differences = []
-    for size in _chunks(max(len(kinds), num_classes)):
+    for size in chunks(max(len(kinds), num_classes)):
         drawn = rng.multinomial(total, weights / weights.sum(), size).astype(np.float64)  # [r, U]
         actually = drawn @ occurs  # [r, K + 1]
         scores = []
@@ -132,7 +166,7 @@ def macro_f1(
             f1 = np.divide(2 * (drawn @ hits), both, out=np.zeros_like(both), where=both > 0)
             scores.append(f1[:, :num_classes].mean(axis=1))
         differences.append(scores[1] - scores[0])
-    return _interval(np.concatenate(differences))
+    return percentiles(np.concatenate(differences))
 
 
 def calibration_error(
@@ -154,18 +188,18 @@ def calibration_error(
     for (confidence, right), added in zip((first, second), ([1, 0], [0, 1]), strict=True):
         confidence = np.append(confidence, [confidence.mean()] * 2)  # [N + 2]
         right = np.append(right, added)  # [N + 2]
-        place = np.clip(np.ceil(confidence * ECE_BINS).astype(int), 1, ECE_BINS) - 1  # [N + 2]
+        place = bin_of(confidence)  # [N + 2]
         table = np.zeros((num_images, ECE_BINS))
         table[np.arange(num_images), place] = right - confidence
         gaps.append(table)
     both = np.concatenate(gaps, axis=1)  # [N + 2, 2 bins]
     differences = []
-    for size in _chunks(num_images):
+    for size in chunks(num_images):
         images = rng.integers(num_images, size=(size, num_images))  # [r, N + 2]
         drawn = np.stack([np.bincount(row, minlength=num_images) for row in images])
         errors = np.abs(drawn @ both).reshape(size, 2, ECE_BINS).sum(axis=2)  # [r, 2]
         differences.append((errors[:, 1] - errors[:, 0]) / num_images)
-    return _interval(np.concatenate(differences))
+    return percentiles(np.concatenate(differences))
 
 
 def mcnemar(won: Labels, lost: Labels) -> Floats:
@@ -182,14 +216,18 @@ def mcnemar(won: Labels, lost: Labels) -> Floats:
     return p
 
 
-def corrected(p: Floats) -> Floats:
-    """p-values such that those below 0.05 hold one false find in twenty, [K].
+def holm(p: Floats) -> Floats:
+    """p-values corrected for their number: one in twenty families has any false find below 0.05.
 
-    Source: Benjamini and Hochberg (1995), https://doi.org/10.1111/j.2517-6161.1995.tb02031.x
+    Args:
+        p: Uncorrected, [K].
+
+    Source: Holm (1979), https://www.jstor.org/stable/4615733
     """
-    from scipy.stats import false_discovery_control
-
-    adjusted: Floats = false_discovery_control(p) if p.size else p
+    order = np.argsort(p)
+    steps = (len(p) - np.arange(len(p))) * p[order]  # the smallest times K, the next K - 1, ...
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
     return adjusted
 
 
@@ -206,7 +244,7 @@ def chance(actual: Labels, predicted: Labels, rng: np.random.Generator) -> float
     weight = 1 / np.bincount(actual)[actual]  # [N], each class counts the same
     observed = weight[actual == predicted].sum()
     as_good = 0
-    for size in _chunks(len(actual), PERMUTATIONS):
+    for size in chunks(len(actual), PERMUTATIONS):
         shuffled = rng.permuted(np.tile(predicted, (size, 1)), axis=1)  # [r, N]
         scores = ((shuffled == actual) * weight).sum(axis=1)
         as_good += int((scores >= observed - 1e-9).sum())
@@ -220,17 +258,3 @@ def _one_hot(labels: Labels, num_classes: int, chosen: Bools | None = None) -> c
     rows = np.arange(len(labels)) if chosen is None else np.flatnonzero(chosen)
     ones = np.ones(len(rows), dtype=np.float64)
     return csr_array((ones, (rows, labels[rows])), shape=(len(labels), num_classes + 1))
-
-
-def _interval(differences: Floats) -> Interval:
-    low, high = PERCENTILES
-    return Interval(
-        float(np.percentile(differences, low, method="lower")),
-        float(np.percentile(differences, high, method="higher")),
-    )
-
-
-def _chunks(width: int, rows: int = RESAMPLES) -> list[int]:
-    """How many of the rows of a table of this width are drawn at a time."""
-    size = max(1, CHUNK // width)
-    return [min(size, rows - start) for start in range(0, rows, size)]

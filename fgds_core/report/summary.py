@@ -15,7 +15,17 @@ from fgds_core.files import csv_text, read_csv
 DIGITS = 6
 """Digits of a fraction in the file."""
 
-ACCURACIES = ("overall", "many", "medium", "few", "worst_group")
+ACCURACIES = (
+    "overall",
+    "many",
+    "medium",
+    "few",
+    "worst_group",
+    "worst_group_10",
+    "worst_tenth",
+    "mean_group",
+    "adjusted_mean",
+)
 """The rows of the summary that are accuracies; the others are macro F1 and calibration error."""
 
 MISSING = "-"
@@ -26,7 +36,7 @@ class Row:
     """One line of the summary; fractions, None where the data has no such images.
 
     Attributes:
-        bin: What is measured: `overall`, a shot bin, `worst_group`, `macro_f1` or `ece`.
+        bin: What is measured: `overall`, a shot bin, a measure of groups, `macro_f1` or `ece`.
         imbalanced: Of the baseline.
         control: Of the control.
         final: Of the final classifier.

@@ -7,8 +7,7 @@ from fgds_core.classify.config import RetrainConfig, final_recipe
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import read_training
-from fgds_core.data.meta import read_meta
-from fgds_core.data.splits import read_prepared
+from fgds_core.data.splits import read_real
 from fgds_core.stages.training import save_trained, train_after_trial
 from fgds_core.synthesis.shards import read_synthetic
 
@@ -38,18 +37,17 @@ def retrain(
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
     """
-    meta = read_meta(prepared)
+    real = read_real(prepared)
     training = final_recipe(read_training(baseline), config.training)
     images, _ = read_synthetic(synthetic)
-    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
     classifier = train_after_trial(
-        train, val, training, seed, run, synthetic=images, real_share=config.real_share
+        real.train, real.val, training, seed, run, synthetic=images, real_share=config.real_share
     )
     notes = {
         "training": training.model_dump(mode="json"),
         "retraining": config.model_dump(mode="json"),
-        "synthetic_counts": images.labels.bincount(minlength=len(meta.class_names)).tolist(),
+        "synthetic_counts": images.labels.bincount(minlength=len(real.meta.class_names)).tolist(),
         "seed": seed,
     }
-    save_trained(models, classifier, meta, notes)
-    return write_evaluation(classifier, prepared, meta, seed, reports, "final", run)
+    save_trained(models, classifier, real.meta, notes)
+    return write_evaluation(classifier, real, seed, reports, "final", run)

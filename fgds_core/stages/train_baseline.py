@@ -7,8 +7,7 @@ from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.run import TrainingRun
-from fgds_core.data.meta import read_meta
-from fgds_core.data.splits import read_prepared
+from fgds_core.data.splits import RealImages, read_real
 from fgds_core.feedback.fit import class_gaussians
 from fgds_core.feedback.gaussians import FEATURE_STATISTICS
 from fgds_core.feedback.targets import criteria_on_real
@@ -36,13 +35,13 @@ def train_baseline(
     Returns:
         The Metrics JSON on the test images, which are read here once, at the end.
     """
-    classifier = fit_baseline(prepared, config, seed, models, run)
-    meta = read_meta(prepared)
-    return write_evaluation(classifier, prepared, meta, seed, reports, "baseline", run)
+    real = read_real(prepared)
+    classifier = fit_baseline(real, config, seed, models, run)
+    return write_evaluation(classifier, real, seed, reports, "baseline", run)
 
 
 def fit_baseline(
-    prepared: Path,
+    real: RealImages,
     config: TrainConfig,
     seed: int,
     models: Path,
@@ -51,7 +50,7 @@ def fit_baseline(
     """Trains the classifier that gives feedback, and writes its folder; reads no test image.
 
     Args:
-        prepared: The output of the stage prepare.
+        real: The images to learn from and to choose by.
         config: Architecture, budget and recipe.
         seed: Seed of weights, batches and augmentation.
         models: Gets `model.safetensors`, `config.json` (with the mean of each criterion over
@@ -62,18 +61,16 @@ def fit_baseline(
     Returns:
         The trained classifier.
     """
-    meta = read_meta(prepared)
-    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
-    classifier = train_after_trial(train, val, config, seed, run)
+    classifier = train_after_trial(real.train, real.val, config, seed, run)
     workers = run.loader_workers
-    gaussians = class_gaussians(classifier, train, workers=workers)
+    gaussians = class_gaussians(classifier, real.train, workers=workers)
     gaussians.save(models / FEATURE_STATISTICS)
-    real = criteria_on_real(classifier, gaussians, val, workers=workers)
+    criteria = criteria_on_real(classifier, gaussians, real.val, workers=workers)
     notes = {
         "training": config.model_dump(mode="json"),
-        "image_size": meta.image_size,
+        "image_size": real.meta.image_size,
         "seed": seed,
-        **real,
+        **criteria,
     }
-    save_trained(models, classifier, meta, notes)
+    save_trained(models, classifier, real.meta, notes)
     return classifier

@@ -12,8 +12,7 @@ from typing import Any
 from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.run import TrainingRun
-from fgds_core.data.meta import read_meta
-from fgds_core.data.splits import read_prepared
+from fgds_core.data.splits import read_real
 from fgds_core.stages.training import save_trained, train_after_trial
 
 log = logging.getLogger(__name__)
@@ -51,9 +50,8 @@ def train_control(
             "changes nothing), so the control repeats it, and the table's first two columns are "
             "the same"
         )
-    meta = read_meta(prepared)
-    train, val = read_prepared(prepared, "train"), read_prepared(prepared, "val")
-    classifier = train_after_trial(train, val, recipe, seed, run)
+    real = read_real(prepared)
+    classifier = train_after_trial(real.train, real.val, recipe, seed, run)
     notes = {"training": recipe.model_dump(mode="json"), "seed": seed}
-    save_trained(models, classifier, meta, notes)
-    return write_evaluation(classifier, prepared, meta, seed, reports, "control", run)
+    save_trained(models, classifier, real.meta, notes)
+    return write_evaluation(classifier, real, seed, reports, "control", run)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from micro import ROOT
 
+from fgds_core.classify.answers import read_answers
 from fgds_core.classify.card import read_classifier_config
 from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.classify.evaluation import confusion_rows, shown_by_dvc
@@ -155,7 +156,9 @@ def test_baseline_learns_and_writes_what_the_later_stages_read(prepared, baselin
     assert metrics["num_images"] == 30
     validation = json.loads((baseline / "reports/baseline/validation.json").read_text())
     assert validation["num_images"] == 24
-    rows = rows_of(baseline / "reports/baseline/predictions.csv")
+    answers = read_answers(baseline / "reports/baseline/predictions.parquet", "")
+    rows = answers.to_pylist()
+    assert len(set(answers["id"].to_pylist())) == 30
     assert [row["actual"] for row in rows] == [n for n in CLASS_NAMES for _ in range(10)]
     correct = sum(row["actual"] == row["predicted"] for row in rows)
     assert correct / len(rows) == pytest.approx(metrics["overall"])
@@ -187,6 +190,15 @@ def test_recall_stands_beside_each_class_and_on_the_diagonal_of_the_confusion(ba
         assert shares[row["class"]] == pytest.approx(float(row["recall"]))
         assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert not (baseline / "reports/baseline/per_group.csv").exists()
+
+
+def test_the_trade_off_holds_the_measures_on_validation_images(baseline):
+    validation = json.loads((baseline / "reports/baseline/validation.json").read_text())
+    rows = rows_of(baseline / "reports/baseline/tradeoff.csv")
+    unmoved = next(row for row in rows if float(row["tau"]) == 0)
+    for name in ("overall", "medium", "few"):
+        assert float(unmoved[name]) == validation[name]
+    assert unmoved["many"] == ""
 
 
 def test_a_name_in_the_confusion_cannot_end_the_script_of_a_page():
@@ -222,7 +234,7 @@ def test_the_control_is_the_final_classifier_without_synthetic_images(
         tmp_path / "models/final",
         tmp_path / "reports",
     )
-    for name in ("predictions.csv", "per_class.csv", "validation.json"):
+    for name in ("predictions.parquet", "per_class.csv", "validation.json", "tradeoff.csv"):
         files = [tmp_path / "reports" / who / name for who in ("control", "final")]
         assert files[0].read_bytes() == files[1].read_bytes()
     # This baseline samples class-balanced: it is its own control.

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sets import image_set
 
+from fgds_core.classify.groups import grouped
 from fgds_core.classify.metrics import (
     evaluate,
     expected_calibration_error,
@@ -13,7 +14,6 @@ from fgds_core.classify.metrics import (
     macro_accuracy,
     measure,
     recall_per_class,
-    recall_per_group,
 )
 from fgds_core.classify.network import create_classifier
 from fgds_core.classify.predict import predict
@@ -31,6 +31,10 @@ def measured(probabilities, *arguments, **options):
     return measure(*probabilities.max(dim=-1), *arguments, **options)
 
 
+def cells(labels, groups):
+    return grouped(labels.tolist(), groups, NAMES, {})
+
+
 def calibration_error(probabilities, *arguments, **options):
     return expected_calibration_error(*probabilities.max(dim=-1), *arguments, **options)
 
@@ -43,6 +47,7 @@ def test_accuracies_by_hand():
     assert metrics["few"] == 2 / 4  # over the bin's images, not over its two classes (2 / 3)
     assert metrics["medium"] is None  # no image of an owl
     assert metrics["worst_group"] is None
+    assert metrics["macro_accuracy"] == pytest.approx((3 / 4 + 1 / 3 + 1) / 3)
     f1 = {"cat": 6 / 9, "dog": 2 / 5, "newt": 1.0, "owl": 0.0}
     assert metrics["macro_f1"] == pytest.approx(sum(f1.values()) / 4)
     assert metrics["ece"] == pytest.approx(3 / 8)  # always certain, wrong 3 times of 8
@@ -62,12 +67,14 @@ def test_on_balanced_data_a_bin_is_the_mean_of_its_recalls():
     assert metrics["few"] == pytest.approx((recall["dog"] + recall["newt"]) / 2)
     assert metrics["overall"] == pytest.approx(sum(recall.values()) / 4)
     assert macro_accuracy(probabilities.argmax(-1), labels) == pytest.approx(metrics["overall"])
+    assert metrics["macro_accuracy"] == pytest.approx(metrics["overall"])
 
 
 def test_the_worst_group_is_a_class_in_a_context():
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     groups = ["grass", "grass", "snow", "grass", "snow", "snow"]
     probabilities = certain([0, 0, 1, 1, 1, 0])
+    groups = cells(labels, groups)
     metrics = measured(probabilities, labels, NAMES, BINS, groups, seed=0)
     assert metrics["worst_group"] == 0.0  # a cat in the snow
     probabilities = certain([0, 1, 0, 1, 1, 1])
@@ -76,27 +83,31 @@ def test_the_worst_group_is_a_class_in_a_context():
 
 def test_the_worst_group_has_a_name_and_a_size():
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
-    groups = ["snow", "snow", "grass", "grass", "snow", "snow"]
-    rows = recall_per_group(torch.tensor([1, 0, 0, 0, 1, 0]), labels, NAMES, groups)
-    cells = [tuple(row.values()) for row in rows]
-    assert cells == [
-        ("dog", "grass", 0.0, 1),
-        ("cat", "snow", 0.5, 2),
-        ("dog", "snow", 0.5, 2),
-        ("cat", "grass", 1.0, 1),
-    ]
+    groups = cells(labels, ["snow", "snow", "grass", "grass", "snow", "snow"])
+    metrics = measured(certain([1, 0, 0, 0, 1, 0]), labels, NAMES, BINS, groups, seed=0)
+    worst = metrics["worst"]
+    assert (worst["class"], worst["group"], worst["num_images"]) == ("dog", "grass", 1)
+    assert (worst["low"], worst["high"]) == pytest.approx((0, 0.975))
+    assert metrics["mean_group"] == pytest.approx((0 + 0.5 + 0.5 + 1) / 4)
+    assert metrics["worst_group_10"] is None  # no group has ten images
 
 
-def test_of_equally_bad_groups_the_larger_comes_first():
-    labels = torch.tensor([0, 1, 1])
-    rows = recall_per_group(torch.tensor([1, 0, 0]), labels, NAMES, ["a", "a", "a"])
-    assert [(row["class"], row["num_images"]) for row in rows] == [("dog", 2), ("cat", 1)]
-
-
-def test_a_file_for_a_terminal_has_no_entry_for_a_class_or_a_group():
-    labels, groups = torch.tensor([0, 1]), ["a", "b"]
-    metrics = measured(certain([0, 0]), labels, NAMES, BINS, groups, seed=0)
-    assert all(value is None or isinstance(value, int | float) for value in metrics.values())
+def test_every_accuracy_has_an_interval_and_what_has_no_images_has_neither():
+    labels, groups = torch.tensor([0, 1] * 20), ["a", "b"] * 20
+    said = [0, 0, 1, 1] * 10
+    with_groups = measured(certain(said), labels, NAMES, BINS, cells(labels, groups), seed=0)
+    without = measured(certain(said), labels, NAMES, BINS, seed=0)
+    for metrics in (with_groups, without):
+        for name, ends in metrics["intervals"].items():
+            if metrics[name] is None:
+                assert ends is None
+            else:
+                assert 0 <= ends[0] <= metrics[name] <= ends[1] <= 1
+    assert {"overall", "many", "medium", "few", "macro_accuracy", "worst_group"} <= set(
+        with_groups["intervals"]
+    )
+    assert with_groups["intervals"]["worst_group"] is not None
+    assert without["worst"] is without["worst_group"] is without["medium"] is None
 
 
 def test_macro_accuracy_is_over_the_classes_that_occur():

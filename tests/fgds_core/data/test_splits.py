@@ -8,7 +8,7 @@ from micro import random_images
 from sets import gather
 
 from fgds_core.data.meta import SPLITS, Meta, read_meta, write_meta
-from fgds_core.data.splits import class_digests, read_prepared
+from fgds_core.data.splits import class_digests, image_ids, read_prepared, read_real
 from fgds_core.errors import InputError
 from fgds_core.images.formats import Encoding
 from fgds_core.images.table import image_table, write_images
@@ -38,6 +38,22 @@ def test_prepared_data_come_back(tmp_path):
     assert torch.equal(gather(read_prepared(tmp_path, "val")), random_images())
     with pytest.raises(ValueError, match="split must be one of"):
         read_prepared(tmp_path, "validation")
+
+
+def test_images_are_known_by_their_paths_or_by_their_rows(tmp_path):
+    prepared(tmp_path)
+    assert image_ids(tmp_path, "test") == ["0", "1", "2", "3"]
+    paths = ["a/1.png", "a/2.png", None, "b/1.png"]
+    table = image_table(random_images(), [0, 1, 2, 1], NAMES, paths=paths)
+    write_images(tmp_path / "test.parquet", table)
+    assert image_ids(tmp_path, "test") == ["a/1.png", "a/2.png", "2", "b/1.png"]
+
+
+def test_training_and_validation_images_are_opened_together(tmp_path):
+    meta = prepared(tmp_path)
+    real = read_real(tmp_path)
+    assert (real.folder, real.meta) == (tmp_path, meta)
+    assert real.train.labels.tolist() == real.val.labels.tolist() == [0, 1, 2, 1]
 
 
 def test_data_of_before_there_were_encodings_are_png(tmp_path):

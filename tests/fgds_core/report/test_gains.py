@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from fgds_core.classify import groups as of_groups
+from fgds_core.classify.answers import ANSWERS_NAME, write_answers
 from fgds_core.errors import InputError
 from fgds_core.files import csv_text, write_text
 from fgds_core.report.gains import (
@@ -32,18 +34,22 @@ def some_answers(num=300, skills=(0.5, 0.6, 0.8), groups=None, seed=0):
     }
     confidence = {name: np.full(num, 0.7) for name in predicted}
     of_image = None if groups is None else tuple(groups[i % len(groups)] for i in range(num))
-    return Answers(NAMES, actual, predicted, confidence, of_image)
+    counts = {(name, group): 9 for name in NAMES for group in groups or ()}
+    return Answers(NAMES, actual, predicted, confidence, of_image, counts)
 
 
 def metrics_of(answers):
     def measured(name):
         right = answers.right(name)
         of_bin = {b: right[answers.actual == k].mean() for k, b in enumerate(BINS.values())}
-        worst = worst_group(answers, name)
+        cells = answers.groups
         return {
             "overall": right.mean(),
             **of_bin,
-            "worst_group": None if worst is None else worst.recall,
+            **{
+                key: None if cells is None else of_groups.measured(key, cells.hits(right), cells)
+                for key in of_groups.MEASURES
+            },
             "macro_f1": right.mean(),
             "ece": abs(0.7 - right.mean()),
         }
@@ -58,7 +64,7 @@ def test_every_row_has_its_counts_and_an_interval_around_its_gain(tmp_path):
     answers = some_answers(groups=("in", "out"))
     rows = headline_rows(metrics_of(answers), answers, BINS)
     assert [row.bin for row in rows] == list(ROWS)
-    assert [row.num_images for row in rows] == [300, 100, 100, 100, 50, 300, 300]
+    assert [row.num_images for row in rows] == [300, *[100] * 3, *[50] * 3, *[300] * 4]
     for row in rows:
         assert row.low <= row.gain <= row.high
     assert verdict(rows[0]) == "gain"
@@ -131,43 +137,60 @@ def test_the_worst_group_is_the_largest_of_the_worst():
     actual = np.array([0, 0, 0, 1, 1, 1, 1])
     groups = ("a", "a", "b", "a", "a", "b", "b")
     predicted = {"final": np.array([0, 0, 1, 1, 1, 0, 0])}
-    worst = worst_group(Answers(NAMES, actual, predicted, groups=groups), "final")
+    worst = worst_group(Answers(NAMES, actual, predicted, contexts=groups), "final")
     assert (worst.class_name, worst.group, worst.recall, worst.num_images) == ("dog", "b", 0, 2)
     assert worst_group(Answers(NAMES, actual, predicted), "final") is None
 
 
-def write_answers(folder, names=NAMES, extra=()):
+def write_all(folder, names=NAMES, group=None):
     for name in ("baseline", "control", "final"):
-        rows = [
-            {"actual": a, "predicted": p, **dict(extra)}
-            for a, p in zip(names, reversed(names), strict=True)
-        ]
-        write_text(folder / name / "predictions.csv", csv_text(rows))
+        columns = {
+            "id": [f"{k}.png" for k in range(len(names))],
+            "actual": names,
+            "predicted": tuple(reversed(names)),
+            "confidence": [0.5] * len(names),
+        }
+        write_answers(
+            folder / name / ANSWERS_NAME, columns, None if group is None else [group] * len(names)
+        )
+    if group is not None:
+        rows = [{"class": name, "group": group, "num_train": 7} for name in names]
+        write_text(folder / "final" / "per_group.csv", csv_text(rows))
 
 
 @pytest.mark.parametrize(
     "names", [NAMES, ("=cmd|' /C calc'!A0", "-1", "a\r\n,b"), ("'=x", "\t1", "<b>;+1")]
 )
 def test_names_of_any_kind_come_back_from_the_answers(tmp_path, names):
-    write_answers(tmp_path, names, {"confidence": "0.5", "group": "=1+1"}.items())
+    write_all(tmp_path, names, "=1+1")
     answers = read_answers(report_folders(tmp_path, tmp_path), names)
     assert answers.actual.tolist() == [0, 1, 2]
     assert answers.predicted["final"].tolist() == [2, 1, 0]
     assert answers.confidence["control"].tolist() == [0.5] * 3
-    assert answers.groups == ("=1+1",) * 3
+    assert answers.contexts == ("=1+1",) * 3
+    assert answers.groups.num_train.tolist() == [7, 7, 7]
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("changes", "message"),
     [
-        ("actual,predicted\ncat,cat\n", r"not of the same test images; run `dvc repro`"),
-        ("actual,predicted\ncat,cow\n", r"does not fit the data .*cow.* run the stage retrain"),
-        ("actual,predicted\n", r"empty; run the stage retrain again"),
-        ("actual\ncat\n", r"no column 'predicted'.* run the stage retrain again"),
+        ({"id": ["0.png", "2.png", "1.png"]}, r"not of the same test images; run `dvc repro`"),
+        ({"actual": ["cat"] * 3}, r"not of the same test images; run `dvc repro`"),
+        ({"predicted": ["cat", "cow", "cat"]}, r"does not fit the data .*'cow'.*stage retrain"),
     ],
 )
-def test_answers_that_do_not_fit_are_refused(tmp_path, content, message):
-    write_answers(tmp_path)
-    (tmp_path / "final" / "predictions.csv").write_text(content)
+def test_answers_that_do_not_fit_are_refused(tmp_path, changes, message):
+    write_all(tmp_path)
+    columns = {"id": ["0.png", "1.png", "2.png"], "actual": NAMES, "predicted": NAMES}
+    columns |= {"confidence": [0.5] * 3} | changes
+    write_answers(tmp_path / "final" / ANSWERS_NAME, columns)
     with pytest.raises(InputError, match=message):
+        read_answers(report_folders(tmp_path, tmp_path), NAMES)
+
+
+def test_training_images_of_groups_that_were_not_counted_name_the_stage(tmp_path):
+    write_all(tmp_path, group="indoors")
+    path = tmp_path / "final" / "per_group.csv"
+    path.write_text("class,group,recall,num_images\ncat,indoors,1,1\n")
+    with pytest.raises(InputError, match=r"'num_train'.* run the stage retrain again"):
         read_answers(report_folders(tmp_path, tmp_path), NAMES)

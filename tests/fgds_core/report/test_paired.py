@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fgds_core.classify import intervals
 from fgds_core.report import paired
 
 
@@ -93,9 +94,13 @@ def test_macro_f1_of_two_images_says_nothing():
 def test_chunks_change_nothing_but_the_draws(monkeypatch):
     actual, first, second = answers()
     whole = paired.macro_f1(actual, first, second, 4, rng())
-    monkeypatch.setattr(paired, "CHUNK", 10_000)
+    monkeypatch.setattr(intervals, "CHUNK", 10_000)
     parts = paired.macro_f1(actual, first, second, 4, rng())
     assert (whole.low, whole.high) == (parts.low, parts.high)
+
+
+def smallest(recalls):
+    return recalls.min(axis=-1)
 
 
 def test_the_worst_group_is_found_anew_in_each_resample():
@@ -103,16 +108,29 @@ def test_the_worst_group_is_found_anew_in_each_resample():
     first = np.tile([True, False], 600)
     second = first.copy()
     second[:400] = True  # group 0 is mended, 1 and 2 are as bad as before
-    assert paired.worst_group(cells, first, second, rng()).covers_zero
+    assert paired.lowest(cells, first, second, rng(), smallest).covers_zero
     second[:] = np.arange(1200) % 10 > 0  # every group rises from 0.5 to 0.9
-    found = paired.worst_group(cells, first, second, rng())
+    found = paired.lowest(cells, first, second, rng(), smallest)
     assert 0.3 < found.low < 0.4 < found.high < 0.5
 
 
 def test_a_group_of_two_images_says_nothing():
     cells = np.array([0] * 500 + [1] * 2)
     first = np.array([True] * 500 + [False] * 2)
-    assert paired.worst_group(cells, first, np.ones(502, bool), rng()).covers_zero
+    assert paired.lowest(cells, first, np.ones(502, bool), rng(), smallest).covers_zero
+
+
+@pytest.mark.parametrize("sizes", [[100] * 6, [3] * 40, [1] * 30 + [40] * 4])
+def test_nineteen_of_twenty_intervals_of_a_mean_over_groups_hold_the_truth(sizes):
+    draws = rng(4)
+    cells = np.repeat(np.arange(len(sizes)), sizes)
+    gain, held = draws.uniform(-0.1, 0.3, len(sizes)), 0
+    for _ in range(150):
+        luck = draws.random(len(cells))
+        first, second = luck < 0.5, luck < 0.5 + gain[cells]
+        found = paired.group_mean(cells, first, second, draws, np.ones(len(sizes)))
+        held += found.low <= gain.mean() <= found.high
+    assert held / 150 >= 0.9
 
 
 def test_calibration_differs_where_one_boasts():
@@ -138,9 +156,9 @@ def test_mcnemar_is_the_binomial_test():
 
 
 def test_correction_grows_with_the_classes_one_looks_at():
-    assert paired.corrected(np.array([0.01]))[0] == pytest.approx(0.01)
-    assert paired.corrected(np.array([0.01] + [1.0] * 99))[0] == pytest.approx(1.0)
-    assert len(paired.corrected(np.array([]))) == 0
+    assert paired.holm(np.array([0.01]))[0] == pytest.approx(0.01)
+    assert paired.holm(np.array([0.01] + [1.0] * 99))[0] == pytest.approx(1.0)
+    assert len(paired.holm(np.array([]))) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -5,11 +5,14 @@ import errno
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from fgds_core.classify.answers import ANSWERS_NAME, write_answers
+from fgds_core.classify.groups import grouped, rows, train_counts
 from fgds_core.classify.metrics import measure
 from fgds_core.data.imbalance import long_tailed_counts, shot_bins
 from fgds_core.data.meta import Meta, write_meta
@@ -17,7 +20,7 @@ from fgds_core.errors import InputError
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.images.table import image_table, write_images
 from fgds_core.report.config import ReportConfig
-from fgds_core.report.page import Line, chosen_classes, write_report
+from fgds_core.report.page import LISTED, OUTPUTS, Line, chosen_classes, write_report
 from fgds_core.report.summary import Row, gain_table, read_summary, shown
 
 GARMENTS = (
@@ -92,15 +95,25 @@ def make_workspace(
             right = luck + 0.1 * torch.randn(labels.shape, generator=g) < easy + lift * rare
             predicted = torch.where(right, labels, (labels + 1) % num_classes)
         confidence = torch.full(labels.shape, 0.6)
-        metrics = measure(confidence, predicted, labels, class_names, bins, names, seed=0)
+        cells = None
+        if names is not None:
+            of_train = train_counts(labels.tolist(), names, class_names)
+            cells = grouped(labels.tolist(), names, class_names, of_train)
+            per_group = rows(cells.hits((predicted == labels).numpy()), cells)
+            write_text(reports / name / "per_group.csv", csv_text(per_group))
+        metrics = measure(confidence, predicted, labels, class_names, bins, cells, seed=0)
         write_json(reports / f"{name}.json", metrics)
-        rows = [
-            {"actual": class_names[k], "predicted": class_names[p], "confidence": "0.600000"}
-            for k, p in zip(labels.tolist(), predicted.tolist(), strict=True)
-        ]
-        for row, group in zip(rows, names or (), strict=False):
-            row["group"] = group
-        write_text(reports / name / "predictions.csv", csv_text(rows))
+        write_answers(
+            reports / name / ANSWERS_NAME,
+            {
+                "id": [f"{row}.png" for row in range(len(labels))],
+                "actual": [class_names[k] for k in labels.tolist()],
+                "predicted": [class_names[k] for k in predicted.tolist()],
+                "confidence": confidence.tolist(),
+            },
+            names,
+        )
+        write_text(reports / name / "tradeoff.csv", csv_text(_trade_off(lift or 0, bins)))
     _write_assessment(reports, class_names, counts, judge=judge, guided=guided)
     if grid:
         _write_grid(reports, class_names, size, g, sources=sources)
@@ -117,6 +130,16 @@ def make_workspace(
             reports / "timing.json", {"stages": stages, "total_s": 450.6, "peak_rss_gb": 1.9}
         )
     return prepared, reports
+
+
+def _trade_off(lift, bins):
+    return [
+        {"tau": tau, "overall": 0.7}
+        | {"many": 0.9 - tau / 5 if "many" in bins.values() else None}
+        | {"medium": 0.8 if "medium" in bins.values() else None}
+        | {"few": 0.2 + lift + tau / 5 if "few" in bins.values() else None}
+        for tau in (0.0, 0.5, 1.0, 1.5, 2.0)
+    ]
 
 
 def _write_assessment(reports, class_names, counts, *, judge, guided):
@@ -322,9 +345,13 @@ def test_the_worst_group_is_named_with_its_images(tmp_path):
     workspace = make_workspace(tmp_path, GARMENTS[:3], [500, 50, 5], groups=("indoors", "<out>"))
     html, _, text = read(write_report(*workspace, PARAMS, CONFIG))
     assert re.search(
-        r"Worst group (T-shirt/top|Trouser|Pullover), (indoors|<out>): 25 images", text
+        r"Worst group (T-shirt/top|Trouser|Pullover), (indoors|<out>): 25 images, "
+        r"exact 95 % interval of it [\d.]+ to [\d.]+",
+        text,
     )
     assert "<out>" not in html
+    for name in ("Worst group of 10 images or more", "Worst tenth", "weighted as in training"):
+        assert name in text
 
 
 def test_a_text_only_unguided_run_is_called_what_it_is(tmp_path):
@@ -336,6 +363,33 @@ def test_a_text_only_unguided_run_is_called_what_it_is(tmp_path):
     assert "conditioned" not in text
     assert "First step" not in text
     assert "No image was guided" in text
+
+
+def test_the_trade_of_frequent_for_rare_classes_is_a_line_for_each_classifier(plain_page):
+    html, outline, text = read(plain_page)
+    assert html.count('<polyline class="curve') == 2 * 3  # and one for their calibration
+    assert "Few-shot over many-shot accuracy" in text
+    assert "final, tau 2: many 50.0, few 100.0 %" in text
+    places = [float(value) for _, name, value in outline.attributes if name in ("cx", "cy")]
+    assert all(0 <= place <= 340 for place in places)
+
+
+def test_without_two_bins_there_is_no_trade(tmp_path):
+    workspace = make_workspace(tmp_path, GARMENTS[:3], [500] * 3, grid=False)
+    html, _, text = read(write_report(*workspace, PARAMS, CONFIG))
+    assert "shot accuracy" not in text
+    assert html.count('<polyline class="curve') == 3
+
+
+def test_classes_beyond_chance_are_listed_for_both_comparisons(tmp_path):
+    workspace = make_workspace(tmp_path, lifts=(0, 0.5, 0.2), num_test=200, grid=False)
+    html, _, text = read(write_report(*workspace, PARAMS, CONFIG))
+    balancing, images = re.findall(r"Of 10 classes, (\d+) gained and (\d+) lost", text)
+    assert int(balancing[0]) >= 2 > int(balancing[1])
+    assert int(images[1]) >= 2 > int(images[0])
+    assert "Only imbalanced right" in text
+    assert "Mistakes that the final classifier makes more often" in text
+    assert len(html) < 200_000
 
 
 def test_warnings_of_the_assessment_are_shown(tmp_path):
@@ -396,7 +450,9 @@ def test_many_classes_show_the_rarest_and_say_so(tmp_path):
     assert "The 3 largest gains among the others" in text
     assert "The 3 largest losses among the others" in text
     assert "class 099" in html
-    assert html.count('<th scope="row">class') == 3 * 12
+    assert re.search(r"Of 100 classes, \d+ gained and \d+ lost beyond chance", text)
+    rows = re.findall(r'<th scope="row">class', html)
+    assert 3 * 12 <= len(rows) <= 3 * 12 + 3 * 2 * LISTED
     assert path.stat().st_size < 3_000_000
 
 
@@ -480,16 +536,21 @@ def test_the_summary_has_fractions_and_empty_fields(tmp_path):
 def test_the_page_and_the_summary_are_replaced_when_both_are_whole(tmp_path, monkeypatch):
     prepared, reports = make_workspace(tmp_path, GARMENTS[:3], grid=False)
     path = write_report(prepared, reports, PARAMS, CONFIG)
-    before = {file: file.read_bytes() for file in (path, reports / "summary.csv")}
-    (reports / "final" / "predictions.csv").write_text("actual,predicted\n")
-    with pytest.raises(InputError, match="empty; run the stage retrain again"):
+    before = {(reports / name): (reports / name).read_bytes() for name in OUTPUTS}
+    assert path in before
+    (reports / "final" / ANSWERS_NAME).write_bytes(b"no table")
+    with pytest.raises(InputError, match=r"damaged .* run the stage retrain again"):
         write_report(prepared, reports, PARAMS, CONFIG)
     make_workspace(tmp_path, GARMENTS[:3], lifts=(0, 0, 0), grid=False)
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    write = Path.write_text
 
-    monkeypatch.setattr("fgds_core.report.page.summary_csv", full)
+    def full(self, *arguments, **options):
+        if self.name == "paired.csv.part":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(InputError, match="No space left"):
         write_report(prepared, reports, PARAMS, CONFIG)
     assert {file: file.read_bytes() for file in before} == before
@@ -517,8 +578,9 @@ def test_the_table_of_a_run_lines_up_and_signs_its_gains():
         ("final.json", "retrain"),
         ("control.json", "train_control"),
         ("assess/measures.json", "assess"),
-        ("control/predictions.csv", "train_control"),
-        ("final/predictions.csv", "retrain"),
+        ("control/predictions.parquet", "train_control"),
+        ("final/predictions.parquet", "retrain"),
+        ("final/tradeoff.csv", "retrain"),
         ("assess/criterion.csv", "assess"),
     ],
 )
