@@ -72,6 +72,7 @@ BROKEN = {
     "cluster": ("tasks/synthesize.py", "import distributed"),
     "classifiers": ("fgds_core/assess/features.py", "import timm"),
     "pipelines": ("fgds_core/synthesis/draw.py", "from diffusers import DDIMScheduler"),
+    "updates": ("fgds_core/classify/network.py", "import peft"),
 }
 
 
