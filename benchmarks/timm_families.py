@@ -110,6 +110,12 @@ def recipe(model: str, input_size: int | None) -> TrainConfig:
         horizontal_flip=True,
         shift=1,
         erase=0.2,
+        crop_scale=None,
+        rand_augment=None,
+        color_jitter=0.0,
+        mix="none",
+        mix_alpha=1.0,
+        mix_probability=0.5,
         eval_every=1,
         sampling="instance",
     )

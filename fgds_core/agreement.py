@@ -67,6 +67,7 @@ def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Ite
         return
     if final != baseline:
         yield from _recipe_disagreements("retrain.training", final)
+    yield from _treatment_disagreements(final, retrain)
 
 
 def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
@@ -87,3 +88,40 @@ def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
             check_loss_kwargs(config.loss, config.loss_kwargs)
         except ValueError as error:
             yield f"{section}.loss_kwargs: {error}"
+    if config.rand_augment is not None:
+        from fgds_core.classify.transforms import check_policy  # Late: it costs torch
+
+        try:
+            check_policy(config.rand_augment)
+        except ValueError as error:
+            yield f"{section}.rand_augment: {error}"
+
+
+def _treatment_disagreements(config: TrainConfig, retrain: RetrainConfig) -> Iterator[str]:
+    """Says what is asked of synthetic images and does not go together."""
+    if retrain.synthetic_weight == 0 and retrain.real_share == 0:
+        yield (
+            "retrain.synthetic_weight: got 0, and with real_share 0 there are no other images to"
+            " learn from; raise one of them"
+        )
+    if not retrain.split_batch_norm:
+        return
+    real = round(retrain.real_share * config.batch_size)
+    if min(real, config.batch_size - real) < 2:
+        yield (
+            f"retrain.split_batch_norm: a batch of {config.batch_size} with real_share"
+            f" {retrain.real_share:g} holds {real} real images, and either source needs 2 for"
+            " statistics of its own; correct real_share, or set split_batch_norm to false"
+        )
+    if config.mix != "none" and not retrain.mix_within_source:
+        yield (
+            f"retrain.split_batch_norm: mix {config.mix} makes images that are real and synthetic"
+            " at once; set mix_within_source to true, or split_batch_norm to false"
+        )
+    from fgds_core.classify.norms import has_batch_norm  # Late: it costs torch
+
+    if not has_batch_norm(config.model, config.model_kwargs):
+        yield (
+            f"retrain.split_batch_norm: {config.model} has no batch normalisation; set it to"
+            " false, or choose another network"
+        )

@@ -76,6 +76,7 @@ def synthesize_config(**changes: object) -> SynthesizeConfig:
     """The section `synthesize` for a handful of images under entropy feedback, with changes."""
     values = {
         "target_per_class": 9,
+        "min_per_class": 0,
         "images_per_part": 4,
         "conditioning": "dual",
         "embedding_dropout": 0.4,

@@ -26,6 +26,7 @@ REGISTRIES = {
     "data.imbalance.type": "fgds_core.data.imbalance:PROFILES",
     "prepare.interpolation": "fgds_core.data.pictures:INTERPOLATIONS",
     "train_baseline.loss": "fgds_core.classify.losses:LOSSES",
+    "train_baseline.mix": "fgds_core.classify.mixing:MIXES",
     "train_baseline.sampling": "fgds_core.classify.batches:BATCH_SOURCES",
     "train_baseline.head": "fgds_core.classify.heads:HEADS",
     "train_baseline.tune": "fgds_core.classify.tuning:TUNES",

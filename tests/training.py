@@ -3,7 +3,7 @@
 import torch
 from sets import image_set
 
-from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.config import RetrainConfig, TrainConfig
 
 RECIPE = {
     "model": "test_resnet",
@@ -23,6 +23,12 @@ RECIPE = {
     "horizontal_flip": True,
     "shift": 2,
     "erase": 0.3,
+    "crop_scale": None,
+    "rand_augment": None,
+    "color_jitter": 0.0,
+    "mix": "none",
+    "mix_alpha": 1.0,
+    "mix_probability": 1.0,
     "eval_every": 2,
     "sampling": "class_balanced",
     "head": "linear",
@@ -36,6 +42,20 @@ RECIPE = {
 
 def recipe(**changes):
     return TrainConfig.model_validate({**RECIPE, **changes})
+
+
+RETRAINING = {
+    "training": {"sampling": "class_balanced"},
+    "real_share": 0.5,
+    "synthetic_weight": 1.0,
+    "synthetic_label_smoothing": None,
+    "split_batch_norm": False,
+    "mix_within_source": False,
+}
+
+
+def retraining(**changes):
+    return RetrainConfig.model_validate({**RETRAINING, **changes})
 
 
 def shaded(counts, seed=0, names=("dark", "grey", "light")):

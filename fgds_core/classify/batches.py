@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
 
-from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.config import TrainConfig, Treatment
 from fgds_core.images.dataset import ImageDataset, joined
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ class Batch:
         groups: Number of each image's group among the sorted names, [B]; None without groups.
         synthetic: Whether each image is synthetic, [B].
         progress: Share of the training's steps that lie behind this one, in [0, 1).
+        share: Share of each image that shows its own class, [B]; None where no image is mixed.
+        partner: The same images, told as what they show beside it; None where no image is mixed.
     """
 
     x: Tensor
@@ -31,6 +33,8 @@ class Batch:
     groups: Tensor | None
     synthetic: Tensor
     progress: float = 0.0
+    share: Tensor | None = None
+    partner: "Batch | None" = None
 
 
 class TrainingImages:
@@ -40,16 +44,22 @@ class TrainingImages:
         images: All of them.
         num_real: How many are real.
         real_share: Share of a batch's slots that is meant for real images.
+        treatment: What else is done with synthetic images.
         synthetic: Whether each image is synthetic, [N].
         groups: Number of each image's group among the sorted names, [N]; None without groups.
     """
 
     def __init__(
-        self, real: ImageDataset, synthetic: ImageDataset | None = None, real_share: float = 1.0
+        self,
+        real: ImageDataset,
+        synthetic: ImageDataset | None = None,
+        real_share: float = 1.0,
+        treatment: Treatment = Treatment(),
     ) -> None:
         self.images = real if synthetic is None else joined(real, synthetic)
         self.num_real = len(real)
         self.real_share = 1.0 if synthetic is None else real_share
+        self.treatment = Treatment() if synthetic is None else treatment
         self.synthetic = torch.arange(len(self.images)) >= self.num_real
         self.groups: Tensor | None = None
         if (names := self.images.groups) is not None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from fgds_core.section import Section
 
 LossName = Literal["cross_entropy"]
+MixName = Literal["none", "mixup", "cutmix", "cmo"]
 Sampling = Literal["instance", "square_root", "class_balanced"]
 Head = Literal["linear", "cosine"]
 Tune = Literal["all", "head", "lora"]
@@ -66,6 +68,31 @@ class TrainConfig(Section):
         ge=0,
         lt=1,
         description="largest side of a random grey square, as a share of the image's; 0 is off",
+    )
+    crop_scale: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        description="smallest share of the area that a random crop keeps before it is enlarged to "
+        "the whole again; null is off"
+    )
+    rand_augment: str | None = Field(
+        description="policy of RandAugment as timm writes it, such as rand-m9-mstd0.5-inc1; null "
+        "is off"
+    )
+    color_jitter: float = Field(
+        ge=0,
+        le=1,
+        description="largest relative change of brightness, contrast and saturation; 0 is off",
+    )
+    mix: MixName = Field(
+        description="what becomes of two images: mixup is their weighted mean, cutmix pastes a "
+        "rectangle of one into the other, cmo pastes those of rare classes; none is off"
+    )
+    mix_alpha: float = Field(
+        gt=0,
+        le=1000,
+        description="both parameters of the Beta distribution of an image's share; 1 is uniform",
+    )
+    mix_probability: float = Field(
+        ge=0, le=1, description="share of the images into which another is mixed; 0 is off"
     )
     eval_every: int = Field(
         ge=1,
@@ -125,6 +152,30 @@ class RetrainConfig(Section):
         le=1,
         description="share of real images in a batch, where all classes are alike; 1 is real only",
     )
+    synthetic_weight: float = Field(
+        ge=0, le=100, description="weight of a synthetic image in the loss, beside 1 of a real one"
+    )
+    synthetic_label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        description="label smoothing of synthetic images; null is that of the others"
+    )
+    split_batch_norm: bool = Field(
+        description="whether batch normalisation has statistics and weights of its own for "
+        "synthetic images while it learns; those of real images are kept; false is off"
+    )
+    mix_within_source: bool = Field(
+        description="whether mix mixes real images with real ones alone, and synthetic ones with "
+        "synthetic ones"
+    )
+
+    @property
+    def treatment(self) -> "Treatment":
+        """What is done with synthetic images, beside how often they come."""
+        return Treatment(
+            weight=self.synthetic_weight,
+            label_smoothing=self.synthetic_label_smoothing,
+            split_batch_norm=self.split_batch_norm,
+            mix_within_source=self.mix_within_source,
+        )
 
     @field_validator("training")
     @classmethod
@@ -134,6 +185,23 @@ class RetrainConfig(Section):
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"train_baseline has no key {strangers[0]}{hint}")
         return overrides
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done with synthetic images in a training, beside how often they come.
+
+    Attributes:
+        weight: Of a synthetic image in the loss, beside 1 of a real one.
+        label_smoothing: Of synthetic images; None is that of the others.
+        split_batch_norm: Whether batch normalisation treats them apart; see `norms`.
+        mix_within_source: Whether images are mixed with those of their own source alone.
+    """
+
+    weight: float = 1.0
+    label_smoothing: float | None = None
+    split_batch_norm: bool = False
+    mix_within_source: bool = False
 
 
 def final_recipe(baseline: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fgds_core.classify.batches import Batch
-from fgds_core.classify.config import TrainConfig
-from fgds_core.classify.losses import Priors, create_loss
+from fgds_core.classify.config import TrainConfig, Treatment
+from fgds_core.classify.losses import Priors
 from fgds_core.classify.metrics import macro_accuracy
 from fgds_core.classify.network import Classifier
+from fgds_core.classify.norms import SyntheticNorms
+from fgds_core.classify.objective import Objective
 from fgds_core.classify.predict import predict_logits
 from fgds_core.classify.run import TrainingRun
 from fgds_core.errors import InputError
@@ -31,6 +34,7 @@ class Learner:
         priors: Priors,
         run: TrainingRun,
         epochs: Sequence[dict[str, float]] = (),
+        treatment: Treatment = Treatment(),
     ) -> None:
         """Creates the loss and the optimiser.
 
@@ -40,12 +44,17 @@ class Learner:
             priors: Of the training images.
             run: Where and how it runs.
             epochs: What was told of the stages before.
+            treatment: What is done with synthetic images.
         """
         from timm.utils import ModelEmaV3
 
         self.classifier, self.config, self.run = classifier, config, run
-        self.loss = create_loss(config, priors).to(run.device)
+        self.loss = Objective(config, priors, treatment).to(run.device)
         self.optimizer = create_optimizer(self.classifier, config)
+        self.norms: SyntheticNorms | None = None
+        if treatment.split_batch_norm:
+            self.norms = SyntheticNorms(self.classifier).to(run.device)
+            self.optimizer.add_param_group({"params": self.norms.parameters(), "weight_decay": 0})
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda step: cosine_with_warmup(step, config.warmup_steps, config.num_steps),
@@ -66,7 +75,7 @@ class Learner:
         """
         config = self.config
         self.classifier.train()
-        loss = self.loss(self.classifier(batch.x), batch.labels, batch)
+        loss = self.loss(self._logits(batch), batch)
         self.losses.append(loss.item())
         if not math.isfinite(value := self.losses[-1]):
             raise InputError(
@@ -81,6 +90,12 @@ class Learner:
         self.schedule.step()
         if self.averaged is not None:
             self.averaged.update(self.classifier, step)
+
+    def _logits(self, batch: Batch) -> Tensor:
+        """Of the images of a batch, [B, K]."""
+        if self.norms is None:
+            return self.classifier(batch.x)  # type: ignore[no-any-return]
+        return self.norms(self.classifier, batch.x, batch.synthetic)  # type: ignore[no-any-return]
 
     def validate(self, step: int, val: ImageDataset) -> None:
         """Compares the classifier with the best one so far, and tells how it does."""
@@ -115,6 +130,7 @@ class Learner:
             "step": step,
             "classifier": self.classifier.state_dict(),
             "loss": self.loss.state_dict(),
+            "norms": None if self.norms is None else self.norms.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -130,6 +146,8 @@ class Learner:
         """Goes on where a checkpoint says the stage stood; returns the steps done."""
         self.classifier.load_state_dict(stood["classifier"])
         self.loss.load_state_dict(stood["loss"])
+        if self.norms is not None:
+            self.norms.load_state_dict(stood["norms"])
         if self.averaged is not None:
             self.averaged.module.load_state_dict(stood["averaged"])
         self.optimizer.load_state_dict(stood["optimizer"])

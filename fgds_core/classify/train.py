@@ -11,7 +11,7 @@ import torch
 from fgds_core.classify.batches import TrainingImages
 from fgds_core.classify.calibrate import calibrated
 from fgds_core.classify.card import CONFIG, read_classifier_config
-from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.config import TrainConfig, Treatment
 from fgds_core.classify.learner import Learner
 from fgds_core.classify.losses import Priors
 from fgds_core.classify.network import Classifier, create_classifier
@@ -33,6 +33,7 @@ def train_classifier(
     *,
     synthetic: ImageDataset | None = None,
     real_share: float = 1.0,
+    treatment: Treatment = Treatment(),
     run: TrainingRun = TrainingRun(),
 ) -> Classifier:
     """Trains a classifier and returns its best checkpoint by macro accuracy on validation.
@@ -48,6 +49,7 @@ def train_classifier(
         seed: Seed of the initial weights, the batches and the augmentation.
         synthetic: Synthetic training images, as large as the real ones.
         real_share: Share of real images in a batch when there are synthetic ones.
+        treatment: What else is done with synthetic images.
         run: Where and how it runs.
 
     Returns:
@@ -67,7 +69,7 @@ def train_classifier(
     fit = val
     if phase is not None and phase.fits_on_validation:
         fit, val = halves(val, seed)
-    training, real = TrainingImages(train, synthetic, real_share), TrainingImages(train)
+    training, real = TrainingImages(train, synthetic, real_share, treatment), TrainingImages(train)
     classifier = create_classifier(
         config.model,
         config.model_kwargs,
@@ -121,7 +123,8 @@ class _Course:
         self.stages, self.steps = stage + 1, before + config.num_steps
         if self.stood is not None and stage < self.stood["stage"]:
             return
-        learner = Learner(classifier, config, priors_of(training), run, self.epochs)
+        priors, treatment = priors_of(training), training.treatment
+        learner = Learner(classifier, config, priors, run, self.epochs, treatment)
         devices = [torch.device(run.device)] if torch.device(run.device).type == "cuda" else []
 
         def standing(step: int) -> dict[str, Any]:

@@ -95,34 +95,42 @@ PROFILES = {"exp": exponential_profile, "step": step_profile}
 """Counts by class of a set that is made imbalanced, by the names that LDAM-DRW gives them."""
 
 
-def quotas(counts: Sequence[int], target_per_class: int | Literal["max"]) -> list[int]:
-    """Synthetic images each class needs to reach the target.
+def quotas(
+    counts: Sequence[int], target_per_class: int | Literal["max"], min_per_class: int = 0
+) -> list[int]:
+    """Synthetic images each class needs to reach the target, and at least so many.
 
     Args:
         counts: Real training images of each class, [K].
         target_per_class: Images wanted per class, real and synthetic together; "max" is the
             largest count.
+        min_per_class: Synthetic images wanted of each class, also of one that reaches the target.
 
     Returns:
-        max(target - count, 0) for each class, [K].
+        max(target - count, min_per_class) for each class, [K].
     """
     target = max(counts, default=0) if target_per_class == "max" else target_per_class
     if target < 0:
         raise ValueError(f'target_per_class must be "max" or at least 0, got {target_per_class}')
-    return [max(target - count, 0) for count in counts]
+    if min_per_class < 0:
+        raise ValueError(f"min_per_class must be at least 0, got {min_per_class}")
+    return [max(target - count, min_per_class) for count in counts]
 
 
-def check_target(counts: Sequence[int], target_per_class: int | Literal["max"]) -> None:
+def check_target(
+    counts: Sequence[int], target_per_class: int | Literal["max"], min_per_class: int = 0
+) -> None:
     """Refuses a target that no class is below: there would be nothing to draw.
 
     Args:
         counts: Real training images of each class, [K].
         target_per_class: As in `quotas`.
+        min_per_class: As in `quotas`.
 
     Raises:
         InputError: No class needs an image; says what to set instead.
     """
-    if any(quotas(counts, target_per_class)):
+    if any(quotas(counts, target_per_class, min_per_class)):
         return
     fewest, most = min(counts, default=0), max(counts, default=0)
     is_level = fewest == most

@@ -3,9 +3,9 @@
 import errno
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.util import Finalize
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,21 @@ from fgds_core.images.dataset import ImageDataset
 from fgds_core.processes import serve
 
 Pixels = NDArray[np.uint8]
+Asked = TypeVar("Asked")
+Asked_contra = TypeVar("Asked_contra", contravariant=True)
+
+
+class Readable(Protocol[Asked_contra]):
+    """What batches are read from: a set, or one whose images are changed when they are read."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether decoded images are kept, so that no process needs to read ahead."""
+        ...
+
+    def __getitems__(self, asked: Sequence[Asked_contra], /) -> Tensor:
+        """A batch, uint8 [B, 3, H, W]."""
+        ...
 
 
 def batches(images: ImageDataset, batch_size: int, *, workers: int = 0) -> Iterator[Tensor]:
@@ -34,12 +49,15 @@ def batches(images: ImageDataset, batch_size: int, *, workers: int = 0) -> Itera
     return load(images, rows, workers=workers)
 
 
-def load(images: ImageDataset, rows: Iterable[list[int]], *, workers: int = 0) -> Iterator[Tensor]:
+def load(
+    images: Readable[Asked], rows: Iterable[list[Asked]], *, workers: int = 0
+) -> Iterator[Tensor]:
     """Batches of the rows that are named, uint8 [B, 3, H, W], in that order.
 
     Args:
         images: The set.
-        rows: Rows of each batch; asked for ahead of what is yielded where there are workers.
+        rows: Rows of each batch, with what else the set is to be told of each; asked for ahead of
+            what is yielded where there are workers.
         workers: Processes that read ahead; 0 reads in this one, and so does a set that is kept
             decoded. The batches are the same.
     """
@@ -62,10 +80,10 @@ class _Reader(Dataset[Any]):
     DataLoader itself would make another error of it, whose message is a traceback.
     """
 
-    def __init__(self, images: ImageDataset) -> None:
+    def __init__(self, images: Readable[Any]) -> None:
         self.images = images
 
-    def __getitems__(self, rows: list[int]) -> Tensor | Pixels | Exception:
+    def __getitems__(self, rows: list[Any]) -> Tensor | Pixels | Exception:
         try:
             batch = self.images.__getitems__(rows)
         except (InputError, OSError, MemoryError) as error:

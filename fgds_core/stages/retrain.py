@@ -28,7 +28,7 @@ def retrain(
         prepared: The output of the stage prepare.
         synthetic: The output of the stage synthesize.
         baseline: The baseline's folder: the recipe starts from its own.
-        config: What differs from the baseline's recipe, and the share of real images.
+        config: What differs from the baseline's recipe, and how synthetic images are learnt from.
         seed: Seed of weights, batches and augmentation.
         models: Gets `model.safetensors` and `config.json`.
         reports: Gets `final.json` and the folder `final`, see `write_evaluation`.
@@ -41,7 +41,14 @@ def retrain(
     training = final_recipe(read_training(baseline), config.training)
     images, _ = read_synthetic(synthetic)
     classifier = train_after_trial(
-        real.train, real.val, training, seed, run, synthetic=images, real_share=config.real_share
+        real.train,
+        real.val,
+        training,
+        seed,
+        run,
+        synthetic=images,
+        real_share=config.real_share,
+        treatment=config.treatment,
     )
     notes = {
         "training": training.model_dump(mode="json"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.config import TrainConfig, Treatment
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.save import save_classifier
@@ -23,6 +23,7 @@ def train_after_trial(
     *,
     synthetic: ImageDataset | None = None,
     real_share: float = 1.0,
+    treatment: Treatment = Treatment(),
 ) -> Classifier:
     """Trains a classifier after a trial of all that follows; see `train_classifier`.
 
@@ -37,6 +38,7 @@ def train_after_trial(
         seed,
         synthetic=synthetic,
         real_share=real_share,
+        treatment=treatment,
         run=run,
     )
 

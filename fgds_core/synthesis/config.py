@@ -17,6 +17,14 @@ class SynthesizeConfig(Section):
             " class's real count"
         )
     )
+    min_per_class: int = Field(
+        ge=0,
+        le=1_000_000,
+        description=(
+            "synthetic images of each class at least, also of those that have the target without"
+            " any; 0 draws none for those"
+        ),
+    )
     images_per_part: int = Field(
         ge=1,
         le=100_000,

@@ -57,8 +57,8 @@ def plan_set(real: Sequence[int], class_names: Sequence[str], config: Synthesize
     Raises:
         InputError: If no class needs an image.
     """
-    check_target(real, config.target_per_class)
-    wanted = quotas(real, config.target_per_class)
+    check_target(real, config.target_per_class, config.min_per_class)
+    wanted = quotas(real, config.target_per_class, config.min_per_class)
     size = config.images_per_part
     parts = [
         Part(label, name, first // size, first, min(size, num_images - first))

@@ -280,7 +280,8 @@ def check_wanted(stage: str, config: SynthesizeConfig, workspace: Workspace) -> 
         return
     from fgds_core.data.imbalance import check_target
 
-    check_target(read_meta(workspace.prepared).counts["train"], config.target_per_class)
+    counts = read_meta(workspace.prepared).counts["train"]
+    check_target(counts, config.target_per_class, config.min_per_class)
 
 
 def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:

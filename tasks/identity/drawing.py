@@ -20,7 +20,7 @@ from tasks.identity.cache import content_digests
 from tasks.identity.generator import generator_digests
 from tasks.workspace import Workspace
 
-NO_EFFECT = {"target_per_class", "images_per_part"}
+NO_EFFECT = {"target_per_class", "min_per_class", "images_per_part"}
 """Parameters that say how many images there are and how they are packed, not what they show."""
 
 DRAWING = "fgds_core.synthesis.part"

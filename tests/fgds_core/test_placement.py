@@ -10,11 +10,11 @@ from far import far_device
 from micro import CLASS_NAMES, MICRO, ROOT, generator_config, synthesize_config
 from safetensors.torch import load_file
 from sets import gather
-from training import TRAIN, VAL, recipe, shaded
+from training import TRAIN, VAL, recipe, retraining, shaded
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.checkpoint import Checkpoint
-from fgds_core.classify.config import RetrainConfig, TrainConfig
+from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
@@ -111,7 +111,7 @@ def run_stages(root: Path, prepared: Path, unclip: Path, device: str) -> Path:
         prepared,
         synthetic,
         baseline,
-        RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5),
+        retraining(),
         0,
         root / "models/final",
         reports,

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from micro import ROOT
+from training import retraining
 
 from fgds_core.classify.answers import read_answers
 from fgds_core.classify.card import read_classifier_config
-from fgds_core.classify.config import RetrainConfig, TrainConfig
+from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.evaluation import confusion_rows, shown_by_dvc
 from fgds_core.classify.network import load_classifier
 from fgds_core.data.imbalance import shot_bins
@@ -129,6 +130,12 @@ def config() -> TrainConfig:
         horizontal_flip=True,
         shift=1,
         erase=0.0,
+        crop_scale=None,
+        rand_augment=None,
+        color_jitter=0.0,
+        mix="none",
+        mix_alpha=1.0,
+        mix_probability=0.5,
         eval_every=10,
         sampling="class_balanced",
     )
@@ -229,7 +236,7 @@ def test_the_control_is_the_final_classifier_without_synthetic_images(
         prepared,
         synthetic,
         baseline / "models/baseline",
-        RetrainConfig(training={"sampling": "class_balanced"}, real_share=1.0),
+        retraining(real_share=1.0),
         0,
         tmp_path / "models/final",
         tmp_path / "reports",
@@ -272,7 +279,7 @@ def test_retraining_keeps_real_counts_and_bins(prepared, synthetic, baseline, tm
         prepared,
         synthetic,
         baseline / "models/baseline",
-        RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5),
+        retraining(),
         1,
         tmp_path / "models/final",
         tmp_path / "reports",
@@ -294,7 +301,7 @@ def test_retraining_refuses_a_synthetic_set_without_index(prepared, baseline, tm
             prepared,
             tmp_path,
             baseline / "models/baseline",
-            RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5),
+            retraining(),
             0,
             tmp_path / "models",
             tmp_path / "reports",

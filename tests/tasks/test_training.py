@@ -4,13 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from training import retraining
 
-from fgds_core.classify.config import RetrainConfig
 from fgds_core.classify.run import TrainingRun
 from tasks.training import Training, checkpoint_of, trained
 from tasks.workspace import Workspace
 
-CONFIG = RetrainConfig(training={"sampling": "class_balanced"}, real_share=0.5)
+CONFIG = retraining()
 COMPUTE = SimpleNamespace(
     device="cpu", threads=0, attention="auto", loader_workers=3, checkpoint_every_s=1e-9
 )

@@ -10,6 +10,7 @@ import torch
 from training import TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.classify.checkpoint import Checkpoint
+from fgds_core.classify.config import Treatment
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.errors import InputError
@@ -41,6 +42,16 @@ KINDS = {
     "instance": {"config": recipe(ema_decay=0.5, sampling="instance")},
     "square root": {"config": recipe(optimizer="sgd", sampling="square_root")},
     "synthetic": {"config": recipe(), "synthetic": SYNTHETIC, "real_share": 0.5},
+    "transforms": {
+        "config": recipe(crop_scale=0.3, rand_augment="rand-m9-mstd0.5", color_jitter=0.4)
+    },
+    "mixup": {"config": recipe(mix="mixup", mix_alpha=0.4)},
+    "treatment": {
+        "config": recipe(mix="cmo", mix_probability=0.5, ema_decay=0.5),
+        "synthetic": SYNTHETIC,
+        "real_share": 0.5,
+        "treatment": Treatment(0.5, 0.3, split_batch_norm=True, mix_within_source=True),
+    },
 }
 
 

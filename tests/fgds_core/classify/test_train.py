@@ -317,7 +317,7 @@ def test_of_a_set_that_is_learnt_from_two_batches_are_in_memory_at_most():
     images = Counting(shaded([10, 10, 10]))
     training = TrainingImages(images)
     rng = torch.Generator().manual_seed(0)
-    for _ in training_batches(training, recipe(num_steps=9), "instance", rng):
+    for _ in training_batches(training, recipe(num_steps=9, sampling="instance"), rng):
         pass
     assert images.read == 72
     assert images.most <= 2
@@ -325,10 +325,9 @@ def test_of_a_set_that_is_learnt_from_two_batches_are_in_memory_at_most():
 
 def test_a_training_that_goes_on_reads_no_image_of_the_steps_before():
     images = Counting(shaded([10, 10, 10]))
-    training, config = TrainingImages(images), recipe(num_steps=9)
+    training, config = TrainingImages(images), recipe(num_steps=9, sampling="instance")
     whole, rest = (
-        list(training_batches(training, config, "instance", torch.Generator(), skip=skip))
-        for skip in (0, 6)
+        list(training_batches(training, config, torch.Generator(), skip=skip)) for skip in (0, 6)
     )
     assert images.read == 9 * 8 + 3 * 8
     for a, b in zip(whole[6:], rest, strict=True):

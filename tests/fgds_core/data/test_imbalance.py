@@ -51,6 +51,13 @@ def test_target_max_makes_all_classes_as_large_as_the_largest(counts):
     assert set(filled) == {max(counts)}
 
 
+@given(counts_lists, st.integers(0, 2000), st.integers(0, 50))
+def test_a_minimum_gives_images_to_classes_that_have_the_target(counts, target, least):
+    plain, wanted = quotas(counts, target), quotas(counts, target, least)
+    assert wanted == [max(quota, least) for quota in plain]
+    assert quotas(counts, target, 0) == plain
+
+
 def test_negative_target_is_refused():
     with pytest.raises(ValueError, match="target_per_class"):
         quotas([3], -1)
@@ -84,6 +91,10 @@ def test_a_target_that_no_class_is_below_says_what_would_be(counts, target, mess
 @pytest.mark.parametrize(("counts", "target"), [([7], 8), ([5, 6, 6], "max"), ([0, 0], 1)])
 def test_a_target_that_some_class_is_below_is_fine(counts, target):
     check_target(counts, target)
+
+
+def test_a_minimum_is_something_to_draw_where_all_have_the_target():
+    check_target([6, 6], 6, 1)
 
 
 def sampler(real, synthetic, *, seed=0, **settings):

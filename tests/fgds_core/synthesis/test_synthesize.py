@@ -80,6 +80,8 @@ def test_parts_fill_every_class_to_the_target_and_no_further():
     assert sum(p.num_images for p in most.parts if p.label == 0) == 3
     assert sum(p.num_images for p in most.parts if p.label == 2) == 12
     assert most.parts[0].label == 2  # the class with most to draw goes first
+    least = plan_set([9, 12, 0], NAMES, synthesize_config(min_per_class=2))
+    assert least.wanted == (2, 2, 9)
 
 
 def test_over_a_million_images_are_thousands_of_files():

@@ -57,6 +57,7 @@ def of_parts(changes: Mapping[str, Any]) -> list[str]:
 
 def test_more_images_leave_the_finished_ones_valid() -> None:
     assert of({"target_per_class": 300}) == of({"target_per_class": 400})
+    assert of({"min_per_class": 0}) == of({"min_per_class": 40})
     assert of({"images_per_part": 30}) == of({"images_per_part": 40})
 
 
