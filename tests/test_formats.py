@@ -14,6 +14,7 @@ READERS = {
     "JSON of more images than memory holds": "fgds_core/data/sources/json_entries.py",
     "config.json of a classifier": "fgds_core/classify/card.py",
     "recipe of a training, in the config.json of what it trained": "fgds_core/classify/train.py",
+    "recipe of the final classifier, of two sections": "fgds_core/classify/config.py",
     "recipe of a training, for a process that tries it": "fgds_core/stages/trial.py",
     "checkpoint of a training": "fgds_core/classify/checkpoint.py",
     "weights of a classifier": "fgds_core/classify/network.py",
@@ -26,6 +27,7 @@ READERS = {
     "journal of a run": "tasks/watch/journal.py",
     "times of the stages": "tasks/watch/timing.py",
     "params.yaml": "flows/cli/document.py",
+    "params.yaml with its comments, to write it with other values": "flows/cli/written.py",
 }
 """The module that parses each format that is text, JSON or tensors."""
 

@@ -56,12 +56,32 @@ class ParquetData(Section):
         return self
 
 
+class DrawnValidation(Section):
+    """A validation split drawn from the training images, for data that have none."""
+
+    fraction: float = Field(
+        gt=0,
+        lt=1,
+        description="fraction of each class's training images that validate instead, above 0 and "
+        "below 1; one image at least, of a class that has two",
+    )
+    seed: int = Field(
+        ge=0,
+        lt=2**32,
+        description="seed of the draw, 0 or more; not the run's seed, so that repeated runs "
+        "share their data",
+    )
+
+
 class SplitFolders(Section):
     """The splits are folders: root/<split>/<class>/*."""
 
     by: Literal["folders"] = Field(description="one folder for each split, below root")
     train: str = Field(min_length=1, description="name of the folder of training images")
-    validation: str = Field(min_length=1, description="name of the folder of validation images")
+    validation: str | DrawnValidation = Field(
+        description="name of the folder of validation images; or, where there is none, "
+        "{fraction: 0.1, seed: 0} draws them from the training images"
+    )
     test: str = Field(min_length=1, description="name of the folder of test images")
 
 
@@ -173,23 +193,6 @@ class ContextsData(Section):
         ge=0,
         lt=2**32,
         description="seed of the draw, 666 in SubpopBench; not the run's seed",
-    )
-
-
-class DrawnValidation(Section):
-    """A validation split drawn from the training images, for data that have none."""
-
-    fraction: float = Field(
-        gt=0,
-        lt=1,
-        description="fraction of each class's training images that validate instead, above 0 and "
-        "below 1; one image at least, of a class that has two",
-    )
-    seed: int = Field(
-        ge=0,
-        lt=2**32,
-        description="seed of the draw, 0 or more; not the run's seed, so that repeated runs "
-        "share their data",
     )
 
 

@@ -47,11 +47,12 @@ def plan_images(part: "Part", recipe: "Recipe", num_real: int) -> list[ImageRequ
         num_real: Real training images of the class.
     """
     prompts, conditioning = recipe.generator.prompts, recipe.synthesize.conditioning
+    spoken = part.class_name.replace("_", " ")  # as names of folders have them for blanks
     requests = []
     for index in range(part.first_index, part.first_index + part.num_images):
         seed = image_seed(recipe.seed, part.class_name, index)
         template = prompts[_choose(len(prompts), seed, "prompt")]
-        prompt = "" if conditioning == "image" else template.format(**{"class": part.class_name})
+        prompt = "" if conditioning == "image" else template.format(**{"class": spoken})
         chosen = None if conditioning == "text" else _choose(num_real, seed, "conditioning")
         requests.append(ImageRequest(part.label, part.class_name, index, seed, prompt, chosen))
     return requests

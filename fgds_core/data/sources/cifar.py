@@ -88,6 +88,12 @@ def open_data(data: CifarData, max_image_bytes: int) -> Source:
     )
 
 
+def found_pickles(root: Path) -> tuple[str, Path] | None:
+    """Which of the two sets lies in a folder as pickles, and in which folder; None if none."""
+    found = _pickles(root)
+    return None if found is None else (found[0].name, found[1])
+
+
 def class_names(data: CifarData) -> tuple[str, ...] | None:
     """The names in the file of names, or in the metadata of the Parquet files."""
     root = Path(data.root)

@@ -29,7 +29,7 @@ from fgds_core.data.sources.published import cells_note
 from fgds_core.errors import InputError
 from fgds_core.files import PATH_MOST, brief, listed, shown
 
-_CODES = {
+CODES = {
     **dict.fromkeys(("0", "train", "training"), "train"),
     **dict.fromkeys(("1", "val", "valid", "validation"), "val"),
     **dict.fromkeys(("2", "test"), "test"),
@@ -228,7 +228,7 @@ class _Table:
         if (given := data.splits) is not None:
             self._meant = {str(given.train): "train", str(given.test): "test"}
             self._meant |= {} if given.validation is None else {str(given.validation): "val"}
-        header, _ = next(_records(self.file))
+        header, _ = next(records(self.file))
         wanted = [data.filename_column, data.label_column]
         wanted += [data.split_column] if data.split_file is None else []
         wanted += [str(data.group_column)] if "group_column" in data.model_fields_set else []
@@ -251,9 +251,9 @@ class _Table:
 
     def rows(self) -> Iterator[_Row]:
         """All rows, whatever their split."""
-        records, name = _records(self.file), shown(self.file)
-        header, _ = next(records)
-        for record, number in records:
+        lines, name = records(self.file), shown(self.file)
+        header, _ = next(lines)
+        for record, number in lines:
             where = f"{name}, line {number}"
             if len(record) != len(header):
                 raise InputError(
@@ -285,7 +285,7 @@ class _Table:
         """
         if self._meant is not None:
             return self._meant.get(row.split)
-        if (known := _CODES.get(row.split.casefold())) is None:
+        if (known := CODES.get(row.split.casefold())) is None:
             raise InputError(
                 f"{row.where}: the split {brief(repr(row.split))} is not known; say which are "
                 "read with data.splits, such as {train: train, validation: val, test: test}; "
@@ -329,8 +329,12 @@ def _whole(value: str) -> str:
     return value[:-2] if re.fullmatch(r"-?[0-9]+\.0", value) else value
 
 
-def _records(path: Path) -> Iterator[tuple[list[str], int]]:
-    """The fields of the header and of every row, each with the number of its line."""
+def records(path: Path) -> Iterator[tuple[list[str], int]]:
+    """The fields of the header and of every row, each with the number of its line.
+
+    Raises:
+        InputError: It is no UTF-8 or no CSV.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -369,12 +373,12 @@ def _check_header(path: Path, header: list[str], wanted: list[str]) -> None:
 
 def _split_file(data: CsvData, path: Path) -> dict[str, str]:
     """The split of each path, from the file that holds them."""
-    records = _records(path)
-    header, _ = next(records)
+    lines = records(path)
+    header, _ = next(lines)
     _check_header(path, header, [data.filename_column, data.split_column])
     name, split = header.index(data.filename_column), header.index(data.split_column)
     found: dict[str, str] = {}
-    for record, number in records:
+    for record, number in lines:
         if len(record) != len(header):
             raise InputError(
                 f"{shown(path)}, line {number}: has {len(record)} columns, the first line "

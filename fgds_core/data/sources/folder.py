@@ -4,12 +4,15 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from fgds_core.data.config import FolderData, SplitFolders, SplitFractions
+import numpy as np
+
+from fgds_core.data.config import DrawnValidation, FolderData, SplitFolders, SplitFractions
 from fgds_core.data.meta import SPLITS
 from fgds_core.data.sources import Source, SourceImage
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.names import class_name
 from fgds_core.data.sources.places import below, check_apart, check_sizes
+from fgds_core.data.sources.validation import drawn_validation
 from fgds_core.errors import InputError
 from fgds_core.files import entries, files_below, listed, shown
 from fgds_core.images.formats import FORMATS, is_picture
@@ -28,6 +31,7 @@ _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "de
 def open_data(data: FolderData, max_image_bytes: int) -> Source:
     """Opens a folder of class folders."""
     left_out = LeftOut(root := Path(data.root))
+    notes: tuple[str, ...] = ()
     if isinstance(data.split, SplitFractions):
         found = _class_files(root, data.groups, left_out)
         if _SPLIT_NAMES.issuperset(map(str.casefold, found)):
@@ -42,11 +46,11 @@ def open_data(data: FolderData, max_image_bytes: int) -> Source:
             for split in SPLITS
         }
     else:
-        named = {
-            "train": data.split.train,
-            "validation": data.split.validation,
-            "test": data.split.test,
-        }
+        named = {"train": data.split.train}
+        if isinstance(data.split.validation, str):
+            named["validation"] = data.split.validation
+        named["test"] = data.split.test
+        present = [split for split in SPLITS if split != "val" or "validation" in named]
         folders = [below(root, name, f"data.split.{key}") for key, name in named.items()]
         for key, folder in zip(named, folders, strict=True):
             if not folder.is_dir():
@@ -63,11 +67,13 @@ def open_data(data: FolderData, max_image_bytes: int) -> Source:
         left_out.other.add(path for path in beside if path not in folders)
         splits = {
             split: _class_files(folder, data.groups, left_out)
-            for split, folder in zip(SPLITS, folders, strict=True)
+            for split, folder in zip(present, folders, strict=True)
         }
-        for split, folder in zip(SPLITS, folders, strict=True):
+        for split, folder in zip(present, folders, strict=True):
             _compare_classes(folders[0], set(splits["train"]), folder, splits[split])
-        check_apart(dict(zip(SPLITS, ([folder] for folder in folders), strict=True)))
+        check_apart(dict(zip(present, ([folder] for folder in folders), strict=True)))
+        if isinstance(data.split.validation, DrawnValidation):
+            notes = _draw_validation(splits, data.split.validation)
     every = (name for split in splits.values() for files in split.values() for name in files)
     check_sizes((f"{root}/{name}" for name in every), max_image_bytes)
     names = tuple(sorted(splits["train"]))
@@ -88,6 +94,7 @@ def open_data(data: FolderData, max_image_bytes: int) -> Source:
         num_images={split: sum(map(len, splits[split].values())) for split in SPLITS},
         rows=rows,
         left_out=str(left_out),
+        notes=notes,
     )
 
 
@@ -189,6 +196,22 @@ def _pictures(files: list[Path], left_out: LeftOut) -> list[Path]:
             left_out.other.add([path])
     left_out.note_links(images)
     return images
+
+
+def _draw_validation(
+    splits: dict[str, dict[str, _Files]], drawn: DrawnValidation
+) -> tuple[str, ...]:
+    """Gives some training images of each class to validation; says how many."""
+    names = sorted(splits["train"])
+    counts = [len(splits["train"][name]) for name in names]
+    labels = np.repeat(np.arange(len(names)), counts)  # [N]
+    validates, said = drawn_validation(labels, names, drawn)
+    splits["val"] = {}
+    for name, chosen in zip(names, np.split(validates, np.cumsum(counts)[:-1]), strict=True):
+        files = list(splits["train"][name])
+        splits["val"][name] = _Files([f for f, v in zip(files, chosen, strict=True) if v])
+        splits["train"][name] = _Files([f for f, v in zip(files, chosen, strict=True) if not v])
+    return (said,)
 
 
 def _compare_classes(

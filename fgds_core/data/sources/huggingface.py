@@ -7,7 +7,7 @@ some at a time.
 import re
 import shutil
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from fgds_core.errors import InputError
 from fgds_core.files import brief, files_below, listed, read_json, relative_to, shown
 from fgds_core.images.table import class_names_of
 
-_SAVED = "dataset_dict.json"
+SAVED = "dataset_dict.json"
 """What lies in a folder that `DatasetDict.save_to_disk` wrote."""
 
 
@@ -112,13 +112,26 @@ def _brought(data: HuggingfaceData) -> Path:
     return folder
 
 
+def found_splits(data: HuggingfaceData) -> dict[str, list[Path]]:
+    """The files of each split that there is, whatever the parameters call them.
+
+    Raises:
+        InputError: The data set cannot be brought from the hub, or is damaged.
+    """
+    return _splits_in(data, _brought(data))
+
+
+def _splits_in(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
+    saved = (folder / SAVED).is_file()
+    return (_saved_files if saved else _hub_files)(data, folder)
+
+
 def _split_files(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
     """The files of each split, in their order."""
     splits = {"train": data.train, "val": data.validation, "test": data.test}
     names = {split: name for split, name in splits.items() if isinstance(name, str)}
     parameters = {"train": "data.train", "val": "data.validation", "test": "data.test"}
-    saved = (folder / _SAVED).is_file()
-    found = (_saved_files if saved else _hub_files)(data, folder)
+    found = _splits_in(data, folder)
     if missing := [split for split, name in names.items() if name not in found]:
         split = missing[0]
         raise InputError(
@@ -135,9 +148,9 @@ _SPLIT = re.compile(r"\w+(\.\w+)*")
 def _saved_files(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
     """The Arrow files of each split, as the library lists them."""
     remedy = "save the data set again with save_to_disk"
-    names = read_json(folder / _SAVED, remedy).get("splits")
+    names = read_json(folder / SAVED, remedy).get("splits")
     if not isinstance(names, list) or not all(map(_SPLIT.fullmatch, map(str, names))):
-        raise InputError(f"{shown(folder / _SAVED)} is damaged (no names of splits); {remedy}")
+        raise InputError(f"{shown(folder / SAVED)} is damaged (no names of splits); {remedy}")
     found: dict[str, list[Path]] = {}
     for name in map(str, names):
         state = folder / name / "state.json"
@@ -157,6 +170,14 @@ def _saved_files(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
 _SHARD = re.compile(r"(?P<split>.+?)(-\d+-of-\d+.*)?\.parquet")
 
 
+def split_name(path: PurePath) -> str:
+    """The split that a Parquet file is of: <split>-*.parquet, or <split>/<number>.parquet."""
+    named = _SHARD.fullmatch(path.name)
+    if named is None or named["split"].isdecimal():
+        return path.parent.name
+    return named["split"]
+
+
 def _hub_files(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
     """Parquet files of each split: <split>-*.parquet, or <split>/*.parquet."""
     inner = folder if data.subset is None else folder / data.subset
@@ -167,10 +188,7 @@ def _hub_files(data: HuggingfaceData, folder: Path) -> dict[str, list[Path]]:
         parts = Path(relative_to(path, inner)).parts
         if path.suffix != ".parquet" or any(part.startswith(".") for part in parts):
             continue
-        named = _SHARD.fullmatch(path.name)
-        assert named is not None  # by its suffix
-        split = path.parent.name if named["split"].isdecimal() else named["split"]
-        found.setdefault(split, []).append(path)
+        found.setdefault(split_name(path), []).append(path)
     for split, paths in found.items():
         homes = sorted({relative_to(path.parent, inner) for path in paths})
         if len(homes) > 1:

@@ -225,6 +225,31 @@ def _check_columns(data: ParquetData, path: Path, schema: pa.Schema) -> None:
             )
 
 
+def image_columns(schema: pa.Schema) -> list[str]:
+    """The columns that can hold images."""
+    return [field.name for field in schema if _is_image_type(_plain(field.type))]
+
+
+def label_columns(schema: pa.Schema) -> list[str]:
+    """The columns that can hold classes, or groups."""
+    return [field.name for field in schema if _is_label_type(_plain(field.type))]
+
+
+def most_label(paths: Sequence[Path], column: str) -> int | None:
+    """The largest number in a column of labels; None where they are names.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    most = -1
+    for path in paths:
+        for (labels,) in batches(path, [column]):
+            if any(isinstance(label, str) for label in labels):
+                return None
+            most = max([most, *(int(label) for label in labels if label == label and label)])
+    return most
+
+
 def _is_bytes(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(

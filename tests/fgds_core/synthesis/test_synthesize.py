@@ -271,3 +271,10 @@ def test_a_classifier_of_other_classes_is_refused(classifier):
 def test_parameters_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
         synthesize_config(**changes)
+
+
+def test_prompts_say_underscores_in_names_as_blanks():
+    part = Part(0, "hot_air_balloon", 0, 0, 2)
+    config = synthesize_config(conditioning="text")
+    recipe = Recipe(generator_config("nowhere", prompts=["a photo of a {class}"]), config, 0)
+    assert {r.prompt for r in plan_images(part, recipe, 1)} == {"a photo of a hot air balloon"}

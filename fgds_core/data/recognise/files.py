@@ -1,0 +1,416 @@
+"""Files that name images: lists, CSV files, JSON of images and annotations."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fgds_core.data.config import CocoData, CsvData, ListData
+from fgds_core.data.recognise.found import (
+    DRAWN,
+    Found,
+    family,
+    is_picture_name,
+    one_family,
+    placed,
+    shared_out,
+    split_of,
+)
+from fgds_core.data.sources.csv import CODES, records
+from fgds_core.data.sources.name_files import read_names
+from fgds_core.errors import InputError
+from fgds_core.files import brief, entries, listed, relative_to, shown
+
+_TRIED = 20
+"""Lines of a file whose images are looked for."""
+
+_ENDS = 2**16
+"""Bytes at the beginning and the end of a JSON file that are looked at."""
+
+
+def find_lists(root: Path, chosen: Path | None) -> Found | None:
+    """Lists of paths and labels.
+
+    Args:
+        root: The folder that holds them, or a folder that does.
+        chosen: One that was named, or None.
+    """
+    lists = {path: lines for path in _named_so(root, ".txt") if (lines := _list_lines(path))}
+    if chosen is not None and chosen not in lists:
+        return None
+    files = _of_one_set(lists, "lists", root, chosen)
+    if not files:
+        return None
+    splits = {split: path for path in files if (split := split_of(path.name))}
+    shared = shared_out(splits, shown(root), "lists")
+    lines = files[shared.train]
+    names_there = [path for path, _, _ in lines]
+    root, images = placed(root, names_there, climb=chosen is not None)
+    has_groups = all(group is not None for _, _, group in lines)
+    rewrite = _places_rewrite(root, lines[0][0])
+    names = _names_file(root, shared.train)
+    data = {
+        "kind": "list",
+        "root": str(root),
+        "images": None if rewrite else images,
+        "train": relative_to(shared.train, root),
+        "validation": _relative(shared.validation, root),
+        "test": relative_to(shared.test, root),
+        "groups": has_groups,
+        "class_names": names,
+        "path_rewrite": rewrite,
+    }
+    parts = "path, label and group" if has_groups else "path and label"
+    choices = list(shared.choices)
+    if rewrite:
+        choices.append(f"The images lie as in the other archive of Places: {rewrite}.")
+    return Found(
+        ListData.model_validate(data),
+        f"lists of {parts}, by the lines of {shown(shared.train)}",
+        tuple(choices),
+    )
+
+
+def _named_so(root: Path, suffix: str) -> list[Path]:
+    """Files of that suffix, and named as a split, in the folder and in the folders within."""
+    folders, files = entries(root, [])
+    found = [path for path in files if path.suffix.lower() == suffix]
+    for folder in folders:
+        found += sorted(folder.glob(f"*{suffix}"))
+    return [path for path in found if split_of(path.name) and path.is_file()]
+
+
+def _of_one_set(
+    files: Mapping[Path, Any], what: str, root: Path, chosen: Path | None
+) -> dict[Path, Any]:
+    if chosen is not None:
+        name = family(chosen.name)
+        return {path: value for path, value in files.items() if family(path.name) == name}
+    return one_family(files, what, root)
+
+
+def _list_lines(path: Path) -> list[tuple[str, int, str | None]] | None:
+    """Path, label and perhaps group of the first lines; None for what is no list."""
+    lines: list[tuple[str, int, str | None]] = []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for text in islice((line.strip() for line in file), _TRIED):
+                words = text.rsplit(maxsplit=2)
+                if len(words) == 3 and is_picture_name(words[0]) and words[1].isdecimal():
+                    lines.append((words[0], int(words[1]), words[2]))
+                elif text:
+                    name, _, label = text.rpartition(" ")
+                    if not is_picture_name(name.strip()) or not label.isdecimal():
+                        return None
+                    lines.append((name.strip(), int(label), None))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return lines or None
+
+
+def _places_rewrite(root: Path, first: str) -> str | None:
+    """Between the two archives of Places, where lists are of the other one."""
+    style = first.partition("/")[0]
+    if style == "train" and (root / "data_256").is_dir() and not (root / "train").is_dir():
+        return "places_easyformat_to_256"
+    if style == "data_256" and (root / "train").is_dir() and not (root / "data_256").is_dir():
+        return "places_256_to_easyformat"
+    return None
+
+
+def _names_file(root: Path, train: Path) -> str | None:
+    """A file of class names beside the list that has a name for each label."""
+    most = -1
+    with train.open(encoding="utf-8-sig") as file:
+        for line in file:
+            words = line.rsplit(maxsplit=2)
+            label = words[1] if len(words) == 3 and is_picture_name(words[0]) else words[-1:]
+            text = label if isinstance(label, str) else "".join(label)
+            most = max(most, int(text)) if text.isdecimal() and len(text) < 8 else most
+    for folder in dict.fromkeys((train.parent, root)):
+        for path in entries(folder, [])[1]:
+            if path.suffix not in (".txt", ".json") or not re.search(
+                r"class|categor|names|label", path.name.casefold()
+            ):
+                continue
+            try:
+                names = read_names(path).names
+            except InputError:
+                continue
+            if len(names) == most + 1:
+                return relative_to(path, root)
+    return None
+
+
+def _relative(value: Path | dict[str, Any], root: Path) -> str | dict[str, Any]:
+    return relative_to(value, root) if isinstance(value, Path) else value
+
+
+# CSV
+
+_FILE_COLUMNS = [
+    "filename",
+    "img_filename",
+    "image_id",
+    "file_name",
+    "filepath",
+    "image_path",
+    "path",
+    "file",
+    "image",
+    "img",
+]
+_LABEL_COLUMNS = ["y", "label", "class", "class_id", "target", "category", "blond_hair"]
+_GROUP_COLUMNS = ["a", "place", "group", "attribute", "context", "environment", "domain", "male"]
+_SPLIT_COLUMNS = ["split", "partition", "set", "subset"]
+
+CELEBA_SPLITS = "list_eval_partition.csv"
+
+
+@dataclass
+class _Columns:
+    """The columns of a CSV file that are read, by their names there; None where it has none."""
+
+    file: str | None
+    label: str | None
+    group: str | None
+    split: str | None
+
+
+def find_csv(root: Path, chosen: Path | None) -> Found | None:
+    """A CSV file with a row for each image.
+
+    Args:
+        root: The folder that holds it.
+        chosen: The file that was named, or None.
+
+    Raises:
+        InputError: The file that was named lacks a column.
+    """
+    files = [chosen] if chosen is not None else entries(root, [])[1]
+    files = [path for path in files if path.suffix.lower() == ".csv"]
+    whole: list[tuple[Path, _Columns]] = []
+    for path in files:
+        columns = _columns(path)
+        is_celeba = columns.split is None and (path.parent / CELEBA_SPLITS).is_file()
+        if columns.file and columns.label and (columns.split or is_celeba):
+            whole.append((path, columns))
+        elif chosen is not None:
+            raise _lacking(path, columns)
+    if not whole:
+        return None
+    if len(whole) > 1 and chosen is None:
+        names = listed([path.name for path, _ in whole])
+        raise InputError(f"{shown(root)} holds several CSV files of images: {names}; name one")
+    path, columns = whole[0]
+    return _csv_section(root, path, columns, climb=chosen is not None)
+
+
+def _lacking(path: Path, columns: _Columns) -> InputError:
+    wanted = {
+        "file names (such as filename)": columns.file,
+        "classes (such as y or label)": columns.label,
+        "splits (split: 0, 1, 2 or train, val, test)": columns.split,
+    }
+    missing = [what for what, name in wanted.items() if name is None]
+    return InputError(
+        f"{shown(path)} has no column of {' nor of '.join(missing)}; add or rename it, or name "
+        "its columns in the section data with kind csv"
+    )
+
+
+def _columns(path: Path) -> _Columns:
+    """The columns of a file by their names, and its first rows."""
+    try:
+        header, _ = next(records(path))
+    except (OSError, InputError):
+        header = []
+    there = {name.casefold(): name for name in reversed(header)}
+
+    def first(names: Sequence[str]) -> str | None:
+        return next((there[name] for name in names if name in there), None)
+
+    return _Columns(
+        first(_FILE_COLUMNS), first(_LABEL_COLUMNS), first(_GROUP_COLUMNS), first(_SPLIT_COLUMNS)
+    )
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    rows = records(path)
+    header, _ = next(rows)
+    for row, _ in rows:
+        yield dict(zip(header, map(str.strip, row), strict=False))
+
+
+def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> Found:
+    file, label = str(columns.file), str(columns.label)
+    split_column, split_file = columns.split, None
+    if split_column is None:
+        split_file, split_column = CELEBA_SPLITS, "partition"
+    values: dict[str, None] = {}
+    names = _Bijection(label, (f"{label}_name", "class_name", "label_name"))
+    groups = _Bijection(columns.group or "", (f"{columns.group}_name", "group_name"))
+    paths: list[str] = []
+    for row in _csv_rows(path):
+        values.setdefault(row.get(split_column, ""))
+        names.see(row)
+        groups.see(row)
+        if len(paths) < _TRIED and row.get(file):
+            paths.append(row[file])
+    if split_file is not None:
+        values = dict.fromkeys(row.get(split_column, "") for row in _csv_rows(root / split_file))
+    splits, validation, choices = _splits(path, list(values))
+    home, images = placed(root, paths, climb=climb)
+    class_names: list[str] | str | None = names.names() or _numbered_names(home)
+    group_names = groups.names()
+    if file == "img_filename" and columns.group == "place" and names.is_binary():
+        class_names = class_names or ["landbird", "waterbird"]
+        group_names = group_names or ["land", "water"]
+    data = {
+        "kind": "csv",
+        "root": str(home),
+        "file": relative_to(path, home),
+        "images": images,
+        "filename_column": file,
+        "label_column": label,
+        "group_column": columns.group,
+        "split_column": split_column,
+        "split_file": None if split_file is None else relative_to(root / split_file, home),
+        "splits": splits,
+        "validation": validation,
+        "class_names": class_names,
+        "group_names": group_names,
+    }
+    read = ", ".join(filter(None, (file, label, columns.group, split_column)))
+    return Found(
+        CsvData.model_validate(data),
+        f"a CSV file with a row for each image, by the columns {read} of {shown(path)}",
+        choices,
+    )
+
+
+def _splits(
+    path: Path, values: Sequence[str]
+) -> tuple[dict[str, str | None] | None, dict[str, Any] | None, tuple[str, ...]]:
+    """What `splits` and `validation` have to say of the values in the column of splits."""
+    meant: dict[str, str] = {}
+    for value in values:
+        whole = value.removesuffix(".0")
+        split = CODES.get(whole.casefold()) or split_of(value)
+        if split is not None:
+            meant.setdefault(split, whole)
+    if "train" not in meant or len(meant) < 2:
+        raise InputError(
+            f"{shown(path)}: the splits are {listed(values)}, and what trains and what tests "
+            "among them is not known; say it with data.splits in the section data, kind csv"
+        )
+    shared = shared_out(meant, shown(path), "rows")
+    known = all(value.removesuffix(".0").casefold() in CODES for value in values)
+    drawn = not isinstance(shared.validation, str)
+    if known and not (drawn and "test" not in meant):
+        return None, dict(DRAWN) if drawn else None, shared.choices
+    splits = {
+        "train": shared.train,
+        "validation": None if drawn else str(shared.validation),
+        "test": shared.test,
+    }
+    others = [brief(value) for value in values if value.removesuffix(".0") not in splits.values()]
+    choices = shared.choices
+    if others:
+        choices += (f"Rows of other splits are left out: {listed(others)}.",)
+    return splits, dict(DRAWN) if drawn else None, choices
+
+
+class _Bijection:
+    """Whether a column of numbers and one of names say the same, and the names in their order."""
+
+    def __init__(self, column: str, candidates: Sequence[str]) -> None:
+        self._column = column
+        self._seen: dict[str, dict[str, set[str]]] = {name: {} for name in candidates}
+        self._values: set[str] = set()
+
+    def see(self, row: Mapping[str, str]) -> None:
+        value = row.get(self._column, "").removesuffix(".0")
+        self._values.add(value)
+        for name, found in self._seen.items():
+            if name in row:
+                found.setdefault(value, set()).add(row[name])
+
+    def is_binary(self) -> bool:
+        return self._values == {"0", "1"}
+
+    def names(self) -> list[str] | None:
+        for found in self._seen.values():
+            numbers = sorted(int(value) for value in found if value.isdecimal())
+            each = [found[str(number)] for number in numbers]
+            names = [next(iter(values)) for values in each]
+            if (
+                len(numbers) == len(found) > 0
+                and numbers == list(range(len(numbers)))
+                and all(len(values) == 1 for values in each)
+                and len(set(names)) == len(names)
+                and all(names)
+            ):
+                return names
+        return None
+
+
+def _numbered_names(root: Path) -> str | None:
+    """NICO++'s file of numbers, which names the classes of its CSV file."""
+    known = root / "dg_label_id_mapping.json"
+    return known.name if known.is_file() else None
+
+
+# JSON of images and annotations
+
+
+def find_coco(root: Path, chosen: Path | None) -> Found | None:
+    """JSON files as COCO's and iNaturalist's.
+
+    Args:
+        root: The folder that holds them, or a folder that does.
+        chosen: One that was named, or None.
+    """
+    files = {path: first for path in _named_so(root, ".json") if (first := _coco_images(path))}
+    if chosen is not None and chosen not in files:
+        return None
+    files = _of_one_set(files, "JSON files", root, chosen)
+    if not files:
+        return None
+    splits = {split: path for path in files if (split := split_of(path.name))}
+    shared = shared_out(splits, shown(root), "JSON files")
+    root, images = placed(root, files[shared.train], climb=chosen is not None)
+    data = {
+        "kind": "coco",
+        "root": str(root),
+        "images": images,
+        "train": relative_to(shared.train, root),
+        "validation": _relative(shared.validation, root),
+        "test": relative_to(shared.test, root),
+        "class_names": None,
+    }
+    return Found(
+        CocoData.model_validate(data),
+        f"JSON of images, annotations and categories, by the keys of {shown(shared.train)}",
+        shared.choices,
+    )
+
+
+def _coco_images(path: Path) -> list[str] | None:
+    """Some of the file names in a file of COCO's form; None for another file."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_ENDS)
+            file.seek(max(0, path.stat().st_size - _ENDS))
+            text += file.read(_ENDS)
+    except OSError:
+        return None
+    ends = text.decode("utf-8", "replace")
+    if not ends.lstrip().startswith("{") or (
+        '"annotations"' not in ends and '"images"' not in ends
+    ):
+        return None
+    names = re.findall(r'"file_name"\s*:\s*"((?:[^"\\]|\\.)*)"', ends)
+    return names[:_TRIED] if names else None

@@ -1,0 +1,234 @@
+"""Parameters that fit what was found: a start that runs, by stated rules, to be tuned later."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fgds_core.classify.config import TrainConfig
+from fgds_core.data.config import PrepareConfig
+from fgds_core.data.look import Look
+from fgds_core.data.pictures import prepare_pictures
+from fgds_core.data.recognise.found import Found
+from fgds_core.generators.family import KINDS, load_family
+from fgds_core.pretrained.folder import Folder, check_place, is_folder, read
+from tasks.space import SPARE
+
+EMBEDDED = "assets/tiny-unclip"
+"""The generator of the repository, which knows garments alone."""
+
+_EMBEDDED_SIDE = 32
+_SIDES = (16, 32, 64, 96, 128, 160, 192, 224, 256)
+
+_PHOTOGRAPHS = frozenset({"JPEG", "MPO", "WEBP", "AVIF"})
+
+_START_S, _DRAW_S, _TRAIN_S = 45.0, 0.05, 0.0002
+"""Seconds of the embedded run on 2 CPU cores: starts of all stages, an image at 20 steps, an image
+of a training step at 32 pixels."""
+
+Changes = dict[str, Any]
+"""Section -> key -> value, for keys that differ; of `data` the whole section."""
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """The generator that was chosen.
+
+    Attributes:
+        path: A folder or an id of the hub.
+        kind: Its family.
+        side: Pixels a side that it draws; None where that is not known.
+        is_embedded: Whether it is the repository's own.
+    """
+
+    path: str
+    kind: str
+    side: int | None
+    is_embedded: bool
+
+
+def drawer(path: str | None) -> Drawer:
+    """What is known of a generator before it is loaded.
+
+    Args:
+        path: A folder of diffusers or an id of the hub; None is the embedded one.
+
+    Raises:
+        InputError: It is neither, or of a kind that this does not set up.
+    """
+    if path is None:
+        return Drawer(EMBEDDED, "stable-unclip", _EMBEDDED_SIDE, is_embedded=True)
+    is_embedded = is_folder(path) and Path(path).resolve() == Path(EMBEDDED).resolve()
+    if not check_place(path, "--generator"):
+        return Drawer(path, "stable-unclip", None, is_embedded=False)
+    place = Folder(Path(path), "--generator")
+    name = read(place, "model_index.json").get("_class_name")
+    kinds = [kind for kind in KINDS if name in load_family(kind).layouts]
+    if not kinds:
+        known = sorted({each for kind in KINDS for each in load_family(kind).layouts})
+        raise place.wrong(f"holds a {name}", f"known are {', '.join(known)}")
+    return Drawer(path, kinds[0], _side(place), is_embedded)
+
+
+def _side(place: Folder) -> int | None:
+    """Pixels a side that a generator was trained for, as far as its configuration tells."""
+    for part in ("unet", "transformer"):
+        if (place / part).path.is_dir():
+            size = read(place / part, "config.json").get("sample_size")
+            blocks = read(place / "vae", "config.json").get("block_out_channels")
+            if isinstance(size, int) and isinstance(blocks, list):
+                return int(size * 2 ** (len(blocks) - 1))
+    return None
+
+
+def proposal(found: Found, seen: Look, own: bool, by: Drawer) -> Changes:
+    """The keys of all sections that the data and the generator decide.
+
+    Args:
+        found: What the data are.
+        seen: What they show.
+        own: Whether the user made the splits, and not others who published them.
+        by: The generator.
+    """
+    train = [count for count in seen.counts["train"] if count]
+    side = image_size(seen, by)
+    photographs = sum(seen.formats[name] for name in _PHOTOGRAPHS) * 2 > seen.formats.total()
+    leaks = own and bool(seen.repeats.across)
+    training = _training(sum(train), side, may_flip=seen.mirrored.may_flip and not reads(seen))
+    return {
+        "data": found.data.model_dump(mode="json"),
+        "prepare": {
+            "image_size": side,
+            "format": "jpeg" if photographs and side > 64 else "png",
+            "overlaps": "drop" if leaks else None,
+        },
+        "train_baseline": training,
+        "generator": _generator(by),
+        "synthesize": {
+            "target_per_class": target(train),
+            **_conditioning(by),
+        },
+        "assess": {
+            "judge": None,
+            "features": "clip" if by.kind == "stable-unclip" else "classifier",
+        },
+        "compute": {"batch_size": 50 if by.is_embedded else 8},
+    }
+
+
+def image_size(seen: Look, by: Drawer) -> int:
+    """Pixels a side: what most pictures have, and no more than the generator draws or 256."""
+    usual = float(sorted(seen.sides.min(axis=1))[len(seen.sides) // 2]) if len(seen.sides) else 32
+    most = min(usual, by.side or _SIDES[-1])
+    if most < 32:
+        return 16 if most <= 16 else 32
+    return max(side for side in _SIDES if side <= most)
+
+
+def target(counts: Sequence[int]) -> int:
+    """Images that a class shall have: of few the largest's, else the usual class's, 200 to 1,300.
+
+    Args:
+        counts: Training images of each class.
+    """
+    largest, usual = max(counts), sorted(counts)[len(counts) // 2]
+    if largest == min(counts):
+        return 2 * largest  # nothing is rare: twice as many of each
+    if largest <= 200:
+        return largest
+    wanted = min(1300, largest, max(200, 10 * math.ceil(usual / 10)))
+    return wanted if wanted > min(counts) else largest
+
+
+def reads(seen: Look) -> bool:
+    """Whether names tell that left and right matter: letters, digits, directions."""
+    words = [name.casefold().replace("-", " ").replace("_", " ") for name in seen.class_names]
+    short = sum(len(word) == 1 for word in words)
+    sides = {"left", "right", "text", "letter", "digit", "sign"}
+    return short * 2 > len(words) or any(sides & set(word.split()) for word in words)
+
+
+def _training(num_images: int, side: int, *, may_flip: bool) -> Changes:
+    """A network and a budget by the number and the size of the images."""
+    if side <= 32:
+        model, kwargs, rate = "resnet10t", _narrow(16), 0.002
+    elif side <= 64:
+        model, kwargs, rate = "resnet10t", _narrow(32), 0.002
+    else:
+        model, kwargs, rate = ("resnet18" if num_images < 20_000 else "resnet50"), {}, 0.001
+    batch = next((size for size in (256, 128, 64, 32, 16) if num_images >= 15 * size), 8)
+    batch = min(batch, 64) if side <= 64 else batch
+    epochs = 30 if side <= 64 else 60
+    steps = min(100_000, max(600, 100 * round(epochs * num_images / batch / 100)))
+    return {
+        "model": model,
+        "model_kwargs": kwargs,
+        "pretrained": "none",
+        "input_size": side,
+        "num_steps": steps,
+        "batch_size": batch,
+        "learning_rate": rate,
+        "warmup_steps": 10 * round(steps / 120),
+        "horizontal_flip": may_flip,
+        "shift": max(1, side // 16),
+        "eval_every": min(1000, 100 * round(steps / 600)),
+    }
+
+
+def _narrow(width: int) -> Changes:
+    return {"stem_width": width, "channels": [width * 2**stage for stage in range(4)]}
+
+
+def _generator(by: Drawer) -> Changes:
+    return {
+        "kind": by.kind,
+        "path": by.path,
+        "revision": None,
+        "variant": None,
+        "adapter": None,
+        "tiny_decoder": None,
+        "image_size": None,
+        "prompts": ["a photo of a {class}"],
+        "dtype": "float32" if by.is_embedded or (by.side or 512) <= 64 else "bfloat16",
+    }
+
+
+def _conditioning(by: Drawer) -> Changes:
+    if by.kind == "stable-unclip":
+        return {"conditioning": "dual", "scheduler": "DDIMScheduler"}
+    flow = by.kind == "stable-diffusion-3"
+    scheduler = "FlowMatchEulerDiscreteScheduler" if flow else "DDIMScheduler"
+    return {"conditioning": "text", "scheduler": scheduler}
+
+
+def disk_bytes(seen: Look, config: PrepareConfig, wanted: int) -> float:
+    """What prepared and synthetic images take, with the copy of both in DVC's cache.
+
+    Args:
+        seen: Of the raw images; its examples are prepared to see how large one is.
+        config: How.
+        wanted: Synthetic images.
+    """
+    done = prepare_pictures(seen.examples, config)
+    sizes = [len(each.file) for each in done if not isinstance(each, str)]
+    each = sum(sizes) / len(sizes) if sizes else 3 * config.image_size**2
+    return 2 * each * (seen.num_images + SPARE * wanted)
+
+
+def minutes(training: TrainConfig, wanted: int, num_inference_steps: int) -> float:
+    """How long a run with the embedded generator takes, by what the default run took.
+
+    Args:
+        training: Three classifiers are trained so.
+        wanted: Synthetic images.
+        num_inference_steps: Steps of each.
+    """
+    channels = training.model_kwargs.get("channels")
+    width = 4.0  # of networks that are not narrowed
+    if isinstance(channels, list) and isinstance(first := next(iter(channels), None), int):
+        width = first / 16
+    pixels = (training.input_size or 224) ** 2 / 32**2
+    network = _TRAIN_S * training.num_steps * training.batch_size * pixels * width**2
+    drawing = _DRAW_S * wanted * num_inference_steps / 20
+    return (_START_S + 3 * network + drawing) / 60
