@@ -1,6 +1,7 @@
 """What the sections of the parameters have to agree on, beyond what each says alone."""
 
 from collections.abc import Iterator
+from importlib import import_module
 
 from pydantic import ValidationError
 
@@ -82,10 +83,10 @@ def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
             " of norm 1 already; choose logit_adjustment or none, or head linear"
         )
     if config.loss_kwargs:
-        from fgds_core.classify.losses import check_loss_kwargs  # Late: it costs torch
+        losses = import_module("fgds_core.classify.losses")  # By name: it costs torch
 
         try:
-            check_loss_kwargs(config.loss, config.loss_kwargs)
+            losses.check_loss_kwargs(config.loss, config.loss_kwargs)
         except ValueError as error:
             yield f"{section}.loss_kwargs: {error}"
     if config.rand_augment is not None:
