@@ -1,6 +1,7 @@
 """The benchmark of the data path measures what it says, and its file has every key and gate."""
 
 import io
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks import projection
 from benchmarks.data import (
+    RESULT,
     IMAGES,
     SPEED_GATES,
     STAGES,
@@ -18,6 +21,7 @@ from benchmarks.data import (
     Gate,
     judged,
     memory_gate,
+    table,
     target,
 )
 from benchmarks.loading import export, our_batches, take_turns, timm_loader
@@ -188,3 +192,12 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
 def test_a_gate_says_its_limits() -> None:
     assert str(Gate(least=0.95)) == ">= 0.95"
     assert str(Gate(least=1, most=2)) == ">= 1 and <= 2"
+
+
+def test_the_results_are_whole_and_the_document_shows_them():
+    results = json.loads(RESULT.read_text())
+    assert results["gates"].keys() == KEYS
+    assert results["gates"] == judged(results)
+    document = (RESULT.parent.parent.parent / "docs/performance.md").read_text()
+    assert table(results) in document
+    assert projection.table(projection.lines(results)) in document
