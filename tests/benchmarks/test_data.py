@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmarks import projection
 from benchmarks.data import (
-    RESULT,
     IMAGES,
+    RESULT,
     SPEED_GATES,
     STAGES,
     Bench,
