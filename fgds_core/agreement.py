@@ -82,11 +82,26 @@ def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
             f"{section}.posthoc: got tau_normalization, but the weights of head cosine count as"
             " of norm 1 already; choose logit_adjustment or none, or head linear"
         )
+    if config.loss == "ldam" and config.head != "cosine":
+        yield (
+            f"{section}.loss: got ldam, whose margins are of cosines, but head is {config.head};"
+            " set head to cosine, or choose another loss"
+        )
+    if config.loss == "label_aware_smoothing" and config.label_smoothing:
+        yield (
+            f"{section}.label_smoothing: got {config.label_smoothing:g}, but loss"
+            " label_aware_smoothing smooths each class by a share of its own; set it to 0"
+        )
+    if config.loss == "group_dro" and config.mix != "none":
+        yield (
+            f"{section}.mix: got {config.mix}, but loss group_dro weighs groups, and a mixed image"
+            " is of two; set mix to none, or choose another loss"
+        )
     if config.loss_kwargs:
         losses = import_module("fgds_core.classify.losses")  # By name: it costs torch
 
         try:
-            losses.check_loss_kwargs(config.loss, config.loss_kwargs)
+            losses.check_loss(config)
         except ValueError as error:
             yield f"{section}.loss_kwargs: {error}"
     if config.rand_augment is not None:
@@ -104,6 +119,16 @@ def _treatment_disagreements(config: TrainConfig, retrain: RetrainConfig) -> Ite
         yield (
             "retrain.synthetic_weight: got 0, and with real_share 0 there are no other images to"
             " learn from; raise one of them"
+        )
+    smoothing = retrain.synthetic_label_smoothing
+    if smoothing is not None and config.loss in ("label_aware_smoothing", "group_dro"):
+        reason = {
+            "label_aware_smoothing": "smooths each class by a share of its own",
+            "group_dro": "has one smoothing for all images of a group",
+        }[config.loss]
+        yield (
+            f"retrain.synthetic_label_smoothing: got {smoothing:g}, but loss {config.loss}"
+            f" {reason}; set it to null"
         )
     if not retrain.split_batch_norm:
         return

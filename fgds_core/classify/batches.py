@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, RandomSampler, WeightedRandomSampler
 
 from fgds_core.classify.config import TrainConfig, Treatment
+from fgds_core.classify.slots import Draw, Rounds, Weighted, stratified
+from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset, joined
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,40 +83,81 @@ BatchSource = Callable[[TrainingImages, TrainConfig, torch.Generator], Iterable[
 def instance(
     training: TrainingImages, config: TrainConfig, rng: torch.Generator
 ) -> Iterable[list[int]]:
-    """Shuffled passes over all images: a class comes as often as it has images."""
-    images = RandomSampler(range(len(training.images)), num_samples=_slots(config), generator=rng)
-    return BatchSampler(images, config.batch_size, drop_last=False)
+    """A class comes as often as it has real images: of these alone, shuffled passes over them."""
+    if not training.synthetic.any():
+        images = RandomSampler(
+            range(len(training.images)), num_samples=_slots(config), generator=rng
+        )
+        return BatchSampler(images, config.batch_size, drop_last=False)
+    by_image = Rounds(_real_labels(training), rng)
+    return _by_class(training, config, rng, lambda progress: by_image.draw())
 
 
 def square_root(
     training: TrainingImages, config: TrainConfig, rng: torch.Generator
 ) -> Iterable[list[int]]:
-    """Images at random, a class of n images in proportion to n^0.5."""
+    """At random, a class of n real images in proportion to n^0.5."""
     labels = training.images.labels
-    weights = labels.bincount().double()[labels] ** -0.5  # [N]
-    images = WeightedRandomSampler(weights.tolist(), _slots(config), generator=rng)
-    return BatchSampler(images, config.batch_size, drop_last=False)
+    if not training.synthetic.any():
+        weights = labels.bincount().double()[labels] ** -0.5  # [N]
+        images = WeightedRandomSampler(weights.tolist(), _slots(config), generator=rng)
+        return BatchSampler(images, config.batch_size, drop_last=False)
+    counts = torch.tensor(_real_labels(training)).bincount()  # [K]
+    chosen = Weighted(counts.double().sqrt(), rng)
+    return _by_class(training, config, rng, lambda progress: chosen.draw())
 
 
 def class_balanced(
     training: TrainingImages, config: TrainConfig, rng: torch.Generator
 ) -> Iterable[list[int]]:
-    """All classes alike, with the wanted share of real images; see `BalancedBatchSampler`."""
-    labels = training.images.labels
-    return BalancedBatchSampler(
-        labels[: training.num_real],
-        labels[training.num_real :],
-        batch_size=config.batch_size,
-        real_share=training.real_share,
-        num_batches=config.num_steps,
-        rng=rng,
-    )
+    """All classes alike, in shuffled rounds."""
+    classes = Rounds(_present(training.images.labels), rng)
+    return _by_class(training, config, rng, lambda progress: classes.draw())
+
+
+def progressive(
+    training: TrainingImages, config: TrainConfig, rng: torch.Generator
+) -> Iterable[list[int]]:
+    """From `instance` to `class_balanced`: t of T steps done, a share t/T of slots is balanced.
+
+    Source: Kang et al. (2020), Decoupling Representation and Classifier for Long-Tailed
+        Recognition, https://arxiv.org/abs/1910.09217
+    """
+    by_image = Rounds(_real_labels(training), rng)
+    by_class = Rounds(_present(training.images.labels), rng)
+
+    def draw(progress: float) -> int:
+        coin = torch.rand((), generator=rng).item()
+        return (by_class if coin < progress else by_image).draw()
+
+    return _by_class(training, config, rng, draw)
+
+
+def group_balanced(
+    training: TrainingImages, config: TrainConfig, rng: torch.Generator
+) -> Iterable[list[int]]:
+    """All cells of class and group that have images alike, in shuffled rounds.
+
+    Raises:
+        InputError: The images have no groups.
+    """
+    if training.groups is None:
+        raise InputError(
+            "sampling: got group_balanced, but the training images have no groups, or the "
+            "synthetic ones not; name their column or folders in data, or choose another sampling"
+        )
+    num_groups = int(training.groups.max()) + 1
+    cells = training.images.labels * num_groups + training.groups  # [N]
+    rounds = Rounds(_present(cells), rng)
+    return _stratified(training, config, rng, cells, lambda progress: rounds.draw())
 
 
 BATCH_SOURCES: dict[str, BatchSource] = {
     "instance": instance,
     "square_root": square_root,
     "class_balanced": class_balanced,
+    "progressive": progressive,
+    "group_balanced": group_balanced,
 }
 
 
@@ -126,79 +166,33 @@ def _slots(config: TrainConfig) -> int:
     return config.num_steps * config.batch_size
 
 
-class BalancedBatchSampler(Sampler[list[int]]):
-    """Batches in which every class is as frequent as any other, with a set share of real images.
+def _present(strata: Tensor) -> list[int]:
+    """Those that have images, in order."""
+    return sorted(set(strata.tolist()))
 
-    Classes come in shuffled rounds (each class once a round, rounds run on across batches), so
-    over any stretch of slots two classes differ by at most two occurrences. Each batch has
-    `round(real_share * batch_size)` slots for real images at random places; a class without images
-    of the wanted source gives one of the other. Within a class and source, images come in shuffled
-    rounds too: none repeats before all have been drawn. Rounds go on from one epoch to the next.
 
-    Indices below `len(real_labels)` are real images, the others synthetic ones behind them, as in
-    `torch.cat([real, synthetic])`.
-    """
+def _real_labels(training: TrainingImages) -> list[int]:
+    """The classes of the real images; one with synthetic images alone counts as one with one."""
+    real = training.images.labels[: training.num_real]
+    alone = set(_present(training.images.labels)) - set(_present(real))
+    return [*real.tolist(), *sorted(alone)]
 
-    def __init__(
-        self,
-        real_labels: Tensor,
-        synthetic_labels: Tensor | None,
-        *,
-        batch_size: int,
-        real_share: float,
-        num_batches: int,
-        rng: torch.Generator,
-    ) -> None:
-        """Sorts the images by source and class.
 
-        Args:
-            real_labels: Classes of the real images, [N].
-            synthetic_labels: Classes of the synthetic images, [M], or None for real images alone.
-            batch_size: Images in a batch.
-            real_share: Fraction of a batch's slots meant for real images, in [0, 1].
-            num_batches: Batches in an epoch.
-            rng: Source of all randomness; it moves on with every batch.
-        """
-        if batch_size < 1 or num_batches < 0:
-            raise ValueError(
-                "batch_size must be at least 1 and num_batches at least 0, "
-                f"got {batch_size}, {num_batches}"
-            )
-        if not 0 <= real_share <= 1:
-            raise ValueError(f"real_share must be a fraction in [0, 1], got {real_share}")
-        synthetic = real_labels.new_empty(0) if synthetic_labels is None else synthetic_labels
-        labels = torch.cat([real_labels, synthetic])  # [N + M]
-        if len(labels) == 0:
-            raise ValueError("there is no image to draw from")
-        is_real = torch.arange(len(labels)) < len(real_labels)  # [N + M]
-        self._classes: list[int] = sorted(set(labels.tolist()))
-        self._images: dict[tuple[int, bool], list[int]] = {
-            (label, source): torch.where((labels == label) & (is_real == source))[0].tolist()
-            for label in self._classes
-            for source in (True, False)
-        }
-        self._batch_size = batch_size
-        self._num_real = round(real_share * batch_size)
-        self._num_batches = num_batches
-        self._rng = rng
-        self._class_round: list[int] = []
-        self._image_rounds: dict[tuple[int, bool], list[int]] = {key: [] for key in self._images}
+def _by_class(
+    training: TrainingImages, config: TrainConfig, rng: torch.Generator, draw: Draw
+) -> Iterator[list[int]]:
+    return _stratified(training, config, rng, training.images.labels, draw)
 
-    def __len__(self) -> int:
-        return self._num_batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for _ in range(self._num_batches):
-            slots = self._shuffled([s < self._num_real for s in range(self._batch_size)])
-            yield [self._draw(source) for source in slots]
-
-    def _draw(self, source: bool) -> int:
-        self._class_round = self._class_round or self._shuffled(self._classes)
-        label = self._class_round.pop()
-        key = (label, source) if self._images[label, source] else (label, not source)
-        self._image_rounds[key] = self._image_rounds[key] or self._shuffled(self._images[key])
-        return self._image_rounds[key].pop()
-
-    def _shuffled(self, items: list[T]) -> list[T]:
-        order = torch.randperm(len(items), generator=self._rng).tolist()
-        return [items[i] for i in order]
+def _stratified(
+    training: TrainingImages, config: TrainConfig, rng: torch.Generator, strata: Tensor, draw: Draw
+) -> Iterator[list[int]]:
+    return stratified(
+        strata,
+        training.num_real,
+        draw,
+        batch_size=config.batch_size,
+        real_share=training.real_share,
+        num_batches=config.num_steps,
+        rng=rng,
+    )

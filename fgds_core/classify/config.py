@@ -10,9 +10,17 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from fgds_core.section import Section
 
-LossName = Literal["cross_entropy"]
+LossName = Literal[
+    "cross_entropy",
+    "balanced_softmax",
+    "logit_adjustment",
+    "ldam",
+    "class_balanced_focal",
+    "label_aware_smoothing",
+    "group_dro",
+]
+Sampling = Literal["instance", "square_root", "class_balanced", "progressive", "group_balanced"]
 MixName = Literal["none", "mixup", "cutmix", "cmo"]
-Sampling = Literal["instance", "square_root", "class_balanced"]
 Head = Literal["linear", "cosine"]
 Tune = Literal["all", "head", "lora"]
 SecondStage = Literal["none", "crt", "lws", "last_layer_real", "dfr", "real"]
@@ -48,7 +56,9 @@ class TrainConfig(Section):
     weight_decay: float = Field(
         ge=0, le=100, description="on weights, not on biases and normalisation; 0 is off"
     )
-    loss: LossName = Field(description="what a step lowers; cross_entropy in nats")
+    loss: LossName = Field(
+        description="what a step lowers, in nats; priors and weights are those of the real images"
+    )
     loss_kwargs: dict[str, JsonValue] = Field(
         description="further arguments of that loss, such as tau; {} is its published defaults"
     )
@@ -101,8 +111,9 @@ class TrainConfig(Section):
     )
 
     sampling: Sampling = Field(
-        description="how often a class with n images is drawn: instance ~ n, square_root ~ n^0.5, "
-        "class_balanced all alike"
+        description="how often a class with n real images is drawn: instance ~ n, square_root ~ "
+        "n^0.5, class_balanced all alike, progressive from the first to the last over the "
+        "training; group_balanced takes all cells of class and group alike"
     )
     head: Head = Field(
         description="what makes the scores of the features: linear, as in timm, or cosine, "
@@ -150,7 +161,7 @@ class RetrainConfig(Section):
     real_share: float = Field(
         ge=0,
         le=1,
-        description="share of real images in a batch, where all classes are alike; 1 is real only",
+        description="share of real images in a batch, whatever its classes; 1 is real only",
     )
     synthetic_weight: float = Field(
         ge=0, le=100, description="weight of a synthetic image in the loss, beside 1 of a real one"

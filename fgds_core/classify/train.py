@@ -56,15 +56,10 @@ def train_classifier(
         The classifier in evaluation mode, its temperature fitted on validation.
 
     Raises:
-        InputError: If the sets do not fit together, the model cannot be made, or the loss becomes
-            non-finite.
-        ValueError: If synthetic images are not to be drawn class-balanced.
+        InputError: If the sets do not fit together, groups are asked for and there are none, the
+            model cannot be made, or the loss becomes non-finite.
     """
     _check_sets(train, val, synthetic)
-    if synthetic is not None and config.sampling != "class_balanced":
-        raise ValueError(
-            f"sampling with synthetic images must be class_balanced, got {config.sampling}"
-        )
     phase = PHASES.get(config.second_stage)
     fit = val
     if phase is not None and phase.fits_on_validation:

@@ -157,9 +157,9 @@ def _learn_and_correct(classifier: Classifier, config: TrainConfig, size: tuple[
 
     def learn(classifier: Classifier, real_alone: bool = False) -> None:
         x, labels = _noise(config.batch_size, size, num_classes)
-        synthetic = torch.zeros(len(x), dtype=torch.bool)
-        batch = Batch(x.to(device), labels.to(device), None, synthetic.to(device))
-        criterion = create_loss(config, Priors(counts, None)).to(device)
+        groups = torch.zeros_like(labels, device=device)
+        batch = Batch(x.to(device), labels.to(device), groups, groups > 0)
+        criterion = create_loss(config, Priors(counts, counts[:, None])).to(device)
         optimizer = create_optimizer(classifier, config)
         classifier.train()
         criterion(classifier(batch.x), batch.labels, batch).backward()

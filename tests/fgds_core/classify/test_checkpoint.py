@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sets import gather, image_set
 from training import TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.classify.checkpoint import Checkpoint
@@ -16,6 +17,7 @@ from fgds_core.classify.train import train_classifier
 from fgds_core.errors import InputError
 
 SYNTHETIC = shaded([0, 10, 20], seed=3)
+GROUPED = image_set(gather(TRAIN), TRAIN.labels, TRAIN.class_names, ["sea", "ice"] * 16)
 
 
 class Stop(BaseException):
@@ -52,20 +54,29 @@ KINDS = {
         "real_share": 0.5,
         "treatment": Treatment(0.5, 0.3, split_batch_norm=True, mix_within_source=True),
     },
+    "progressive": {
+        "config": recipe(sampling="progressive"),
+        "synthetic": SYNTHETIC,
+        "real_share": 0.5,
+    },
+    "group DRO": {
+        "train": GROUPED,
+        "config": recipe(
+            loss="group_dro", loss_kwargs={"eta": 1.0}, sampling="group_balanced", ema_decay=0.5
+        ),
+    },
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_anywhere_it_ends_with_the_same_weights(tmp_path, kind):
-    how = KINDS[kind]
+    how = {"train": TRAIN, "val": VAL} | KINDS[kind]
     epochs = []
-    whole = train_classifier(TRAIN, VAL, seed=1, run=TrainingRun(on_epoch=epochs.append), **how)
+    whole = train_classifier(seed=1, run=TrainingRun(on_epoch=epochs.append), **how)
     path = tmp_path / "state"
     for last in (1, 3, 4):
         with pytest.raises(Stop):
             train_classifier(
-                TRAIN,
-                VAL,
                 seed=1,
                 run=TrainingRun(advance=stop_at(last), checkpoint=every_step(path)),
                 **how,
@@ -73,8 +84,6 @@ def test_stopped_anywhere_it_ends_with_the_same_weights(tmp_path, kind):
         torch.rand(3)
     again, steps = [], []
     resumed = train_classifier(
-        TRAIN,
-        VAL,
         seed=1,
         run=TrainingRun(on_epoch=again.append, advance=steps.append, checkpoint=every_step(path)),
         **how,

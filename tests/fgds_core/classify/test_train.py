@@ -103,8 +103,6 @@ def test_sets_that_do_not_fit_are_refused():
     large = image_set(torch.zeros(1, 3, 32, 32), [2], TRAIN.class_names)
     with pytest.raises(InputError, match=r"synthetic images are \[32, 32\]"):
         train_classifier(TRAIN, VAL, recipe(), seed=0, synthetic=large)
-    with pytest.raises(ValueError, match="must be class_balanced, got instance"):
-        train_classifier(TRAIN, VAL, recipe(sampling="instance"), seed=0, synthetic=VAL)
 
 
 def drawn(sampling, counts, num_steps):

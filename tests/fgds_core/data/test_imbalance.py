@@ -1,12 +1,9 @@
-from collections import Counter
 from itertools import pairwise
 
 import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from fgds_core.classify.batches import BalancedBatchSampler
 from fgds_core.data.imbalance import check_target, long_tailed_counts, quotas, shot_bins
 from fgds_core.errors import InputError
 
@@ -95,90 +92,3 @@ def test_a_target_that_some_class_is_below_is_fine(counts, target):
 
 def test_a_minimum_is_something_to_draw_where_all_have_the_target():
     check_target([6, 6], 6, 1)
-
-
-def sampler(real, synthetic, *, seed=0, **settings):
-    settings = {"batch_size": 8, "real_share": 0.5, "num_batches": 12} | settings
-    return BalancedBatchSampler(
-        torch.tensor(real),
-        None if synthetic is None else torch.tensor(synthetic),
-        rng=torch.Generator().manual_seed(seed),
-        **settings,
-    )
-
-
-labels = st.lists(st.integers(0, 4), min_size=1, max_size=40)
-
-
-@settings(deadline=None)
-@given(labels, st.none() | labels, st.integers(1, 12), st.floats(0, 1), st.integers(0, 99))
-def test_classes_are_equally_frequent_over_any_stretch(real, synthetic, size, share, seed):
-    batches = sampler(real, synthetic, batch_size=size, real_share=share, seed=seed)
-    all_labels = real + (synthetic or [])
-    drawn = [all_labels[i] for batch in batches for i in batch]
-    assert len(drawn) == 12 * size
-    for end in range(1, len(drawn) + 1):
-        seen = Counter(drawn[:end])
-        frequencies = [seen[label] for label in set(all_labels)]
-        assert max(frequencies) - min(frequencies) <= 1
-
-
-@settings(deadline=None)
-@given(st.integers(1, 30), st.floats(0, 1), st.integers(0, 99))
-def test_share_of_real_images_is_exact_in_every_batch(size, share, seed):
-    real, synthetic = [0] * 50 + [1] * 3, [0, 1, 1, 1]
-    for batch in sampler(real, synthetic, batch_size=size, real_share=share, seed=seed):
-        assert sum(i < len(real) for i in batch) == round(share * size)
-
-
-def test_class_without_the_wanted_source_gives_the_other():
-    real, synthetic = [0, 0, 0, 1], [1, 1]  # class 0 has no synthetic image
-    drawn = [i for batch in sampler(real, synthetic, real_share=0.0) for i in batch]
-    assert {i for i in drawn if i < 3} == {0, 1, 2}
-    assert 3 not in drawn  # class 1 has synthetic images, and no real ones were asked for
-
-
-def test_no_image_repeats_before_all_of_its_class_and_source_were_drawn():
-    real = [0] * 7 + [1] * 2
-    batches = sampler(real, None, num_batches=20)
-    drawn = [i for _ in range(2) for batch in batches for i in batch]  # goes on across epochs
-    of_class_0 = [i for i in drawn if i < 7]
-    for start in range(0, len(of_class_0) - 6, 7):
-        assert sorted(of_class_0[start : start + 7]) == list(range(7))
-
-
-def test_same_generator_seed_gives_same_batches_and_another_gives_others():
-    real, synthetic = [0] * 9 + [1] * 9, [1] * 5
-    first = list(sampler(real, synthetic, seed=1))
-    assert first == list(sampler(real, synthetic, seed=1))
-    assert first != list(sampler(real, synthetic, seed=2))
-
-
-def test_global_random_state_is_left_alone():
-    before = torch.random.get_rng_state()
-    list(sampler([0, 1], None))
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_serves_a_data_loader():
-    images = torch.arange(6.0)
-    loader = torch.utils.data.DataLoader(images, batch_sampler=sampler([0, 0, 0, 1], [1, 1]))
-    assert [len(batch) for batch in loader] == [8] * 12
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"batch_size": 0}, "batch_size"),
-        ({"num_batches": -1}, "num_batches"),
-        ({"real_share": 1.5}, "real_share"),
-    ],
-)
-def test_senseless_settings_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        sampler([0, 1], None, **wrong)
-
-
-def test_no_images_at_all_are_refused():
-    with pytest.raises(ValueError, match="no image"):
-        sampler([], None)
