@@ -43,6 +43,15 @@ def disagreements(
             "synthesize.feedback_decoder: got tiny, but generator.tiny_decoder is null; name an"
             " AutoencoderTiny there, or choose exact or half"
         )
+    if (
+        generator.names_groups
+        and synthesize.conditioning == "text"
+        and synthesize.target_per_group is None
+    ):
+        yield (
+            "generator.prompts: got {group}, but drawn from text alone an image has no group;"
+            " set synthesize.target_per_group, or choose another synthesize.conditioning"
+        )
     solvers = FLOW_SCHEDULERS + EITHER
     if kind in FLOW and synthesize.scheduler not in solvers:
         yield (

@@ -375,13 +375,13 @@ def unguarded(text: str) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name; its file takes the place of `path`, or is removed on an error."""
-    temporary = path.with_name(path.name + ".part")
+    temporary = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _fsync(temporary)
+        flush(temporary)
         temporary.replace(path)
-        _fsync(path.parent)  # the renaming itself must survive a power cut
+        flush(path.parent)  # the renaming itself must survive a power cut
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -394,7 +394,13 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _fsync(path: Path) -> None:
+def part_of(path: Path) -> Path:
+    """Where `replacing` has a file until it is whole."""
+    return path.with_name(path.name + ".part")
+
+
+def flush(path: Path) -> None:
+    """Waits until the disk holds what was written to a file, or which files a folder has."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
+from functools import partial
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 2
-"""Items in work or done for each process: what keeps all of them busy."""
+_AHEAD = 3
+"""Items in work or done for each process: what keeps all of them busy while this one is, too."""
 
 
 def num_cores() -> int:
@@ -56,14 +57,12 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
         if self._pool is not None or self._number < 2:
             return
         # Not forked: this process has threads, which a fork would leave in the middle of anything
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([_module_of(self._function)])  # imported once for all
         pool = None
         try:
-            pool = ProcessPoolExecutor(
-                self._number,
-                mp_context=multiprocessing.get_context("forkserver"),
-                initializer=serve,
-            )
-            self._begun = pool.submit(_nothing)
+            pool = ProcessPoolExecutor(self._number, mp_context=context, initializer=serve)
+            self._begun, *_ = [pool.submit(_nothing) for _ in range(self._number)]
         except OSError as error:
             if pool is not None:
                 pool.shutdown(wait=False)
@@ -109,6 +108,12 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
 
 def _nothing() -> None:
     """Done once a process has started."""
+
+
+def _module_of(function: Callable[..., object]) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return function.__module__
 
 
 def serve() -> None:

@@ -41,6 +41,7 @@ def prepare(
         data=data,
         config=prepare,
         inputs=inputs,
+        source=source,
         compute=compute,
         workspace=workspace,
     )

@@ -73,7 +73,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
         for name in STAGES:
             stage = stage_flow(name)
             sections = sections_of(stage)
-            check_wanted(name, everything["synthesize"], FIRST)
+            check_wanted(name, everything["synthesize"], everything["generator"], FIRST)
             with _timed(name):
                 stage(**arguments_of(stage, everything, FIRST))
                 as_in_dvc = (

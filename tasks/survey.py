@@ -12,7 +12,7 @@ from fgds_core.data.meta import META_NAME, read_meta
 from fgds_core.errors import InputError
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.finished import finished_at
-from fgds_core.synthesis.plan import Part, Plan, plan_set
+from fgds_core.synthesis.plan import Part, Plan, plan_of
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.relabel import Relabelled, relabelled_parts
 from tasks.identity.drawing import (
@@ -98,7 +98,7 @@ def survey(
     origin = made_by(recipe, inputs, workspace)
     fingerprint_of = cache(partial(part_fingerprint, origin))
     meta = read_meta(workspace.prepared)
-    plan = plan_set(meta.counts["train"], meta.class_names, recipe.synthesize)
+    plan = plan_of(meta, recipe.synthesize)
     fingerprints = tuple(fingerprint_of(part.label, plan.class_names) for part in plan.parts)
     here = {
         part.path: at
@@ -118,7 +118,7 @@ def read_plan(config: SynthesizeConfig, workspace: Workspace) -> Plan:
     """
     check_prepared(workspace)
     meta = read_meta(workspace.prepared)
-    return plan_set(meta.counts["train"], meta.class_names, config)
+    return plan_of(meta, config)
 
 
 def check_prepared(workspace: Workspace) -> None:

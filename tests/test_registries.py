@@ -52,6 +52,7 @@ IN_PLACE = {
     "prepare.crop",
     "prepare.format",
     "prepare.overlaps",
+    "prepare.near_duplicates",
     "synthesize.target_per_class",
     "synthesize.conditioning",
     "synthesize.feedback_target",

@@ -160,6 +160,41 @@ class CifarData(Section):
     )
 
 
+class CelebaData(Section):
+    """CelebA; one of its attributes makes two classes, another one two groups."""
+
+    kind: Literal["celeba"] = Field(
+        description="CelebA in its text form or Kaggle's, with classes and groups by attributes"
+    )
+    root: str = Field(
+        min_length=1,
+        description="the folder that holds list_attr_celeba, list_eval_partition (.txt or .csv, "
+        "also in Anno and Eval) and img_align_celeba, and nothing the pipeline makes",
+    )
+    label: str = Field(
+        default="Blond_Hair", min_length=1, description="attribute that makes the two classes"
+    )
+    group: str | None = Field(
+        default="Male",
+        min_length=1,
+        description="attribute that makes the two groups; null reads no groups",
+    )
+    class_names: list[str] | None = Field(
+        default=None,
+        description="names of the classes, without the attribute and with it; null takes the "
+        "attribute's name, and not before it",
+    )
+    group_names: list[str] | None = Field(
+        default=None, description="names of the groups, like class_names"
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> "CelebaData":
+        if self.label == self.group:
+            raise ValueError(f"label and group must be different attributes, got {self.label}")
+        return self
+
+
 class ContextsData(Section):
     """A folder of context folders of class folders, as NICO++ is published."""
 
@@ -403,6 +438,7 @@ DataConfig = Annotated[
     | FolderData
     | ListData
     | CsvData
+    | CelebaData
     | CifarData
     | ContextsData
     | CocoData
@@ -447,6 +483,12 @@ class PrepareConfig(Section):
         description="what becomes of images that occur in two splits: refuse stops; report counts "
         "them; drop leaves those of validation and test out of training, and counts; null refuses "
         "them in your own folders and files, and reports them in published sets, which hold some",
+    )
+    near_duplicates: Literal["report", "drop", "off"] = Field(
+        default="report",
+        description="what becomes of images that are nearly the same in two splits, such as "
+        "scaled, coded anew or mirrored: report counts them; drop leaves those of validation and "
+        "test out of training, and counts; off does not look for them",
     )
     max_image_bytes: int = Field(
         default=100_000_000,

@@ -2,7 +2,9 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from fgds_core.data.cells import Cells
 from fgds_core.errors import InputError
 from fgds_core.files import read_json, write_json
 from fgds_core.images.formats import PNG, Encoding
@@ -29,6 +31,11 @@ class Meta:
         encoding: How every image is stored, and how a synthetic one must be.
         overlaps: Images that occur in two splits, for each pair such as "train-test"; of "dropped"
             ones the copies in training were left out. None if there are none; not written then.
+        group_counts: For each split and class name, the images in each group that has some; None
+            for data without groups, and not written then.
+        near_duplicates: Images that are nearly the same in two splits: `threshold`, `counts` for
+            each pair of splits, the nearest `pairs`, and of "dropped" ones those in training were
+            left out. None if there are none; not written then.
     """
 
     class_names: tuple[str, ...]
@@ -40,13 +47,33 @@ class Meta:
     content_sha256: dict[str, str]
     encoding: Encoding = PNG
     overlaps: dict[str, int] | None = None
+    group_counts: dict[str, dict[str, dict[str, int]]] | None = None
+    near_duplicates: dict[str, Any] | None = None
+
+    @property
+    def cells(self) -> Cells | None:
+        """Real training images of each class in each group; None for data without groups.
+
+        Raises:
+            InputError: The data were prepared before these were counted.
+        """
+        if self.groups is None:
+            return None
+        if self.group_counts is None:
+            raise InputError(f"the prepared data do not say how large groups are; {PREPARE_AGAIN}")
+        found = self.group_counts["train"]
+        return [
+            {group: found.get(name, {}).get(group, 0) for group in self.groups}
+            for name in self.class_names
+        ]
 
 
 def write_meta(folder: Path, meta: Meta) -> None:
     """Writes `meta.json`: the last file of prepared data, without it there is none."""
     value = asdict(meta)
-    if meta.overlaps is None:
-        del value["overlaps"]  # as it was written before there were any
+    for name in ("overlaps", "group_counts", "near_duplicates"):
+        if value[name] is None:
+            del value[name]  # as it was written before there were any
     write_json(folder / META_NAME, value)
 
 
@@ -68,6 +95,8 @@ def read_meta(folder: Path) -> Meta:
             content_sha256=dict(value["content_sha256"]),
             encoding=Encoding(**value["encoding"]) if "encoding" in value else PNG,
             overlaps=dict(value["overlaps"]) if "overlaps" in value else None,
+            group_counts=dict(value["group_counts"]) if "group_counts" in value else None,
+            near_duplicates=dict(value["near_duplicates"]) if "near_duplicates" in value else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

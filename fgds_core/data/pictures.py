@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from fgds_core.data.config import PrepareConfig
 from fgds_core.data.jpeg import bare_jpeg
+from fgds_core.data.near_duplicates import thumbnail
 from fgds_core.data.sources import SourceImage
 from fgds_core.errors import InputError
 from fgds_core.images.formats import decode_picture, encode_picture
@@ -33,6 +34,8 @@ class Prepared(NamedTuple):
     """`content_digest` of the raw one."""
     num_pixels: int
     """How many were decoded and encoded: what it cost."""
+    thumbnail: bytes
+    """Of the prepared one, to find nearly the same ones; empty if none are looked for."""
 
 
 def prepare_pictures(rows: Sequence[SourceImage], config: PrepareConfig) -> list[Prepared | str]:
@@ -60,6 +63,7 @@ def prepare_picture(data: bytes, config: PrepareConfig) -> Prepared:
         file=encode_picture(square, config.encoding) if kept is None else kept,
         digest=content_digest(picture),
         num_pixels=raw.width * raw.height + square.width * square.height,
+        thumbnail=b"" if config.near_duplicates == "off" else thumbnail(square),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, combinations, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import META_NAME, METADATA_NAME, SPLITS, Meta, write_meta
+from fgds_core.data.near_duplicates import described, near_duplicates
 from fgds_core.data.pictures import Prepared, prepare_pictures
 from fgds_core.data.sources import Source, SourceImage, open_source
+from fgds_core.data.writer import SplitWriter
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, listed, shown, write_text
 from fgds_core.images.table import (
@@ -55,14 +58,29 @@ PictureWorkers = Workers[list[SourceImage], list[Prepared | str]]
 
 @dataclass
 class _Findings:
-    """What reading the images has shown so far; of a million images it takes 16 MB."""
+    """What reading the images has shown so far; of a million images it takes 270 MB."""
 
     digests: bytearray = field(default_factory=bytearray)  # of the usable images, 16 bytes each
+    thumbnails: bytearray = field(default_factory=bytearray)  # of the same, if they are wanted
     corrupt: list[str] = field(default_factory=list)  # the first of them
     num_corrupt: int = 0
     num_pixels: int = 0
     counts: dict[str, Counter[int]] = field(default_factory=dict)
-    groups: set[str] = field(default_factory=set)
+    cells: dict[str, Counter[tuple[int, str]]] = field(default_factory=dict)  # class, group
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that occur, sorted."""
+        return tuple(sorted({group for cells in self.cells.values() for _, group in cells}))
+
+    def group_counts(self, names: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+        """For each split and class name, the images in each group that has some."""
+        found: dict[str, dict[str, dict[str, int]]] = {split: {} for split in self.cells}
+        for split, cells in self.cells.items():
+            for (label, group), number in sorted(cells.items()):
+                if number:
+                    found[split].setdefault(names[label], {})[group] = number
+        return found
 
 
 @dataclass(frozen=True)
@@ -118,6 +136,7 @@ def prepare(
     config: PrepareConfig,
     out: Path,
     *,
+    source: Source | None = None,
     workers: int | None = None,
     advance: Callable[[int], None] = lambda num_images: None,
 ) -> Meta:
@@ -132,6 +151,7 @@ def prepare(
         data: Where the raw images are.
         config: Size, interpolation, crop and encoding.
         out: Folder of the prepared data; replaced only if everything is right.
+        source: The raw images, where they have been opened before.
         workers: Processes that decode and encode; None is one for each core, with 0 this one does
             it. It changes no byte of what is written, and of few images this one does it anyway.
         advance: Called with the number of images that were done since the last call.
@@ -140,12 +160,11 @@ def prepare(
         What `meta.json` says.
 
     Raises:
-        InputError: Corrupt images (all are looked for, the first 20 named), a class without
-            training images, an image that occurs in two splits unless `overlaps` or a published
-            set bears it, a full disk, a process that was killed, or anything `open_source`
-            refuses.
+        InputError: Corrupt images (all are looked for, the first 20 named), a split without
+            images, an image that occurs in two splits unless `overlaps` or a published set bears
+            it, a full disk, a process that was killed, or anything `open_source` refuses.
     """
-    source = open_source(data, max_image_bytes=config.max_image_bytes)
+    source = source or open_source(data, max_image_bytes=config.max_image_bytes)
     if source.left_out:
         log.info("%s", source.left_out)
     for note in source.notes:
@@ -182,26 +201,38 @@ def _write_splits(
     findings = _Findings()
     extra = {"group": pa.string()} if source.has_groups else {}
     schema = image_schema(source.class_names, extra)
-    sha256, num_rows = {}, {}
-    for split in SPLITS:
-        findings.counts[split] = Counter()
-        chunks = _chunks(source.rows(split), config)
-        usable = _usable(split, processes.map(chunks), findings, processes, advance)
-        tables = _tables(usable, source.class_names, schema)
-        record = write_image_batches(staging / f"{split}.parquet", schema, tables)
-        sha256[split], num_rows[split] = record.sha256, record.num_rows
+    if sum(source.num_images.values()) * config.image_size**2 > _WORTH_PROCESSES:
+        processes.start()
+    written = {}
+    with SplitWriter(staging, schema) as writer:
+        for split in SPLITS:
+            findings.counts[split], findings.cells[split] = Counter(), Counter()
+            chunks = _chunks(source.rows(split), config)
+            usable = _usable(split, processes.map(chunks), findings, processes, advance)
+            written[split] = writer.write(split, _tables(usable, source.class_names, schema))
+    records = {split: record.result() for split, record in written.items()}
+    sha256 = {split: record.sha256 for split, record in records.items()}
+    num_rows = {split: record.num_rows for split, record in records.items()}
     _refuse_corrupt(findings)
     repetitions = _repetitions(findings.digests, num_rows)
     overlaps = repetitions.overlaps
     policy = config.overlaps or ("report" if source.published else "refuse")
-    if policy == "drop" and (dropped := int(repetitions.leaked.sum())):
-        record = _drop(repetitions, findings, staging / "train.parquet", schema)
-        sha256["train"], num_rows["train"] = record.sha256, record.num_rows
-        repetitions = _repetitions(findings.digests, num_rows)
-        overlaps |= {"dropped": dropped}
-    _refuse_gaps(findings, source.class_names)
     if policy == "refuse":
         _refuse_overlaps(repetitions, staging, num_rows)
+    near, alike = _near(findings, repetitions, config, staging, num_rows)
+    leaked = (
+        repetitions.leaked if policy == "drop" else np.zeros(num_rows["train"], dtype=np.bool_)
+    )
+    if dropped := int(leaked.sum()):
+        overlaps |= {"dropped": dropped}
+    if alike is not None and (dropped := int((alike & ~leaked).sum())):
+        near |= {"dropped": dropped}
+        leaked |= alike
+    if leaked.any():
+        record = _drop(leaked, findings, staging / "train.parquet", schema)
+        sha256["train"], num_rows["train"] = record.sha256, record.num_rows
+        repetitions = _repetitions(findings.digests, num_rows)
+    _refuse_gaps(findings, source.class_names)
     for split, number in repetitions.within.items():
         if number:
             log.warning("%d images of the %s split repeat an earlier one", number, split)
@@ -213,11 +244,13 @@ def _write_splits(
         image_size=config.image_size,
         counts=counts,
         bins=bins,
-        groups=tuple(sorted(findings.groups)) if source.has_groups else None,
+        groups=findings.groups if source.has_groups else None,
         duplicates=repetitions.within,
         content_sha256=sha256,
         encoding=config.encoding,
         overlaps=overlaps or None,
+        group_counts=findings.group_counts(source.class_names) if source.has_groups else None,
+        near_duplicates=near or None,
     )
 
 
@@ -239,7 +272,7 @@ def _usable(
         for row, result in zip(rows, results, strict=True):
             findings.counts[split][row.label] += 1
             if row.group is not None:
-                findings.groups.add(row.group)
+                findings.cells[split][row.label, row.group] += 1
             if isinstance(result, str):
                 findings.num_corrupt += 1
                 if findings.num_corrupt <= SHOWN_CORRUPT:
@@ -247,6 +280,7 @@ def _usable(
                 continue
             findings.num_pixels += result.num_pixels
             findings.digests += result.digest
+            findings.thumbnails += result.thumbnail
             yield row, result.file
         if findings.num_pixels > _WORTH_PROCESSES:
             processes.start()
@@ -293,11 +327,29 @@ def _repetitions(digests: bytearray, num_rows: dict[str, int]) -> _Repetitions:
     return _Repetitions(firsts, dict(zip(num_rows, starts, strict=True)))
 
 
+def _near(
+    findings: _Findings,
+    repetitions: _Repetitions,
+    config: PrepareConfig,
+    staging: Path,
+    num_rows: dict[str, int],
+) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
+    """What is told of images that are nearly the same in two splits, and which to leave out."""
+    if config.near_duplicates == "off":
+        return {}, None
+    found = near_duplicates(
+        findings.thumbnails, repetitions.firsts, repetitions.starts, threads=num_cores()
+    )
+    if found is None or not found.counts:
+        return {}, None
+    pairs = [[_named(row, staging, num_rows) for row in pair] for pair in found.pairs]
+    return described(found, pairs), found.leaked if config.near_duplicates == "drop" else None
+
+
 def _drop(
-    repetitions: _Repetitions, findings: _Findings, table: Path, schema: pa.Schema
+    leaked: NDArray[np.bool_], findings: _Findings, table: Path, schema: pa.Schema
 ) -> FileRecord:
-    """Leaves the training images out that occur in another split; the findings forget them."""
-    leaked = repetitions.leaked
+    """Leaves training images out; the findings forget them."""
     digests = np.frombuffer(bytes(findings.digests), dtype=np.uint8).reshape(-1, 16)
     kept = np.concatenate([~leaked, np.ones(len(digests) - len(leaked), dtype=bool)])
     findings.digests = bytearray(digests[kept].tobytes())
@@ -311,9 +363,12 @@ def _drop(
                 rows = file.read_row_group(group)
                 out = leaked[row : row + rows.num_rows]
                 row += rows.num_rows
-                findings.counts["train"].subtract(
-                    column_values(rows.filter(pa.array(out)), "label")
-                )
+                gone = rows.filter(pa.array(out))
+                labels = column_values(gone, "label")
+                findings.counts["train"].subtract(labels)
+                if "group" in gone.column_names:
+                    groups = column_values(gone, "group")
+                    findings.cells["train"].subtract(zip(labels, groups, strict=True))
                 if not out.all():
                     yield rows.filter(pa.array(~out)).cast(schema)
 
@@ -365,26 +420,27 @@ def _refuse_corrupt(findings: _Findings) -> None:
 
 
 def _refuse_gaps(findings: _Findings, class_names: tuple[str, ...]) -> None:
-    """Stops on classes that cannot be trained and empty splits; warns of classes not evaluated."""
+    """Stops on empty splits and classes without images; warns of gaps in single splits."""
     missing = {
         split: [name for k, name in enumerate(class_names) if not findings.counts[split][k]]
         for split in SPLITS
     }
-    if missing["train"]:
+    absent = set(class_names).intersection(*missing.values())
+    if absent:
         raise InputError(
-            f"classes without training images: {listed(missing['train'])}; add images or "
-            "remove the classes"
+            f"classes without any image: {listed(sorted(absent))}; add images or remove the "
+            "classes"
         )
-    for split in ("val", "test"):
-        if not findings.counts[split]:
-            name = {"val": "validation"}.get(split, split)
+    for split in SPLITS:
+        if not findings.counts[split].total():
+            name = {"train": "training", "val": "validation"}.get(split, split)
             raise InputError(f"the {name} split holds no images; add some for every class")
         if missing[split]:
             log.warning("no %s images of the classes %s", split, listed(missing[split]))
 
 
 def summary(meta: Meta) -> str:
-    """What was prepared, in two lines for a person, a third of images that two splits share."""
+    """What was prepared, in two lines for a person, and more where there is more to know."""
     train, val, test = (sum(meta.counts[split]) for split in SPLITS)
     named = zip(meta.class_names, meta.counts["train"], strict=True)
     count, smallest = min((count, name) for name, count in named)
@@ -395,8 +451,24 @@ def summary(meta: Meta) -> str:
         f"prepared {train:,} training, {val:,} validation, {test:,} test images{groups} of "
         f"{meta.image_size} x {meta.image_size} pixels\n"
         f"{len(meta.class_names)} classes ({sizes}); smallest: {shown(smallest)} with {count} "
-        "training images" + _shared(meta.overlaps or {})
-    )
+        "training images" + _untrained(meta) + _shared(meta.overlaps or {})
+    ) + _alike(meta.near_duplicates or {})
+
+
+def _untrained(meta: Meta) -> str:
+    """Says which classes and how many groups have no training images; nothing if all do."""
+    names = [name for name, n in zip(meta.class_names, meta.counts["train"], strict=True) if not n]
+    said = ""
+    if names:
+        said = (
+            f"\nno training images: {listed(names)}; such a class is drawn from text alone "
+            "(synthesize.conditioning: text)"
+        )
+    counted = meta.cells if meta.group_counts is not None else None
+    cells = [number for of_class in counted or () for number in of_class.values()]
+    if empty := cells.count(0):
+        said += f"\n{empty:,} of {len(cells):,} groups (class x group) have no training images"
+    return said
 
 
 def _shared(overlaps: dict[str, int]) -> str:
@@ -409,6 +481,22 @@ def _shared(overlaps: dict[str, int]) -> str:
     elif any(pair.startswith("train-") for pair in overlaps):
         what = "; prepare.overlaps: drop leaves those of training out"
     return f"\nimages in two splits: {', '.join(pairs)}{what}"
+
+
+def _alike(near: dict[str, Any]) -> str:
+    if not near:
+        return ""
+    counts = [f"{number:,} {pair}" for pair, number in near["counts"].items()]
+    what = ""
+    if dropped := near.get("dropped"):
+        what = f"; {dropped:,} of them were left out of training"
+    elif any(pair.startswith("train-") for pair in near["counts"]):
+        what = "; prepare.near_duplicates: drop leaves those of training out"
+    pairs = _listed([" ~ ".join(pair) for pair in near["pairs"]], sum(near["counts"].values()))
+    return (
+        f"\nimages nearly the same in two splits: {', '.join(counts)} (thumbnails correlate above "
+        f"{1 - near['threshold']:.4f}){what}{pairs}"
+    )
 
 
 def _listed(lines: Sequence[str], number: int) -> str:

@@ -30,6 +30,16 @@ class AdapterConfig(Section):
     )
 
 
+def fields_of(prompt: str) -> set[str]:
+    """What a template names in braces.
+
+    Raises:
+        ValueError: It is no template.
+    """
+    fields = (name for _, name, _, _ in string.Formatter().parse(prompt))
+    return {name for name in fields if name is not None}
+
+
 class GeneratorConfig(Section):
     """The generator: where it lies and how it is asked."""
 
@@ -68,11 +78,19 @@ class GeneratorConfig(Section):
     prompts: list[Annotated[str, Field(max_length=2000)]] = Field(
         min_length=1,
         max_length=1000,
-        description="templates with {class} for the class name; each image draws one by its seed",
+        description=(
+            "templates with {class} for the class name, and perhaps {group} for the group; each"
+            " image draws one by its seed"
+        ),
     )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         description="what the networks compute in; gradients, norms and criteria stay in float32"
     )
+
+    @property
+    def names_groups(self) -> bool:
+        """Whether a prompt names the group of an image."""
+        return any("group" in fields_of(prompt) for prompt in self.prompts)
 
     @model_validator(mode="after")
     def _agree(self) -> "GeneratorConfig":
@@ -87,9 +105,11 @@ class GeneratorConfig(Section):
     def _name_the_class(cls, prompts: list[str]) -> list[str]:
         for prompt in prompts:
             try:
-                fields = [name for _, name, _, _ in string.Formatter().parse(prompt)]
+                fields = fields_of(prompt)
             except ValueError as error:
                 raise ValueError(f"{prompt!r} is not a template: {error}") from error
-            if {name for name in fields if name is not None} != {"class"}:
-                raise ValueError(f"{prompt!r} must contain {{class}} and no other {{name}}")
+            if fields - {"group"} != {"class"}:
+                raise ValueError(
+                    f"{prompt!r} must contain {{class}}, perhaps {{group}}, and no other {{name}}"
+                )
         return prompts

@@ -24,7 +24,9 @@ class Column:
 
 
 COLUMNS: dict[str, Column] = {
-    "group": Column(pa.string(), "group of the conditioning image", "data without groups"),
+    "group": Column(
+        pa.string(), "group it is drawn for, else that of the conditioning image", "neither known"
+    ),
     "prompt": Column(pa.string(), "text the generator was told; empty for the image alone"),
     "seed": Column(pa.int64(), "what the image follows from, below 2^63"),
     "index": Column(pa.int64(), "place of the image within its class, from 0"),

@@ -25,6 +25,13 @@ class SynthesizeConfig(Section):
             " any; 0 draws none for those"
         ),
     )
+    target_per_group: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "real and synthetic images a class shall have in each group (context), in place of"
+            " target_per_class; null goes by classes"
+        ),
+    )
     images_per_part: int = Field(
         ge=1,
         le=100_000,

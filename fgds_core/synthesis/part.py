@@ -61,7 +61,7 @@ def write_part(
             f"class {part.class_name!r} has no real training image to condition on; add one, or"
             " set synthesize.conditioning to text"
         )
-    requests = plan_images(part, recipe, len(own))
+    requests = plan_images(part, recipe, len(own), own.groups)
     embedded = embed_each_once(models.generator, requests, own, batch_size)
     tables = []
     for first in range(0, len(requests), batch_size):
@@ -97,7 +97,7 @@ def _table(
         [request.label for request in batch],
         own.class_names,
         {
-            "group": [None if own.groups is None or i is None else own.groups[i] for i in chosen],
+            "group": [request.group for request in batch],
             "prompt": [request.prompt for request in batch],
             "seed": [request.seed for request in batch],
             "index": [request.index for request in batch],

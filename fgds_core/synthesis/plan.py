@@ -2,8 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+from fgds_core.data.cells import Cells, cell_quota, filling
 from fgds_core.data.imbalance import check_target, quotas
+from fgds_core.data.meta import Meta
+from fgds_core.errors import InputError
+from fgds_core.files import listed
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.record import part_path
 
@@ -19,6 +24,8 @@ class Part:
     first_index: int
     """Index of its first image within the class."""
     num_images: int
+    groups: tuple[str, ...] = ()
+    """The group that each image is drawn for; empty where groups are not asked for."""
 
     @property
     def path(self) -> str:
@@ -43,27 +50,78 @@ class Plan:
     wanted: tuple[int, ...]
 
 
-def plan_set(real: Sequence[int], class_names: Sequence[str], config: SynthesizeConfig) -> Plan:
-    """Plans what to draw so that each class reaches its target.
+def plan_of(meta: Meta, config: SynthesizeConfig) -> Plan:
+    """Plans what to draw beside prepared data; see `plan_set`.
+
+    Raises:
+        InputError: No class needs an image, or one that does has no real image to condition on.
+    """
+    real, names = meta.counts["train"], meta.class_names
+    cells = None if config.target_per_group is None else meta.cells
+    plan = plan_set(real, names, config, cells)
+    if config.conditioning != "text":
+        alone = [
+            n for n, own, new in zip(names, real, plan.wanted, strict=True) if new and not own
+        ]
+        if alone:
+            raise InputError(
+                f"synthesize.conditioning: got {config.conditioning}, but the classes "
+                f"{listed(alone)} have no real training image to condition on; set it to text, "
+                "add images, or leave the classes out of the data"
+            )
+    return plan
+
+
+def plan_set(
+    real: Sequence[int],
+    class_names: Sequence[str],
+    config: SynthesizeConfig,
+    cells: Cells | None = None,
+) -> Plan:
+    """Plans what to draw so that each class, or each group of it, reaches its target.
 
     Args:
         real: Real training images of each class, [K].
         class_names: Name of each class, K of them.
-        config: The target and the size of a part.
+        config: The targets and the size of a part.
+        cells: Real training images of each class in each group, with a target for groups.
 
     Returns:
         The plan, without a part for a class that has enough.
 
     Raises:
-        InputError: If no class needs an image.
+        InputError: No class needs an image, or groups shall have some and there are none.
     """
-    check_target(real, config.target_per_class, config.min_per_class)
-    wanted = quotas(real, config.target_per_class, config.min_per_class)
+    wanted = _wanted(real, config, cells)
     size = config.images_per_part
-    parts = [
-        Part(label, name, first // size, first, min(size, num_images - first))
-        for label, (name, num_images) in enumerate(zip(class_names, wanted, strict=True))
-        for first in range(0, num_images, size)
-    ]
+    parts = []
+    for label, (name, num_images) in enumerate(zip(class_names, wanted, strict=True)):
+        groups: tuple[str, ...] = ()
+        if cells is not None and num_images:
+            groups = tuple(islice(filling(cells[label]), num_images))
+        for first in range(0, num_images, size):
+            number = min(size, num_images - first)
+            own = groups[first : first + number]
+            parts.append(Part(label, name, first // size, first, number, own))
     parts.sort(key=lambda part: wanted[part.label], reverse=True)
     return Plan(tuple(parts), tuple(class_names), tuple(real), tuple(wanted))
+
+
+def _wanted(real: Sequence[int], config: SynthesizeConfig, cells: Cells | None) -> list[int]:
+    """Synthetic images of each class, [K]."""
+    if (target := config.target_per_group) is None:
+        check_target(real, config.target_per_class, config.min_per_class)
+        return quotas(real, config.target_per_class, config.min_per_class)
+    if cells is None:
+        raise InputError(
+            f"synthesize.target_per_group: got {target}, but the data have no groups; set it to "
+            "null, or name their groups in the section data"
+        )
+    wanted = [max(cell_quota(counts, target), config.min_per_class) for counts in cells]
+    if not any(wanted):
+        fewest = min(number for counts in cells for number in counts.values())
+        raise InputError(
+            f"synthesize.target_per_group is {target}, and even the smallest group has {fewest:,} "
+            f"real training images: none needs a synthetic one; set it above {fewest:,}"
+        )
+    return wanted

@@ -4,6 +4,7 @@ What an image shows follows from its seed, and that from the run's seed, its cla
 the class. Parts and batches only say which images are drawn together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ class ImageRequest:
     """Place of the conditioning image among the class's real ones; None where there is none."""
     attempt: int = 0
     """How often it came out with values that are not finite before."""
+    group: str | None = None
+    """The group it is drawn for, or else that of the conditioning image; None where neither is."""
 
     def again(self) -> "ImageRequest":
         """The same image from other noise."""
@@ -38,23 +41,42 @@ class ImageRequest:
         return replace(self, seed=another_seed(self.seed, attempt), attempt=attempt)
 
 
-def plan_images(part: "Part", recipe: "Recipe", num_real: int) -> list[ImageRequest]:
+def plan_images(
+    part: "Part", recipe: "Recipe", num_real: int, groups: Sequence[str] | None = None
+) -> list[ImageRequest]:
     """Lets each image of a part draw its prompt and its conditioning image.
+
+    An image that is drawn for a group is conditioned on a real one of that group; where the class
+    has none there, on one of another group, and the prompt may name the group with {group}.
 
     Args:
         part: The part.
         recipe: How its images are drawn.
         num_real: Real training images of the class.
+        groups: The group of each of these, or None for data without groups.
     """
     prompts, conditioning = recipe.generator.prompts, recipe.synthesize.conditioning
     spoken = part.class_name.replace("_", " ")  # as names of folders have them for blanks
+    of_group: dict[str, list[int]] = {}
+    for place, name in enumerate(groups or ()):
+        of_group.setdefault(name, []).append(place)
     requests = []
-    for index in range(part.first_index, part.first_index + part.num_images):
+    for number in range(part.num_images):
+        index = part.first_index + number
         seed = image_seed(recipe.seed, part.class_name, index)
+        group = part.groups[number] if part.groups else None
+        chosen = None
+        if conditioning != "text":
+            near = range(num_real) if group is None else of_group.get(group, range(num_real))
+            chosen = near[_choose(len(near), seed, "conditioning")]
+            if group is None and groups is not None:
+                group = groups[chosen]
         template = prompts[_choose(len(prompts), seed, "prompt")]
-        prompt = "" if conditioning == "image" else template.format(**{"class": spoken})
-        chosen = None if conditioning == "text" else _choose(num_real, seed, "conditioning")
-        requests.append(ImageRequest(part.label, part.class_name, index, seed, prompt, chosen))
+        named = {"class": spoken, "group": (group or "").replace("_", " ")}
+        prompt = "" if conditioning == "image" else template.format(**named)
+        requests.append(
+            ImageRequest(part.label, part.class_name, index, seed, prompt, chosen, group=group)
+        )
     return requests
 
 

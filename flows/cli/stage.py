@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from fgds_core.data.meta import META_NAME, read_meta
 from fgds_core.errors import InputError, UnfinishedError
+from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.arguments import arguments_of, sections_of
 from flows.cli.durations import with_time
@@ -43,7 +44,7 @@ STOPPED_EXPERIMENT = (
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-BEFORE_SYNTHESIZE = ("train_baseline", "train_control")
+UP_TO_SYNTHESIZE = ("train_baseline", "train_control", "synthesize")
 """Stages that would train for nothing if there is nothing to draw."""
 
 NOT_USABLE = (
@@ -111,7 +112,9 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
     status = exit_status(lambda: import_module(f"tasks.{flow.name}"))
 
     def run() -> None:
-        check_wanted(flow.name, read_params(args.params)["synthesize"], workspace)
+        everything = read_params(args.params)
+        synthesize, generator = everything["synthesize"], everything["generator"]
+        check_wanted(flow.name, synthesize, generator, workspace)
         with tags(*tags_of(params)):
             named(flow)(**arguments_of(flow, params, workspace))
 
@@ -265,23 +268,34 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise TerminationSignal(number)
 
 
-def check_wanted(stage: str, config: SynthesizeConfig, workspace: Workspace) -> None:
-    """Refuses data that nothing would be added to, before a network is trained on them.
+def check_wanted(
+    stage: str, config: SynthesizeConfig, generator: GeneratorConfig, workspace: Workspace
+) -> None:
+    """Refuses data that nothing, or not what is asked for, could be added to.
+
+    Before a network is trained on them.
 
     Args:
         stage: The one that is about to start.
-        config: Says how many images each class shall have.
+        config: Says how many images each class or group shall have, and how conditioned.
+        generator: Its prompts may name groups.
         workspace: Where the prepared images are.
 
     Raises:
-        InputError: No class needs a synthetic image.
+        InputError: No class needs a synthetic image, one has no real image to condition on, or
+            the data have no groups.
     """
-    if stage not in BEFORE_SYNTHESIZE or not (workspace.prepared / META_NAME).is_file():
+    if stage not in UP_TO_SYNTHESIZE or not (workspace.prepared / META_NAME).is_file():
         return
-    from fgds_core.data.imbalance import check_target
+    from fgds_core.synthesis.plan import plan_of
 
-    counts = read_meta(workspace.prepared).counts["train"]
-    check_target(counts, config.target_per_class, config.min_per_class)
+    meta = read_meta(workspace.prepared)
+    plan_of(meta, config)
+    if generator.names_groups and meta.groups is None:
+        raise InputError(
+            "generator.prompts: got {group}, but the data have no groups; leave it out, or name "
+            "their groups in the section data"
+        )
 
 
 def check_writable(folders: tuple[str, ...] = OUTPUT_FOLDERS) -> None:

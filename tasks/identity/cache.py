@@ -38,10 +38,13 @@ def _code_of_the_stage(context: TaskRunContext, inputs: Mapping[str, Any]) -> st
     return code.digest(f"flows.{context.task.fn.__module__.rpartition('.')[2]}")
 
 
-CACHE = INPUTS - "compute" - "sources" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
+CACHE = (
+    INPUTS - "compute" - "source" - "sources" + CacheKeyFnPolicy(cache_key_fn=_code_of_the_stage)
+)
 """Inputs and code, not `compute`: devices, threads and batches change no result.
 
-Nor `sources`, which say what all parts are drawn from: what made one part is its fingerprint.
+Nor `sources`, which say what all parts are drawn from: what made one part is its fingerprint; nor
+`source`, the raw images that are open: their digests are an input of their own.
 """
 
 

@@ -20,7 +20,7 @@ from tasks.identity.cache import content_digests
 from tasks.identity.generator import generator_digests
 from tasks.workspace import Workspace
 
-NO_EFFECT = {"target_per_class", "min_per_class", "images_per_part"}
+NO_EFFECT = {"target_per_class", "target_per_group", "min_per_class", "images_per_part"}
 """Parameters that say how many images there are and how they are packed, not what they show."""
 
 DRAWING = "fgds_core.synthesis.part"
@@ -109,7 +109,7 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     parameters, drawn_by = drawing_parameters(config), drawing_code(recipe)
     meta = read_meta(prepared)
     real = {} if config.conditioning == "text" else class_digests(prepared, "train")
-    return {
+    decides = {
         "generator": recipe.generator.model_dump(mode="json", exclude_defaults=True),
         "synthesize": parameters,
         "seed": recipe.seed,
@@ -120,6 +120,9 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
         "real": real,
         "code": drawn_by,
     }
+    if config.target_per_group is not None:  # which group an image is drawn for
+        decides["cells"] = dict(zip(meta.class_names, meta.cells or (), strict=False))
+    return decides
 
 
 def fingerprint(made_by: Mapping[str, Any]) -> str:
@@ -130,4 +133,6 @@ def fingerprint(made_by: Mapping[str, Any]) -> str:
 def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequence[str]) -> str:
     """sha256 of what decides the parts of one class, whatever the others' real images are."""
     own = {"real": made_by["real"].get(class_names[label]), "label": label}
+    if "cells" in made_by:
+        own["cells"] = made_by["cells"].get(class_names[label])
     return fingerprint({**made_by, **own, "class_names": list(class_names)})

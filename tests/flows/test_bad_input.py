@@ -141,14 +141,14 @@ def test_a_generator_that_is_not_there_costs_nothing_already_made(
 def test_classes_that_are_full_are_named_before_the_baseline_is_trained(
     workspace: Path, run_stage: Run
 ) -> None:
-    config = read_params()["synthesize"]
+    config, generator = read_params()["synthesize"], read_params()["generator"]
     full = config.model_copy(update={"target_per_class": 4})
-    check_wanted("train_baseline", full, FIRST)  # nothing is prepared yet
+    check_wanted("train_baseline", full, generator, FIRST)  # nothing is prepared yet
     assert run_stage("prepare") == 0
     with pytest.raises(InputError, match=r"is 4, and even the smallest class has 4 real"):
-        check_wanted("train_baseline", full, FIRST)
-    check_wanted("train_baseline", config, FIRST)
-    check_wanted("report", full, FIRST)
+        check_wanted("train_baseline", full, generator, FIRST)
+    check_wanted("train_baseline", config, generator, FIRST)
+    check_wanted("report", full, generator, FIRST)
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_runs():

@@ -22,6 +22,7 @@ SOURCES = {
     "folder": "fgds_core.data.sources.folder",
     "list": "fgds_core.data.sources.list",
     "csv": "fgds_core.data.sources.csv",
+    "celeba": "fgds_core.data.sources.celeba",
     "cifar": "fgds_core.data.sources.cifar",
     "contexts": "fgds_core.data.sources.contexts",
     "coco": "fgds_core.data.sources.coco",

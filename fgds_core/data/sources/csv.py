@@ -27,7 +27,7 @@ from fgds_core.data.sources.names import checked_names, class_name, composed
 from fgds_core.data.sources.places import file_below
 from fgds_core.data.sources.published import cells_note
 from fgds_core.errors import InputError
-from fgds_core.files import PATH_MOST, brief, listed, shown
+from fgds_core.files import PATH_MOST, brief, listed, shown, unguarded
 
 CODES = {
     **dict.fromkeys(("0", "train", "training"), "train"),
@@ -56,6 +56,8 @@ class _Row:
     label: str
     group: str | None
     split: str
+    label_name: str | None
+    group_name: str | None
 
 
 @dataclass
@@ -70,6 +72,20 @@ class _Values:
     parameter: str
     stated: tuple[str, ...] | None
     found: set[str] = field(default_factory=set)
+    called: dict[str, str] = field(default_factory=dict)
+
+    def note(self, value: str, name: str | None, where: str) -> None:
+        """Notes a value, and what another column calls it.
+
+        Raises:
+            InputError: It is called otherwise elsewhere.
+        """
+        self.found.add(value)
+        if name is not None and self.called.setdefault(value, name) != name:
+            raise InputError(
+                f"{where}: {self.column} {brief(value)} is called {brief(name)}, before it was "
+                f"{brief(self.called[value])}; correct it, or give names in {self.parameter}"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,7 +96,11 @@ class _Values:
             name = self.column.replace("_", " ")
             return f"not {name}", name
         if self._is_numbered:
-            return tuple(map(str, sorted(set(map(int, self.found)))))
+            numbers = {int(value): value for value in self.found}
+            if self.called:
+                called = [self.called[numbers[number]] for number in sorted(numbers)]
+                return checked_names(called, self.column)
+            return tuple(map(str, sorted(numbers)))
         return checked_names(sorted({composed(value) for value in self.found}), self.column)
 
     def numbers(self) -> dict[str, int]:
@@ -132,9 +152,10 @@ def open_data(data: CsvData, max_image_bytes: int) -> Source:
         if (split := table.split(row)) is None:
             ignored[row.split] += 1
             continue
-        labels.found.add(_checked(row.label, row, data.label_column))
+        labels.note(_checked(row.label, row, data.label_column), row.label_name, row.where)
         if row.group is not None:
-            groups.found.add(_checked(row.group, row, str(data.group_column)))
+            group = _checked(row.group, row, str(data.group_column))
+            groups.note(group, row.group_name, row.where)
         if split == "val" and data.validation is not None:
             raise InputError(
                 f"{row.where}: is for validation, and data.validation draws images for it; set "
@@ -192,7 +213,9 @@ def class_names(data: CsvData) -> tuple[str, ...] | None:
 def _group_names(groups: _Values) -> dict[str, str]:
     names = groups.names
     if groups.stated is None and {"-1", "1"} != groups.found:
-        return {value: class_name(value, f"the column {groups.column}") for value in groups.found}
+        called = {value: groups.called.get(value, value) for value in groups.found}
+        where = f"the column {groups.column}"
+        return {value: class_name(name, where) for value, name in called.items()}
     return {value: names[number] for value, number in groups.numbers().items()}
 
 
@@ -242,6 +265,8 @@ class _Table:
         columns = [data.filename_column, data.label_column]
         columns += [str(data.group_column)] if self.has_groups else []
         self._columns = [header.index(name) for name in columns]
+        named = [f"{name}_name" for name in columns[1:]]
+        self._names = [header.index(name) if name in header else None for name in named]
         self._splits: dict[str, str] | None = None
         if data.split_file is not None:
             self.files.append(file_below(root, data.split_file, "data.split_file"))
@@ -253,6 +278,7 @@ class _Table:
         """All rows, whatever their split."""
         lines, name = records(self.file), shown(self.file)
         header, _ = next(lines)
+        names = [*self._names, None][:2]
         for record, number in lines:
             where = f"{name}, line {number}"
             if len(record) != len(header):
@@ -261,6 +287,8 @@ class _Table:
                     "it, with quotes around what holds commas"
                 )
             path, label, *group = (record[column].strip() for column in self._columns)
+            if path.startswith("'") and not (self.start.folder / path).exists():
+                path = unguarded(path)
             if self._splits is None:
                 split = record[self._split_column]
             elif (known := self._splits.get(path)) is None:
@@ -272,9 +300,10 @@ class _Table:
             yield _Row(
                 where,
                 path,
-                _whole(label),
-                _whole(group[0]) if group else None,
+                _whole(unguarded(label)),
+                _whole(unguarded(group[0])) if group else None,
                 _whole(split.strip()),
+                *(None if at is None else unguarded(record[at].strip()) for at in names),
             )
 
     def split(self, row: _Row) -> str | None:

@@ -116,7 +116,9 @@ def _lines(
 
 def _folder_names(found: Survey) -> ClassNames:
     """The folders of the training images where each class has its own, else the labels."""
-    folders = [found.folders[label].rpartition("/")[2] for label in range(found.num_classes)]
+    folders = [
+        found.folders.get(label, "").rpartition("/")[2] for label in range(found.num_classes)
+    ]
     if all(folders) and len(set(folders)) == len(folders):
         names = tuple(class_name(folder, "data.train") for folder in folders)
         called = "folders"

@@ -251,7 +251,7 @@ def survey(
 
 
 def check_labels(found: Survey, num_classes: int | None, what: Mapping[str, str]) -> None:
-    """Refuses empty splits, gaps between labels and classes without training images.
+    """Refuses empty splits, gaps between labels and classes without any image.
 
     Args:
         found: What was read.
@@ -273,15 +273,11 @@ def check_labels(found: Survey, num_classes: int | None, what: Mapping[str, str]
             f"0..{found.num_classes - 1} {gaps} have no image: {listed(first)}"
             f"{begins}, or name all classes in data.class_names"
         )
-    trained = set(found.labels["train"])
-    untrained = [
-        str(label) for label in range(num_classes or found.num_classes) if label not in trained
-    ]
-    if untrained:
+    named = range(num_classes or found.num_classes)
+    if unseen := [str(label) for label in named if label not in present]:
         raise InputError(
-            f"{what['train']}: {len(untrained)} classes have no training image, of the labels "
-            f"{listed(untrained)}; a classifier learns no class without one: add images, or leave "
-            "the classes out"
+            f"{what['train']}: {len(unseen)} classes have no image in any split, of the labels "
+            f"{listed(unseen)}; add images, or leave their names out"
         )
 
 

@@ -1,8 +1,10 @@
 """Pickled arrays, read without running anything that a pickle may name."""
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,11 @@ def read_pickle(path: Path) -> dict[str, Any]:
         InputError: The file names anything else, is damaged, or holds no dictionary.
     """
     try:
-        with path.open("rb") as file:
-            found = _Unpickler(file, path).load()
+        if path.stat().st_size > _MOST_BYTES:
+            raise pickle.UnpicklingError(f"more than {_MOST_BYTES:,} bytes")
+        content = path.read_bytes()
+        _check_size(content)
+        found = _Unpickler(content, path).load()
         if isinstance(found, dict):
             return {_text(name): _plain(value) for name, value in found.items()}
     except (InputError, PermissionError):
@@ -32,6 +37,32 @@ def read_pickle(path: Path) -> dict[str, Any]:
             "fetch it again"
         ) from error
     raise InputError(f"{shown(path)} holds no dictionary; fetch it again")
+
+
+_MOST_BYTES = 2**30
+"""Of a file; those of CIFAR have 155 million at most."""
+
+_MOST_STEPS = 5_000_000
+"""Of a file, each of which may make an object; those of CIFAR have a few 100,000."""
+
+_KEEPING = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+"""Steps that number what was made, to be used again."""
+
+
+def _check_size(content: bytes) -> None:
+    """Refuses a pickle that would take far more memory than it has bytes.
+
+    A single step can ask for a place in a table of any length; who writes a pickle numbers these
+    places one after the other.
+    """
+    kept = 0
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if opcode.name in _KEEPING:
+            kept += 1
+            if argument is not None and argument > kept:
+                raise pickle.UnpicklingError(f"keeps something at the place {argument}")
+        if step >= _MOST_STEPS:
+            raise pickle.UnpicklingError(f"more than {_MOST_STEPS:,} steps")
 
 
 def _text(name: object) -> str:
@@ -95,8 +126,8 @@ _ADMITTED: dict[str, object] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        super().__init__(file, encoding="bytes")
+    def __init__(self, content: bytes, path: Path) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")  # reads no more than is there
         self._path = path
 
     def find_class(self, module: str, name: str) -> object:

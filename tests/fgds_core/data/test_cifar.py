@@ -327,3 +327,22 @@ def test_the_section_is_told_apart_by_its_kind(tmp_path):
     data = cifar_data(tmp_path)
     parsed = TypeAdapter(DataConfig).validate_python(data.model_dump())
     assert parsed == data
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "keeps something at the place 2147483647"),
+        (b"]p99999999999\n.", "keeps something at the place 99999999999"),
+        (b"\x80\x02" + b"]" * 60 + b".", "more than 50 steps"),
+        (b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f].", "is no readable pickle"),
+        (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "is no readable pickle"),
+        (b"\x80\x02]" + b"a" * 300, "more than 200 bytes"),
+    ],
+)
+def test_a_pickle_takes_no_more_memory_than_it_has_bytes(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr("fgds_core.data.sources.pickles._MOST_STEPS", 50)
+    monkeypatch.setattr("fgds_core.data.sources.pickles._MOST_BYTES", 200)
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_pickle(tmp_path / "a")

@@ -120,6 +120,11 @@ def test_groups_are_carried_through(tmp_path):
         (tmp_path / "raw" / split / "dog/snow/a.png").write_bytes(encoded(picture(10 * seed + 5)))
     meta = prepare(folder_data(tmp_path / "raw", groups=True), config(), tmp_path / "out")
     assert meta.groups == ("grass", "snow")
+    own = {"cat": {"grass": 1, "snow": 1}, "dog": {"snow": 1}}
+    assert meta.group_counts == {split: own for split in SPLITS}
+    assert meta.cells == [{"grass": 1, "snow": 1}, {"grass": 0, "snow": 1}]
+    assert read_meta(tmp_path / "out") == meta
+    assert "1 of 4 groups (class x group) have no training images" in summary(meta)
     assert read_prepared(tmp_path / "out", "test").groups == ("grass", "snow", "snow")
 
 
@@ -220,11 +225,12 @@ def test_dropping_is_not_offered_where_it_changes_nothing(raw, tmp_path):
     assert summary(meta).endswith("images in two splits: 1 val-test")
 
 
-def test_a_class_that_is_dropped_from_training_is_named(raw, tmp_path):
+def test_a_class_that_is_dropped_from_training_is_named(raw, tmp_path, caplog):
     for i in range(2):
         (raw / f"test/cat/x{i}.png").write_bytes((raw / f"train/dog/{i}.png").read_bytes())
-    with pytest.raises(InputError, match="classes without training images: dog"):
-        prepare(folder_data(raw), config(overlaps="drop"), tmp_path / "out")
+    meta = prepare(folder_data(raw), config(overlaps="drop"), tmp_path / "out")
+    assert meta.counts["train"] == (3, 0)
+    assert "no train images of the classes dog" in caplog.text
 
 
 def test_repeated_images_within_a_split_are_kept_and_counted(raw, tmp_path):
@@ -266,9 +272,17 @@ def parquet_of(folder, labels):
     return ParquetData.model_validate({"kind": "parquet", "root": str(folder), **paths})
 
 
-def test_class_without_training_images_is_named(tmp_path):
+def test_a_class_without_training_images_is_legal_and_told(tmp_path, caplog):
     data = parquet_of(tmp_path, {"train": [0, 0], "validation": [0, 1], "test": [0, 1]})
-    with pytest.raises(InputError, match="classes without training images: dog"):
+    meta = prepare(data, config(), tmp_path / "out")
+    assert (meta.counts["train"], meta.bins) == ((2, 0), {"cat": "few", "dog": "few"})
+    assert "no train images of the classes dog" in caplog.text
+    assert "no training images: dog; such a class is drawn from text alone" in summary(meta)
+
+
+def test_a_class_without_any_image_is_named(tmp_path):
+    data = parquet_of(tmp_path, {"train": [0, 0], "validation": [0], "test": [0]})
+    with pytest.raises(InputError, match="classes without any image: dog"):
         prepare(data, config(), tmp_path / "out")
 
 
@@ -281,6 +295,9 @@ def test_class_without_validation_images_is_told(tmp_path, caplog):
 def test_split_without_images_is_refused(tmp_path):
     data = parquet_of(tmp_path, {"train": [0, 1], "validation": [0], "test": []})
     with pytest.raises(InputError, match="the test split holds no images"):
+        prepare(data, config(), tmp_path / "out")
+    data = parquet_of(tmp_path, {"train": [], "validation": [0, 1], "test": [0, 1]})
+    with pytest.raises(InputError, match="the training split holds no images"):
         prepare(data, config(), tmp_path / "out")
 
 

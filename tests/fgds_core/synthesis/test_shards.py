@@ -520,7 +520,7 @@ def test_a_disk_that_fails_at_any_file_leaves_no_set_and_the_next_run_a_whole_on
     tmp_path, monkeypatch, name, number
 ):
     finished_set(tmp_path / "undisturbed")
-    fsync = files._fsync
+    fsync = files.flush
 
     def failing(path):
         if path.name.startswith(name):
@@ -528,7 +528,7 @@ def test_a_disk_that_fails_at_any_file_leaves_no_set_and_the_next_run_a_whole_on
         fsync(path)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(files, "_fsync", failing)
+    monkeypatch.setattr(files, "flush", failing)
     with pytest.raises(InputError, match=f"cannot write .*{os.strerror(number)}"):
         finished_set(out)
     assert not (out / "_index.json").exists()

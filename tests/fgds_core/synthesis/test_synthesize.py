@@ -10,6 +10,7 @@ from sets import image_set
 
 import fgds_core.synthesis.draw
 from fgds_core.classify.network import Classifier, load_classifier
+from fgds_core.data.meta import Meta
 from fgds_core.diffusion.noise import stream
 from fgds_core.errors import InputError
 from fgds_core.feedback.load import load_feedback
@@ -20,7 +21,7 @@ from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.models import LoadedModels, check_fit
 from fgds_core.synthesis.part import write_part
-from fgds_core.synthesis.plan import Part, plan_set
+from fgds_core.synthesis.plan import Part, plan_of, plan_set
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.record import PartRecord
 from fgds_core.synthesis.request import plan_images
@@ -115,6 +116,68 @@ def test_conditioning_says_what_the_generator_is_told():
     image = plan_images(part, recipe(conditioning="image"), 2)
     assert all(r.conditioning_id is None and "cat" in r.prompt for r in text)
     assert all(r.conditioning_id in (0, 1) and r.prompt == "" for r in image)
+
+
+CELLS = [
+    {"indoors": 2, "outdoors": 0},
+    {"indoors": 9, "outdoors": 9},
+    {"indoors": 0, "outdoors": 1},
+]
+
+
+def test_with_a_target_for_groups_the_emptiest_are_drawn_first():
+    plan = plan_set(
+        [2, 18, 1], NAMES, synthesize_config(target_per_group=3, images_per_part=4), CELLS
+    )
+    assert plan.wanted == (4, 0, 5)
+    assert [(part.class_name, part.first_index, part.groups) for part in plan.parts] == [
+        ("owl", 0, ("indoors", "indoors", "outdoors", "indoors")),
+        ("owl", 4, ("outdoors",)),
+        ("cat", 0, ("outdoors", "outdoors", "indoors", "outdoors")),
+    ]
+    with pytest.raises(InputError, match="even the smallest group has 9 real"):
+        plan_set([18], NAMES[:1], synthesize_config(target_per_group=9), CELLS[1:2])
+    with pytest.raises(InputError, match="target_per_group: got 3, but the data have no groups"):
+        plan_set([18], NAMES[:1], synthesize_config(target_per_group=3))
+
+
+def test_a_group_without_images_is_conditioned_on_the_class_in_another_group():
+    settings = generator_config("nowhere", prompts=["a {class} in {group}"])
+    part = Part(2, "owl", 0, 0, 60, ("dim", "grass") * 30)
+    its = Recipe(settings, synthesize_config(), 7)
+    drawn = plan_images(part, its, 3, ["autumn", "grass", "autumn"])
+    assert [r.prompt for r in drawn[:2]] == ["a owl in dim", "a owl in grass"]
+    assert [r.group for r in drawn] == list(part.groups)
+    assert {r.conditioning_id for r in drawn[1::2]} == {1}
+    assert {r.conditioning_id for r in drawn[::2]} == {0, 1, 2}
+    assert [r.seed for r in drawn] == [
+        r.seed for r in plan_images(Part(2, "owl", 0, 0, 60), its, 3)
+    ]
+    text = Recipe(settings, synthesize_config(conditioning="text"), 7)
+    without = plan_images(part, text, 0, ())
+    assert [(r.prompt, r.group) for r in without] == [(r.prompt, r.group) for r in drawn]
+
+
+def test_without_a_target_for_groups_an_image_has_that_of_its_conditioning_image():
+    settings = generator_config("nowhere", prompts=["a {class} in {group}"])
+    groups = ["autumn", "grass"]
+    drawn = plan_images(
+        Part(2, "owl", 0, 0, 20), Recipe(settings, synthesize_config(), 7), 2, groups
+    )
+    assert {(r.conditioning_id, r.group, r.prompt) for r in drawn} == {
+        (0, "autumn", "a owl in autumn"),
+        (1, "grass", "a owl in grass"),
+    }
+
+
+def test_a_class_without_real_images_is_drawn_from_text_alone():
+    meta = Meta(NAMES, 16, {s: (9, 0, 3) for s in ("train", "val", "test")}, {}, None, {}, {})
+    assert plan_of(meta, synthesize_config(conditioning="text")).wanted[1] > 0
+    for conditioning in ("dual", "image"):
+        with pytest.raises(
+            InputError, match=r"conditioning: got .* classes dog have no real .* text"
+        ):
+            plan_of(meta, synthesize_config(conditioning=conditioning))
 
 
 def test_a_part_holds_what_its_columns_say(write, real, tiny_classifier, tmp_path):
