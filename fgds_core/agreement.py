@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.config import RetrainConfig, TrainConfig, final_recipe
+from fgds_core.data.cells import names_group
 from fgds_core.diffusion.schedulers import EITHER, FLOW_SCHEDULERS
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
@@ -44,7 +45,7 @@ def disagreements(
             " AutoencoderTiny there, or choose exact or half"
         )
     if (
-        generator.names_groups
+        names_group(generator.prompts)
         and synthesize.conditioning == "text"
         and synthesize.target_per_group is None
     ):

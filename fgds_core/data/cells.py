@@ -4,7 +4,8 @@ Published sets have cells without any training image. They are the worst groups,
 images can be drawn for them like for the others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Cells = Sequence[Mapping[str, int]]
 """Real training images of each class in each group, by the name of the group, [K]; each class has
@@ -34,3 +35,9 @@ def filling(counts: Mapping[str, int]) -> Iterator[str]:
     while True:
         yield from (group for group, count in counts.items() if count <= level)
         level += 1
+
+
+def names_group(prompts: Iterable[str]) -> bool:
+    """Whether a template of prompts names the group of an image."""
+    parts = (part for prompt in prompts for part in string.Formatter().parse(prompt))
+    return any(name == "group" for _, name, _, _ in parts)

@@ -30,16 +30,6 @@ class AdapterConfig(Section):
     )
 
 
-def fields_of(prompt: str) -> set[str]:
-    """What a template names in braces.
-
-    Raises:
-        ValueError: It is no template.
-    """
-    fields = (name for _, name, _, _ in string.Formatter().parse(prompt))
-    return {name for name in fields if name is not None}
-
-
 class GeneratorConfig(Section):
     """The generator: where it lies and how it is asked."""
 
@@ -87,11 +77,6 @@ class GeneratorConfig(Section):
         description="what the networks compute in; gradients, norms and criteria stay in float32"
     )
 
-    @property
-    def names_groups(self) -> bool:
-        """Whether a prompt names the group of an image."""
-        return any("group" in fields_of(prompt) for prompt in self.prompts)
-
     @model_validator(mode="after")
     def _agree(self) -> "GeneratorConfig":
         if (self.kind == "ip-adapter") != (self.adapter is not None):
@@ -105,10 +90,10 @@ class GeneratorConfig(Section):
     def _name_the_class(cls, prompts: list[str]) -> list[str]:
         for prompt in prompts:
             try:
-                fields = fields_of(prompt)
+                fields = {name for _, name, _, _ in string.Formatter().parse(prompt)}
             except ValueError as error:
                 raise ValueError(f"{prompt!r} is not a template: {error}") from error
-            if fields - {"group"} != {"class"}:
+            if fields - {"group", None} != {"class"}:
                 raise ValueError(
                     f"{prompt!r} must contain {{class}}, perhaps {{group}}, and no other {{name}}"
                 )

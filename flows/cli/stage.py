@@ -19,6 +19,7 @@ from prefect import Flow, tags
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 from pydantic import BaseModel
 
+from fgds_core.data.cells import names_group
 from fgds_core.data.meta import META_NAME, read_meta
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.generators.config import GeneratorConfig
@@ -291,7 +292,7 @@ def check_wanted(
 
     meta = read_meta(workspace.prepared)
     plan_of(meta, config)
-    if generator.names_groups and meta.groups is None:
+    if names_group(generator.prompts) and meta.groups is None:
         raise InputError(
             "generator.prompts: got {group}, but the data have no groups; leave it out, or name "
             "their groups in the section data"
