@@ -5,7 +5,6 @@ Source: Liu et al. (2015), Deep Learning Face Attributes in the Wild,
     the groups
 """
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from pathlib import Path
 from fgds_core.data.config import CelebaData
 from fgds_core.data.meta import SPLITS
 from fgds_core.data.sources import Source
+from fgds_core.data.sources.csv import records
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.named import (
     Named,
@@ -131,15 +131,15 @@ def _hint(path: str, start: Start) -> str:
 
 def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, str, list[int]]]:
     """Where each image stands, its name, and 0 or 1 for each of the attributes."""
-    records = _records(path)
-    _, header = next(records, ("", []))
+    lines = _records(path)
+    _, header = next(lines, ("", []))
     if missing := [name for name in columns if name not in header]:
         raise InputError(
             f"{shown(path)} has no attribute {missing[0]}; correct data.label or data.group: it "
             f"has {', '.join(map(brief, header[1:])) or 'none'}"
         )
     places = [header.index(name) for name in columns]
-    for where, record in records:
+    for where, record in lines:
         if len(record) != len(header):
             raise InputError(
                 f"{where}: has {len(record)} values, the first line {len(header)}; fetch it again"
@@ -152,10 +152,10 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, str, list[int]]
 
 def _splits(path: Path) -> dict[str, str]:
     """The split of each image."""
-    records = _records(path, header=["image_id", "partition"])
-    next(records)
+    lines = _records(path, header=["image_id", "partition"])
+    next(lines)
     found: dict[str, str] = {}
-    for where, record in records:
+    for where, record in lines:
         if len(record) != 2 or record[1] not in _SPLIT_CODES:
             raise InputError(
                 f"{where}: must be an image and 0, 1 or 2, got {brief(repr(record))}; fetch it "
@@ -176,12 +176,11 @@ def _records(path: Path, header: list[str] | None = None) -> Iterator[tuple[str,
             its second one what the values are.
     """
     name = shown(path)
-    with _told(path), path.open(encoding="utf-8-sig", newline="") as file:
-        if path.suffix == ".csv":
-            for number, record in enumerate(csv.reader(file), 1):
-                if record:
-                    yield f"{name}, line {number}", record
-            return
+    if path.suffix == ".csv":
+        for record, number in records(path):
+            yield f"{name}, line {number}", record
+        return
+    with _told(path), path.open(encoding="utf-8-sig") as file:
         expected = None
         if header is None:
             said = next(file, "").strip()
@@ -204,5 +203,5 @@ def _records(path: Path, header: list[str] | None = None) -> Iterator[tuple[str,
 def _told(path: Path) -> Iterator[None]:
     try:
         yield
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{shown(path)} cannot be read ({error}); fetch it again") from error

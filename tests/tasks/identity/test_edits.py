@@ -353,7 +353,7 @@ def test_a_configuration_declares_and_does_nothing() -> None:
                     assert "validator" in decorators, f"{module}: {inner.name} is no validator"
 
 
-DEFAULTS: dict[str, Any] = {}
+DEFAULTS: dict[str, Any] = {"SynthesizeConfig.target_per_group": None}
 """The declared defaults of what decides an image. One that changes would leave images of the old
 one under the new parameters: name a new parameter instead."""
 
