@@ -22,7 +22,7 @@ STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 REFITS = 10
 """Regressions that are averaged, each of another balanced choice of images."""
 
-_MAX_PASSES = 1000
+_MAX_PASSES = 300
 
 
 @dataclass(frozen=True, eq=False)
