@@ -125,6 +125,19 @@ def a_loss_trains() -> None:
     assert (seen == VAL.labels).double().mean() > 0.6
 
 
+def a_second_stage_learns() -> None:
+    """Of the weights before it, the offsets alone have changed."""
+    from training import TRAIN, VAL, recipe
+
+    from fgds_core.classify.train import train_classifier
+
+    first, second = (
+        train_classifier(TRAIN, VAL, recipe(second_stage=stage), 0).network.state_dict()
+        for stage in ("none", "offsets")
+    )
+    assert [name for name in first if (first[name] != second[name]).any()] == ["fc.bias"]
+
+
 def a_source_prepares() -> None:
     """The files of a folder are prepared to the same bytes where a table names them."""
     from tempfile import TemporaryDirectory
@@ -184,6 +197,7 @@ LAWS: dict[str, Callable[[], None]] = {
     "A generator": a_generator_draws_what_it_is_told,
     "A criterion": a_criterion_climbs,
     "A loss": a_loss_trains,
+    "A second stage": a_second_stage_learns,
     "A data source": a_source_prepares,
     "A metric": a_metric_measures,
 }
