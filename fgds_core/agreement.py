@@ -115,10 +115,10 @@ def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
         except ValueError as error:
             yield f"{section}.loss_kwargs: {error}"
     if config.rand_augment is not None:
-        from fgds_core.classify.transforms import check_policy  # Late: it costs torch
+        transforms = import_module("fgds_core.classify.transforms")
 
         try:
-            check_policy(config.rand_augment)
+            transforms.check_policy(config.rand_augment)
         except ValueError as error:
             yield f"{section}.rand_augment: {error}"
 
@@ -154,9 +154,8 @@ def _treatment_disagreements(config: TrainConfig, retrain: RetrainConfig) -> Ite
             f"retrain.split_batch_norm: mix {config.mix} makes images that are real and synthetic"
             " at once; set mix_within_source to true, or split_batch_norm to false"
         )
-    from fgds_core.classify.norms import has_batch_norm  # Late: it costs torch
-
-    if not has_batch_norm(config.model, config.model_kwargs):
+    norms = import_module("fgds_core.classify.norms")
+    if not norms.has_batch_norm(config.model, config.model_kwargs):
         yield (
             f"retrain.split_batch_norm: {config.model} has no batch normalisation; set it to"
             " false, or choose another network"

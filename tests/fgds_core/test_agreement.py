@@ -1,18 +1,13 @@
 """What the keys of a recipe have to agree on."""
 
 import pytest
-from micro import ROOT
-from training import recipe
+from training import recipe, retraining
 
 from fgds_core.agreement import training_disagreements
-from fgds_core.classify.config import RetrainConfig
-from flows.cli.params import read_params
 
 
 def told(training=None, **changes):
-    section = read_params(ROOT / "params.yaml")["retrain"].model_dump()
-    retrain = RetrainConfig.model_validate({**section, "training": training or {}})
-    return list(training_disagreements(recipe(**changes), retrain))
+    return list(training_disagreements(recipe(**changes), retraining(training=training or {})))
 
 
 @pytest.mark.parametrize(
@@ -34,3 +29,56 @@ def test_recipes_whose_keys_agree_pass():
     assert told() == []
     assert told(tune="lora", pretrained="default") == []
     assert told({"head": "cosine"}, posthoc="logit_adjustment", second_stage="crt") == []
+
+
+@pytest.mark.parametrize(
+    ("baseline", "retrain", "message"),
+    [
+        (
+            {"rand_augment": "rand-m9-foo"},
+            {},
+            "train_baseline.rand_augment: must be rand and its sections, such as rand-m9",
+        ),
+        (
+            {},
+            {"training": {"rand_augment": "augmix-m5"}},
+            "retrain.training.rand_augment: must be rand and its sections",
+        ),
+        (
+            {},
+            {"synthetic_weight": 0.0, "real_share": 0.0},
+            "retrain.synthetic_weight: got 0, and with real_share 0 there are no other images",
+        ),
+        (
+            {},
+            {"split_batch_norm": True, "real_share": 0.9},
+            "retrain.split_batch_norm: a batch of 8 with real_share 0.9 holds 7 real images",
+        ),
+        (
+            {"mix": "cmo"},
+            {"split_batch_norm": True},
+            "retrain.split_batch_norm: mix cmo makes images that are real and synthetic at once",
+        ),
+        (
+            {"model": "test_vit", "model_kwargs": {}},
+            {"split_batch_norm": True},
+            "retrain.split_batch_norm: test_vit has no batch normalisation; set it to false",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_said_by_its_key(baseline, retrain, message):
+    (said,) = training_disagreements(recipe(**baseline), retraining(**retrain))
+    assert said.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "retrain"),
+    [
+        ({"rand_augment": "rand-m9-mstd0.5-inc1", "mix": "mixup"}, {}),
+        ({"mix": "cmo"}, {"split_batch_norm": True, "mix_within_source": True}),
+        ({}, {"synthetic_weight": 0.0, "synthetic_label_smoothing": 0.3}),
+        ({}, {"real_share": 0.0}),
+    ],
+)
+def test_what_goes_together_is_left_alone(baseline, retrain):
+    assert list(training_disagreements(recipe(**baseline), retraining(**retrain))) == []

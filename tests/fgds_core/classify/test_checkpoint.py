@@ -54,6 +54,17 @@ KINDS = {
         "real_share": 0.5,
         "treatment": Treatment(0.5, 0.3, split_batch_norm=True, mix_within_source=True),
     },
+    "treatment, then a new head": {
+        "config": recipe(num_steps=2, second_stage="crt", second_stage_steps=3, mix="cutmix"),
+        "synthetic": SYNTHETIC,
+        "real_share": 0.5,
+        "treatment": Treatment(split_batch_norm=True, mix_within_source=True),
+    },
+    "synthetic, then real": {
+        "config": recipe(num_steps=2, second_stage="real", second_stage_steps=3),
+        "synthetic": SYNTHETIC,
+        "real_share": 0.0,
+    },
     "progressive": {
         "config": recipe(sampling="progressive"),
         "synthetic": SYNTHETIC,
