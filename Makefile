@@ -23,13 +23,16 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro test faults setup ablation bench clean
+.PHONY: repro init test faults setup ablation bench clean
 
 # DATA without RECIPE is a mistake on the command line, and none in the environment.
 repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracies and the gain
 	@python -m flows.repro $(if $(RECIPE)$(filter command,$(origin DATA)),$(FROM_RECIPE))
 
 FROM_RECIPE = --recipe "$$RECIPE" --data "$$DATA" --generator "$$GENERATOR"
+
+init: setup  ## looks at your own pictures in DATA, says what they are, writes params.yaml
+	@python -m flows.init "$$DATA" $(if $(GENERATOR),--generator "$$GENERATOR")
 
 .prefect/prefect.db: | setup
 	@python -c "import flows"  # says what is not right with Prefect's settings

@@ -114,6 +114,11 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
     size = disk_bytes(seen, params["prepare"], wanted)
     amount = f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{max(1, size / 1e6):,.0f} MB"
     lines.append(f"Disk: about {amount}, with the copies in DVC's cache.")
+    if training.pretrained == "default":
+        lines.append(
+            "The classifier starts from timm's weights, which are brought from the hub once; "
+            "train_baseline.pretrained: none starts from nothing."
+        )
     if by.is_embedded:
         lines.append(
             f"Time: about {minutes(training, wanted, config.num_inference_steps):,.0f} minutes on "
@@ -127,6 +132,9 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
             "(docs/generators.md)."
         )
     else:
+        lines.append(
+            "compute.batch_size suits a small GPU; a larger one takes more (docs/generators.md)."
+        )
         lines.append(
             "Time: not known before it is measured; after `dvc repro train_baseline`, "
             "`python -m flows.plan` draws a few images and says device-hours and disk."

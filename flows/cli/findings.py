@@ -210,7 +210,7 @@ def _mirrored(seen: Look) -> Iterator[str]:
         "mean nothing)"
     )
     if found.may_flip:
-        yield filled(f"Mirror images: {statistic}. Flips do no harm.")
+        yield filled(f"Mirror images: {statistic}. Nothing speaks against flips in training.")
         return
     if found.told_apart:
         names = [

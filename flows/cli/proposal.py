@@ -21,9 +21,12 @@ EMBEDDED = "assets/tiny-unclip"
 _EMBEDDED_SIDE = 32
 _SIDES = (16, 32, 64, 96, 128, 160, 192, 224, 256)
 
+_WORTH_DEPTH = 20_000
+"""Training images from which on the deeper network is worth its cost."""
+
 _PHOTOGRAPHS = frozenset({"JPEG", "MPO", "WEBP", "AVIF"})
 
-_START_S, _DRAW_S, _TRAIN_S = 45.0, 0.05, 0.0002
+_START_S, _DRAW_S, _TRAIN_S = 60.0, 0.055, 0.0002
 """Seconds of the embedded run on 2 CPU cores: starts of all stages, an image at 20 steps, an image
 of a training step at 32 pixels."""
 
@@ -46,6 +49,11 @@ class Drawer:
     kind: str
     side: int | None
     is_embedded: bool
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it needs a GPU, which is taken for granted where nothing is known."""
+        return (self.side or 512) > 64
 
 
 def drawer(path: str | None) -> Drawer:
@@ -105,15 +113,15 @@ def proposal(found: Found, seen: Look, own: bool, by: Drawer) -> Changes:
         },
         "train_baseline": training,
         "generator": _generator(by),
-        "synthesize": {
-            "target_per_class": target(train),
-            **_conditioning(by),
-        },
+        "synthesize": {"target_per_class": target(train), **_drawing(by)},
         "assess": {
             "judge": None,
             "features": "clip" if by.kind == "stable-unclip" else "classifier",
         },
-        "compute": {"batch_size": 50 if by.is_embedded else 8},
+        "compute": {
+            "batch_size": 2 if by.is_large else 50,
+            "micro_batch": 1 if by.is_large else None,
+        },
     }
 
 
@@ -151,33 +159,26 @@ def reads(seen: Look) -> bool:
 
 def _training(num_images: int, side: int, *, may_flip: bool) -> Changes:
     """A network and a budget by the number and the size of the images."""
-    if side <= 32:
-        model, kwargs, rate = "resnet10t", _narrow(16), 0.002
-    elif side <= 64:
-        model, kwargs, rate = "resnet10t", _narrow(32), 0.002
-    else:
-        model, kwargs, rate = ("resnet18" if num_images < 20_000 else "resnet50"), {}, 0.001
-    batch = next((size for size in (256, 128, 64, 32, 16) if num_images >= 15 * size), 8)
-    batch = min(batch, 64) if side <= 64 else batch
-    epochs = 30 if side <= 64 else 60
-    steps = min(100_000, max(600, 100 * round(epochs * num_images / batch / 100)))
-    return {
-        "model": model,
-        "model_kwargs": kwargs,
-        "pretrained": "none",
+    batch = next((size for size in (128, 64, 32, 16) if num_images >= 15 * size), 8)
+    steps = min(100_000, max(600, 100 * round(30 * num_images / batch / 100)))  # 30 epochs
+    common = {
         "input_size": side,
         "num_steps": steps,
         "batch_size": batch,
-        "learning_rate": rate,
         "warmup_steps": 10 * round(steps / 120),
         "horizontal_flip": may_flip,
         "shift": max(1, side // 16),
         "eval_every": min(1000, 100 * round(steps / 600)),
     }
-
-
-def _narrow(width: int) -> Changes:
-    return {"stem_width": width, "channels": [width * 2**stage for stage in range(4)]}
+    if side <= 64:
+        width = 16 if side <= 32 else 32
+        channels = [width * 2**stage for stage in range(4)]
+        kwargs: Changes = {"stem_width": width, "channels": channels}
+        rate = {"learning_rate": 0.002, "label_smoothing": 0.1, "ema_decay": 0.99, "erase": 0.5}
+        return common | rate | {"model": "resnet10t", "model_kwargs": kwargs, "pretrained": "none"}
+    model = "resnet18" if num_images < _WORTH_DEPTH else "resnet50"
+    rate = {"learning_rate": 0.0003, "label_smoothing": 0.0, "ema_decay": 0.0, "erase": 0.0}
+    return common | rate | {"model": model, "model_kwargs": {}, "pretrained": "default"}
 
 
 def _generator(by: Drawer) -> Changes:
@@ -188,18 +189,25 @@ def _generator(by: Drawer) -> Changes:
         "variant": None,
         "adapter": None,
         "tiny_decoder": None,
-        "image_size": None,
+        "image_size": 512 if by.is_large and (by.side or 512) >= 512 else None,
         "prompts": ["a photo of a {class}"],
-        "dtype": "float32" if by.is_embedded or (by.side or 512) <= 64 else "bfloat16",
+        "dtype": "bfloat16" if by.is_large else "float32",
     }
 
 
-def _conditioning(by: Drawer) -> Changes:
-    if by.kind == "stable-unclip":
-        return {"conditioning": "dual", "scheduler": "DDIMScheduler"}
+def _drawing(by: Drawer) -> Changes:
+    """How it is asked; of one of hundreds of millions of weights as the recipe own_small says."""
     flow = by.kind == "stable-diffusion-3"
-    scheduler = "FlowMatchEulerDiscreteScheduler" if flow else "DDIMScheduler"
-    return {"conditioning": "text", "scheduler": scheduler}
+    return {
+        "conditioning": "dual" if by.kind == "stable-unclip" else "text",
+        "scheduler": "FlowMatchEulerDiscreteScheduler" if flow else "DDIMScheduler",
+        "num_inference_steps": 30 if by.is_large else 20,
+        "guidance_scale": 5.0 if by.is_large else 1.5,
+        "feedback": "entropy" if by.is_large else "loss",
+        "feedback_scale": 0.03 if by.is_large else 0.01,
+        "feedback_decoder": "half" if by.is_large else "exact",
+        "feedback_every": 5 if by.is_large else 2,
+    }
 
 
 def disk_bytes(seen: Look, config: PrepareConfig, wanted: int) -> float:

@@ -219,8 +219,10 @@ def test_of_large_photographs(here):
     assert main(["photos", "--generator", "owner/unclip"]) == 0
     params = read_params()
     assert (params["prepare"].image_size, params["prepare"].format) == (256, "jpeg")
-    assert params["train_baseline"].model == "resnet18"
-    assert params["compute"].batch_size == 8
+    training, small = params["train_baseline"], read_params(ROOT / "recipes" / "own_small.yaml")
+    assert (training.model, training.pretrained) == ("resnet18", "default")
+    assert params["synthesize"].feedback_decoder == "half"
+    assert params["compute"].batch_size == small["compute"].batch_size
 
 
 def test_letters_are_not_flipped(here):
@@ -231,7 +233,13 @@ def test_letters_are_not_flipped(here):
 
 def test_mistakes_are_one_message(here, capsys):
     (here / "empty").mkdir()
-    for path, words in (("empty", "is empty"), ("none", "does not exist"), (".", "data.root: .")):
+    mistakes = (
+        ("empty", "is empty"),
+        ("none", "does not exist"),
+        (".", "data.root: ."),
+        ("", "no path"),
+    )
+    for path, words in mistakes.items():
         assert main([path]) == 2
         said = capsys.readouterr().err
         assert said.startswith("error: ")

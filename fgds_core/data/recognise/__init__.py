@@ -38,6 +38,8 @@ def recognise(path: str, *, classes: Which | None = None, subset: str | None = N
     Raises:
         InputError: There is nothing, or nothing that is known; says what to do.
     """
+    if not path.strip():
+        raise InputError(f"no path was given; name a folder of images, {_FILES}, or a hub id")
     place = Path(path).expanduser()
     try:
         is_folder, is_file = place.is_dir(), place.is_file()
