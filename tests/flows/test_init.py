@@ -233,12 +233,7 @@ def test_letters_are_not_flipped(here):
 
 def test_mistakes_are_one_message(here, capsys):
     (here / "empty").mkdir()
-    mistakes = (
-        ("empty", "is empty"),
-        ("none", "does not exist"),
-        (".", "data.root: ."),
-        ("", "no path"),
-    )
+    mistakes = {"empty": "is empty", "none": "does not exist", ".": "data.root: .", "": "no path"}
     for path, words in mistakes.items():
         assert main([path]) == 2
         said = capsys.readouterr().err
