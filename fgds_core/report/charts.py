@@ -16,7 +16,10 @@ WIDTH, HEIGHT = 340, 280
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 42
 """Room around the grid."""
 
-NAMED = (-1.0, 0.0, 1.0, 2.0)
+STRONGEST = 1.0
+"""Strengths beyond this, up or down, are left to the table: hardly anyone wants them."""
+
+NAMED = (-0.5, 0.0, 0.5, 1.0)
 """The strengths of an adjustment that are written beside their points."""
 
 
@@ -107,7 +110,8 @@ def _axis(values: Sequence[float], start: float, end: float) -> _Axis:
 def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Chart | None:
     """Few-shot over many-shot accuracy on validation images, a point for each strength.
 
-    Data without one of these bins has the most and the least frequent of those it has.
+    Data without one of these bins has the most and the least frequent of those it has. Strengths
+    for which another one is better in both are left out, but for none at all.
 
     Args:
         curves: Rows of `tradeoff.csv` of each classifier.
@@ -120,7 +124,9 @@ def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Chart | None
         return None
     frequent, rare = there[0], there[-1]
     found = {
-        name: [(float(row["tau"]), float(row[frequent]), float(row[rare])) for row in rows]
+        name: _wanted(
+            [(float(row["tau"]), float(row[frequent]), float(row[rare])) for row in rows]
+        )
         for name, rows in curves.items()
     }
     x = _axis([p[1] for points in found.values() for p in points], LEFT, WIDTH - RIGHT)
@@ -134,6 +140,7 @@ def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Chart | None
                     y.place(few),
                     f"{tau:g}".replace("-", "\N{MINUS SIGN}") if tau in NAMED else "",
                     f"{name}, tau {tau:g}: {frequent} {100 * many:.1f}, {rare} {100 * few:.1f} %",
+                    5 if tau == 0 else 3.5,
                 )
                 for tau, many, few in points
             ),
@@ -148,6 +155,20 @@ def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Chart | None
         y.ticks(),
         lines,
     )
+
+
+def _wanted(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """The points (strength, two accuracies) that someone could want."""
+    near = [point for point in points if abs(point[0]) <= STRONGEST]
+    return [
+        (tau, *own)
+        for tau, *own in near
+        if tau == 0
+        or not any(
+            all(a >= b for a, b in zip(others, own, strict=True)) and others != own
+            for _, *others in near
+        )
+    ]
 
 
 def calibration(answers: Answers) -> Chart:

@@ -36,6 +36,7 @@ class Change:
         of: `overall`, `bin` or `class`.
         name: Of the bin or class; `overall` again.
         num_images: Test images.
+        right: Those that the first gets right.
         won: Images that only the second gets right.
         lost: Images that only the first gets right.
         low: Lower end of the difference's 95 % interval; None of a class.
@@ -49,12 +50,20 @@ class Change:
     of: str
     name: str
     num_images: int
+    right: int
     won: int
     lost: int
     low: float | None = None
     high: float | None = None
     p: float | None = None
     p_holm: float | None = None
+
+    @property
+    def accuracies(self) -> tuple[float | None, float | None]:
+        """Of the first and of the second, fractions; None without images."""
+        if not self.num_images:
+            return None, None
+        return self.right / self.num_images, (self.right + self.won - self.lost) / self.num_images
 
     @property
     def difference(self) -> float | None:
@@ -84,7 +93,7 @@ def changes(answers: Answers, bins: Mapping[str, str], first: str, second: str) 
     def of_set(kind: str, name: str, chosen: Bools) -> Change:
         won, lost = int((after & ~before)[chosen].sum()), int((before & ~after)[chosen].sum())
         num = int(chosen.sum())
-        found = Change(first, second, kind, name, num, won, lost)
+        found = Change(first, second, kind, name, num, int(before[chosen].sum()), won, lost)
         if not num:
             return found
         within = paired.accuracy(won, lost, num, rng)
@@ -97,7 +106,7 @@ def changes(answers: Answers, bins: Mapping[str, str], first: str, second: str) 
 
 def _of_classes(answers: Answers, first: str, second: str) -> list[Change]:
     won, lost = discordant(answers, first, second)
-    num_images = per_class(answers)
+    num_images, right = per_class(answers), per_class(answers, answers.right(first))
     tested = num_images > 0
     p = paired.mcnemar(won, lost)  # [K]
     corrected = np.ones_like(p)
@@ -109,6 +118,7 @@ def _of_classes(answers: Answers, first: str, second: str) -> list[Change]:
             "class",
             name,
             int(num_images[k]),
+            int(right[k]),
             int(won[k]),
             int(lost[k]),
             p=float(p[k]) if tested[k] else None,
@@ -127,6 +137,8 @@ def as_csv(found: Sequence[Change]) -> str:
             "of": each.of,
             "name": each.name,
             "num_images": each.num_images,
+            "first_accuracy": _short(each.accuracies[0]),
+            "second_accuracy": _short(each.accuracies[1]),
             "won": each.won,
             "lost": each.lost,
             "difference": _short(each.difference),

@@ -42,7 +42,7 @@ from fgds_core.report.gains import (
     verdict,
     worst_group,
 )
-from fgds_core.report.summary import Row, shown, summary_csv
+from fgds_core.report.summary import Row, gain_of, is_left_out, shown, summary_csv
 
 TEMPLATE = "page.html.j2"
 LISTED = 8
@@ -245,12 +245,13 @@ def page(
         "signed": _signed,
         "number": _number,
         "p_value": _p_value,
+        "gain": _gain,
     }
     return environment.get_template(TEMPLATE).render(
         headline=[
             Line(row, LABELS[row.bin], verdict(row, final_guesses=at_chance))
             for row in rows
-            if row.bin != "worst_group" or row.final is not None
+            if not is_left_out(row)
         ],
         at_chance=at_chance,
         worst=_worst(answers),
@@ -601,7 +602,12 @@ def _number(value: float | None) -> str:
 
 
 def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _gain(change: Change) -> str:
+    """A change in points, the difference of the accuracies as they are printed elsewhere."""
+    return gain_of(*change.accuracies).replace("-", "\N{MINUS SIGN}")
 
 
 def read_pictures(path: Path, classes: Sequence[int]) -> Iterator[dict[str, Any]]:

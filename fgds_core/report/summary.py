@@ -15,17 +15,10 @@ from fgds_core.files import csv_text, read_csv
 DIGITS = 6
 """Digits of a fraction in the file."""
 
-ACCURACIES = (
-    "overall",
-    "many",
-    "medium",
-    "few",
-    "worst_group",
-    "worst_group_10",
-    "worst_tenth",
-    "mean_group",
-    "adjusted_mean",
-)
+OF_GROUPS = ("worst_group", "worst_group_10", "worst_tenth", "mean_group", "adjusted_mean")
+"""The rows that data without groups have no number in."""
+
+ACCURACIES = ("overall", "many", "medium", "few", *OF_GROUPS)
 """The rows of the summary that are accuracies; the others are macro F1 and calibration error."""
 
 MISSING = "-"
@@ -106,26 +99,33 @@ def shown(row: Row) -> dict[str, str]:
     The gain is the difference of the two printed numbers, so that the line adds up.
     """
     printed = {name: _percent(getattr(row, name)) for name in ("imbalanced", "control", "final")}
-    gain, within = MISSING, MISSING
-    if MISSING not in (printed["control"], printed["final"]):
-        gain = _signed(float(printed["final"]) - float(printed["control"]))
+    within = MISSING
     if row.low is not None and row.high is not None:
         within = f"{_signed(100 * row.low)} to {_signed(100 * row.high)}"
     return {
         **printed,
-        "gain": gain,
+        "gain": gain_of(row.control, row.final),
         "95 % interval": within,
         "images": MISSING if row.num_images is None else f"{row.num_images:,}",
     }
 
 
+def gain_of(first: float | None, second: float | None) -> str:
+    """The difference in points of two fractions as they are printed in percent."""
+    printed = _percent(first), _percent(second)
+    return MISSING if MISSING in printed else _signed(float(printed[1]) - float(printed[0]))
+
+
 def accuracies(rows: Sequence[Row]) -> list[tuple[str, dict[str, str]]]:
-    """The lines of accuracies as they are printed, by name; no worst group without groups."""
+    """The lines of accuracies as they are printed, by name; of groups only where there are some."""
     return [
-        (row.bin, shown(row))
-        for row in rows
-        if row.bin in ACCURACIES and (row.bin != "worst_group" or row.final is not None)
+        (row.bin, shown(row)) for row in rows if row.bin in ACCURACIES and not is_left_out(row)
     ]
+
+
+def is_left_out(row: Row) -> bool:
+    """Whether a line is not shown: of groups that the data does not have."""
+    return row.bin in OF_GROUPS and row.final is None
 
 
 def gain_table(rows: Sequence[Row]) -> str:

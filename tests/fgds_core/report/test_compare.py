@@ -34,6 +34,7 @@ def test_what_was_won_and_lost_is_counted_by_class():
     emu, dog = of(found, "emu"), of(found, "dog")
     assert (emu.won, emu.lost, emu.num_images) == (28, 0, 40)
     assert (dog.won, dog.lost, dog.difference) == (0, 3, -3 / 40)
+    assert (emu.accuracies, dog.accuracies) == ((10 / 40, 38 / 40), (1.0, 37 / 40))
     assert emu.p == pytest.approx(binomtest(28, 28).pvalue)
     assert dog.p == pytest.approx(binomtest(0, 3).pvalue) == 0.25
     # Three classes were tested: the smallest p counts three times, the next one twice

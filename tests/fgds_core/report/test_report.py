@@ -369,7 +369,8 @@ def test_the_trade_of_frequent_for_rare_classes_is_a_line_for_each_classifier(pl
     html, outline, text = read(plain_page)
     assert html.count('<polyline class="curve') == 2 * 3  # and one for their calibration
     assert "Few-shot over many-shot accuracy" in text
-    assert "final, tau 2: many 50.0, few 100.0 %" in text
+    assert "final, tau 1: many 70.0, few 80.0 %" in text
+    assert "tau 2" not in text
     places = [float(value) for _, name, value in outline.attributes if name in ("cx", "cy")]
     assert all(0 <= place <= 340 for place in places)
 
@@ -387,7 +388,7 @@ def test_classes_beyond_chance_are_listed_for_both_comparisons(tmp_path):
     balancing, images = re.findall(r"Of 10 classes, (\d+) gained and (\d+) lost", text)
     assert int(balancing[0]) >= 2 > int(balancing[1])
     assert int(images[1]) >= 2 > int(images[0])
-    assert "Only imbalanced right" in text
+    assert "Imbalanced alone is right" in text
     assert "Mistakes that the final classifier makes more often" in text
     assert len(html) < 200_000
 
