@@ -9,16 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fgds_core.classify.groups import MEASURES
 from fgds_core.errors import InputError
 from fgds_core.files import csv_text, read_csv
 
 DIGITS = 6
 """Digits of a fraction in the file."""
 
-OF_GROUPS = ("worst_group", "worst_group_10", "worst_tenth", "mean_group", "adjusted_mean")
-"""The rows that data without groups have no number in."""
-
-ACCURACIES = ("overall", "many", "medium", "few", *OF_GROUPS)
+ACCURACIES = ("overall", "many", "medium", "few", *MEASURES)
 """The rows of the summary that are accuracies; the others are macro F1 and calibration error."""
 
 MISSING = "-"
@@ -117,7 +115,7 @@ def gain_of(first: float | None, second: float | None) -> str:
 
 
 def accuracies(rows: Sequence[Row]) -> list[tuple[str, dict[str, str]]]:
-    """The lines of accuracies as they are printed, by name; of groups only where there are some."""
+    """The lines of accuracies as they are printed, by name, but for `is_left_out`."""
     return [
         (row.bin, shown(row)) for row in rows if row.bin in ACCURACIES and not is_left_out(row)
     ]
@@ -125,7 +123,7 @@ def accuracies(rows: Sequence[Row]) -> list[tuple[str, dict[str, str]]]:
 
 def is_left_out(row: Row) -> bool:
     """Whether a line is not shown: of groups that the data does not have."""
-    return row.bin in OF_GROUPS and row.final is None
+    return row.bin in MEASURES and row.final is None
 
 
 def gain_table(rows: Sequence[Row]) -> str:
