@@ -175,6 +175,8 @@ def our_training(
         second_stage="none",
         second_stage_steps=1,
         posthoc="none",
+        precision="float32",
+        accumulate_steps=1,
         sampling="instance",
     )
     ends: list[float] = []

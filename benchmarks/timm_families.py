@@ -105,6 +105,8 @@ def recipe(model: str, input_size: int | None) -> TrainConfig:
         second_stage="none",
         second_stage_steps=1,
         posthoc="none",
+        precision="float32",
+        accumulate_steps=1,
         label_smoothing=0.1,
         ema_decay=0.9,
         horizontal_flip=True,

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fgds_core.errors import InputError
 
@@ -37,6 +38,35 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+class Pool(ProcessPoolExecutor):
+    """A pool that answers every item, also one that is handed in while a process dies.
+
+    In Python 3.11 a pool is broken without the lock under which items are taken: one that comes
+    just then is never answered, or ends the thread that would answer the others. 3.12 has it.
+    """
+
+    def _start_executor_manager_thread(self) -> None:
+        super()._start_executor_manager_thread()
+        manager: Any = self._executor_manager_thread
+        if sys.version_info < (3, 12) and "terminate_broken" not in vars(manager):
+            manager.terminate_broken = _refusing_first(manager)
+
+
+def _refusing_first(manager: Any) -> Callable[[object], None]:  # noqa: ANN401  # private
+    """Breaks a pool once no further item can come in."""
+    terminate = manager.terminate_broken
+
+    def terminate_broken(cause: object) -> None:
+        with manager.shutdown_lock:
+            executor = manager.executor_reference()
+            if executor is not None:
+                executor._broken = "A process of the pool was terminated abruptly"
+            del executor  # it may end while this thread goes on
+        terminate(cause)
+
+    return terminate_broken
+
+
 class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Result]):
     """Processes that work for one function, which is done here until they have started."""
 
@@ -49,7 +79,7 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
         """
         self._function = function
         self._number = number
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Pool | None = None
         self._begun: Future[None] | None = None
 
     def start(self) -> None:
@@ -61,7 +91,7 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
         context.set_forkserver_preload([_module_of(self._function)])  # imported once for all
         pool = None
         try:
-            pool = ProcessPoolExecutor(self._number, mp_context=context, initializer=serve)
+            pool = Pool(self._number, mp_context=context, initializer=serve)
             self._begun, *_ = [pool.submit(_nothing) for _ in range(self._number)]
         except OSError as error:
             if pool is not None:

@@ -16,7 +16,7 @@ from tasks.watch.curves import curves
 from tasks.watch.progress import bar
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
-from tasks.workers.devices import num_loader_workers, use_device
+from tasks.workers.devices import num_loader_workers, num_training_processes, use_device
 from tasks.workspace import RUNS
 
 Train = Callable[[Path, Path, TrainingRun], object]
@@ -77,6 +77,9 @@ def trained(training: Training, compute: ComputeConfig, train: Train) -> Outputs
                 on_epoch=on_epoch,
                 advance=advance,
                 checkpoint=checkpoint,
+                compile=compute.compile,
+                channels_last=compute.channels_last,
+                processes=num_training_processes(compute),
             ),
         )
     checkpoint.remove()
@@ -86,11 +89,13 @@ def trained(training: Training, compute: ComputeConfig, train: Train) -> Outputs
 def checkpoint_of(training: Training, compute: ComputeConfig) -> Checkpoint:
     """Lets a training that was stopped go on, for as long as it is the same training."""
     config, seed, inputs = training.made_from
-    # Where it computes decides the last bits
-    made_from = [config.model_dump(mode="json"), seed, dict(inputs), compute.device]
+    # Where and how it computes decides the last bits
+    processes = num_training_processes(compute)
+    how = [compute.device, compute.compile, compute.channels_last, processes]
+    made_from = [config.model_dump(mode="json"), seed, dict(inputs), *how]
     text = json.dumps([*made_from, code.digest(f"flows.{training.stage}")], sort_keys=True)
     return Checkpoint(
-        RUNS / f"{training.stage}.checkpoint",
+        RUNS / f"{'-'.join(training.model.parts)}.checkpoint",  # each round has its own
         hashlib.sha256(text.encode()).hexdigest(),
         compute.checkpoint_every_s,
     )

@@ -43,6 +43,9 @@ REGISTRIES = {
 LIBRARIES: dict[str, Collection[str]] = {
     "generator.dtype": [name for name, each in vars(torch).items() if type(each) is torch.dtype],
     "synthesize.scheduler": dir(diffusers),
+    "train_baseline.precision": [
+        name for name, each in vars(torch).items() if type(each) is torch.dtype
+    ],
     "train_baseline.optimizer": timm.optim.list_optimizers(),
 }
 """Where a library has the alternatives, of which the parameters offer some."""

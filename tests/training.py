@@ -30,6 +30,8 @@ RECIPE = {
     "mix_alpha": 1.0,
     "mix_probability": 1.0,
     "eval_every": 2,
+    "precision": "float32",
+    "accumulate_steps": 1,
     "sampling": "class_balanced",
     "head": "linear",
     "tune": "all",

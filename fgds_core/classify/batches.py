@@ -1,7 +1,8 @@
 """Which images a training batch holds."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -34,6 +35,26 @@ class Batch:
     progress: float = 0.0
     share: Tensor | None = None
     partner: "Batch | None" = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same, each of its tensors changed."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = change(value)
+            elif isinstance(value, Batch):
+                changed[field.name] = value.map(change)
+        return replace(self, **changed)
+
+    def showing(self, x: Tensor) -> Self:
+        """What is known of the images, of other pixels."""
+        partner = None if self.partner is None else self.partner.showing(x)
+        return replace(self, x=x, partner=partner)
+
+    def select(self, rows: slice) -> Self:
+        """Some of the images, with all that is known of them."""
+        return self.map(lambda t: t[rows])
 
 
 class TrainingImages:

@@ -25,6 +25,7 @@ Head = Literal["linear", "cosine"]
 Tune = Literal["all", "head", "lora"]
 SecondStage = Literal["none", "crt", "lws", "last_layer_real", "dfr", "real"]
 Posthoc = Literal["none", "logit_adjustment", "tau_normalization"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class TrainConfig(Section):
@@ -109,6 +110,16 @@ class TrainConfig(Section):
         le=10_000_000,
         description="steps between validations, each a candidate for the checkpoint that is kept",
     )
+    precision: Precision = Field(
+        description="numbers the network computes in while it learns, by autocast, with a scaled "
+        "loss for float16; weights, loss and evaluation are float32 whatever it says"
+    )
+    accumulate_steps: int = Field(
+        ge=1,
+        le=65_536,
+        description="micro-batches that a batch is learnt in, one after another, to save memory; "
+        "a divisor of batch_size, 1 is off",
+    )
 
     sampling: Sampling = Field(
         description="how often a class with n real images is drawn: instance ~ n, square_root ~ "
@@ -150,6 +161,20 @@ class TrainConfig(Section):
         """Optimiser steps of both stages."""
         has_second = self.second_stage not in ("none", "dfr")
         return self.num_steps + (self.second_stage_steps if has_second else 0)
+
+    @model_validator(mode="after")
+    def _fill_every_micro_batch(self) -> Self:
+        if self.batch_size % self.accumulate_steps:
+            raise ValueError(
+                f"accumulate_steps {self.accumulate_steps} must divide "
+                f"batch_size {self.batch_size}"
+            )
+        return self
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images that go through the network together."""
+        return self.batch_size // self.accumulate_steps
 
 
 class RetrainConfig(Section):

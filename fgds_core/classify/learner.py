@@ -3,7 +3,8 @@
 import copy
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig, Treatment
+from fgds_core.classify.forward import Forward
 from fgds_core.classify.losses import Priors
 from fgds_core.classify.metrics import macro_accuracy
 from fgds_core.classify.network import Classifier
@@ -31,6 +33,7 @@ class Learner:
         self,
         classifier: Classifier,
         config: TrainConfig,
+        seed: int,
         priors: Priors,
         run: TrainingRun,
         epochs: Sequence[dict[str, float]] = (),
@@ -41,6 +44,7 @@ class Learner:
         Args:
             classifier: Learns what of it is not frozen; on its device.
             config: The recipe of this stage.
+            seed: Seed of this stage.
             priors: Of the training images.
             run: Where and how it runs.
             epochs: What was told of the stages before.
@@ -48,17 +52,33 @@ class Learner:
         """
         from timm.utils import ModelEmaV3
 
-        self.classifier, self.config, self.run = classifier, config, run
+        self.classifier, self.config, self.seed, self.run = classifier, config, seed, run
         self.loss = Objective(config, priors, treatment).to(run.device)
+        self.forward = Forward(classifier, config.precision, run)
         self.optimizer = create_optimizer(self.classifier, config)
         self.norms: SyntheticNorms | None = None
         if treatment.split_batch_norm:
+            if run.team.size > 1:
+                raise InputError(
+                    "retrain.split_batch_norm needs the whole batch in one process; set "
+                    "compute.training_processes to 1"
+                )
             self.norms = SyntheticNorms(self.classifier).to(run.device)
             self.optimizer.add_param_group({"params": self.norms.parameters(), "weight_decay": 0})
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda step: cosine_with_warmup(step, config.warmup_steps, config.num_steps),
         )
+        # Off but for float16, whose small gradients would be 0. It grows from a scale that seldom
+        # overflows: trainings may have few steps
+        self.scaler = torch.amp.GradScaler(
+            torch.device(run.device).type,
+            init_scale=2.0**10,
+            enabled=config.precision == "float16",
+        )
+        if self.scaler.is_enabled():
+            self.optimizer.zero_grad()
+            self.optimizer.step()  # of nothing: now the first may be left out, unwarned of
         self.averaged = (
             ModelEmaV3(self.classifier, decay=config.ema_decay) if config.ema_decay else None
         )
@@ -68,25 +88,33 @@ class Learner:
         self.learning_rate = 0.0
 
     def learn(self, step: int, batch: Batch) -> None:
-        """One optimiser step.
+        """One optimiser step, from one micro-batch after another.
 
         Raises:
             InputError: The loss is not finite.
         """
-        config = self.config
+        config, team = self.config, self.run.team
+        team.reseed(self.seed, step)
         self.classifier.train()
-        loss = self.loss(self._logits(batch), batch)
-        self.losses.append(loss.item())
-        if not math.isfinite(value := self.losses[-1]):
+        self.optimizer.zero_grad()
+        value = 0.0
+        for micro in micro_batches(batch, config.micro_batch_size):
+            share = len(micro.x) / len(batch.x)
+            own = micro.select(team.part(len(micro.x)))
+            loss = share * self.loss(team.whole(self._logits(own), len(micro.x)), micro)
+            value += loss.item()
+            self.scaler.scale(loss).backward()
+        self.losses.append(value)
+        if not math.isfinite(value):
             raise InputError(
                 f"the training loss became {value} at step {step} of {config.num_steps}; "
                 f"lower learning_rate ({config.learning_rate:g}) or raise warmup_steps "
                 f"({config.warmup_steps})"
             )
         self.learning_rate = self.optimizer.param_groups[0]["lr"]
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        team.add_gradients(self.classifier)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.schedule.step()
         if self.averaged is not None:
             self.averaged.update(self.classifier, step)
@@ -94,15 +122,20 @@ class Learner:
     def _logits(self, batch: Batch) -> Tensor:
         """Of the images of a batch, [B, K]."""
         if self.norms is None:
-            return self.classifier(batch.x)  # type: ignore[no-any-return]
-        return self.norms(self.classifier, batch.x, batch.synthetic)  # type: ignore[no-any-return]
+            return self.forward(batch.x)
+        apart = partial(self.norms, self.classifier, synthetic=batch.synthetic)
+        return self.forward.through(apart, batch.x)
 
     def validate(self, step: int, val: ImageDataset) -> None:
         """Compares the classifier with the best one so far, and tells how it does."""
         candidate: Any = self.classifier if self.averaged is None else self.averaged.module
-        logits = predict_logits(candidate, val, workers=self.run.loader_workers)
-        predictions = logits.argmax(dim=-1)  # [N]
-        accuracy = macro_accuracy(predictions, val.labels)
+        overall = accuracy = 0.0
+        if self.run.team.leads:
+            logits = predict_logits(candidate, val, workers=self.run.loader_workers)
+            predictions = logits.argmax(dim=-1)  # [N]
+            overall = (predictions == val.labels).double().mean().item()
+            accuracy = macro_accuracy(predictions, val.labels)
+        overall, accuracy = self.run.team.tell((overall, accuracy))
         if accuracy > self.best_accuracy:
             self.best_accuracy = accuracy
             self.best_state = copy.deepcopy(candidate.state_dict())
@@ -111,7 +144,7 @@ class Learner:
                 "epoch": len(self.epochs) + 1,
                 "step": step,
                 "train_loss": sum(self.losses) / len(self.losses),
-                "val_accuracy": (predictions == val.labels).double().mean().item(),
+                "val_accuracy": overall,
                 "val_macro_accuracy": accuracy,
                 "learning_rate": self.learning_rate,
             }
@@ -122,6 +155,7 @@ class Learner:
     def keep_best(self) -> None:
         """Leaves the classifier with its best weights."""
         self.classifier.load_state_dict(self.best_state)
+        self.run.team.align(self.classifier)
         logger.info("kept the checkpoint with validation macro accuracy %.4f", self.best_accuracy)
 
     def standing(self, step: int, devices: list[torch.device]) -> dict[str, Any]:
@@ -134,6 +168,7 @@ class Learner:
             "averaged": None if self.averaged is None else self.averaged.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "best_accuracy": self.best_accuracy,
             "best_state": self.best_state,
             "losses": self.losses,
@@ -152,6 +187,7 @@ class Learner:
             self.averaged.module.load_state_dict(stood["averaged"])
         self.optimizer.load_state_dict(stood["optimizer"])
         self.schedule.load_state_dict(stood["schedule"])
+        self.scaler.load_state_dict(stood["scaler"])
         self.best_accuracy, self.best_state = stood["best_accuracy"], stood["best_state"]
         self.losses, self.epochs = stood["losses"], stood["epochs"]
         torch.set_rng_state(stood["random"])
@@ -162,6 +198,12 @@ class Learner:
         for values in self.epochs:
             self.run.on_epoch(values)
         return done
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch in parts of `size` images; the last may be smaller."""
+    for start in range(0, len(batch.x), size):
+        yield batch.select(slice(start, start + size))
 
 
 def create_optimizer(classifier: Classifier, config: TrainConfig) -> torch.optim.Optimizer:

@@ -279,7 +279,7 @@ def _create_network(
         _load_pretrained(network, model, pretrained)
     if pretrained != "none":
         _check_finite(network.state_dict(), f"the pre-trained weights {pretrained} of {model}")
-    if _may_be_channels_last(network):
+    if may_be_channels_last(network):
         # A step takes a sixth less time, a prediction a third (test_resnet, 32 x 32, one CPU core)
         network = network.to(memory_format=torch.channels_last)
     return network, _data_contract(network, model, input_size)
@@ -307,7 +307,7 @@ def _reserved() -> set[str]:
     }
 
 
-def _may_be_channels_last(network: nn.Module) -> bool:
+def may_be_channels_last(network: nn.Module) -> bool:
     """Whether images channels last in memory are safe for a network on a CPU.
 
     With torch 2.14's oneDNN the weights' gradient of a 1 x 1 convolution with a stride, whose

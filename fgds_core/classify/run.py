@@ -6,6 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from fgds_core.classify.checkpoint import Checkpoint
+from fgds_core.classify.team import ALONE, Team
+
+
+def unheard(_: object) -> None:
+    """Takes the place of one who listens."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,18 @@ class TrainingRun:
         checkpoint: Where the training stands is kept there now and then, and a training that
             stands there already goes on, to the same weights. `on_epoch` is called again for what
             came before. The caller removes it.
+        compile: Whether `torch.compile` translates the network while it learns.
+        channels_last: Whether images, and weights where a CPU forbids it, are channels last too.
+        processes: How many learn together; `together` starts the others.
+        team: Who they are.
     """
 
     device: str | torch.device = "cpu"
     loader_workers: int = 0
-    on_epoch: Callable[[dict[str, float]], None] = lambda _: None
-    advance: Callable[[int], None] = lambda _: None
+    on_epoch: Callable[[dict[str, float]], None] = unheard
+    advance: Callable[[int], None] = unheard
     checkpoint: Checkpoint | None = None
+    compile: bool = False
+    channels_last: bool = False
+    processes: int = 1
+    team: Team = ALONE

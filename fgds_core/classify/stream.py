@@ -44,6 +44,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Yields the batches of a whole training, changed at random, on its device.
 
+    Where several processes learn together, one reads them for all.
+
     Args:
         training: The images.
         config: The recipe.
@@ -72,10 +74,15 @@ def training_batches(
         pixels = load(images, ([row for row, _ in batch] for batch in plan()), workers=workers)
     else:
         pixels = load(TransformedImages(images, transform), plan(), workers=workers)
-    for read in pixels:
-        batch = planned.popleft()
-        x = from_uint8(move(read, batch.changes).to(run.device))  # [B + E, C, H, W]
-        yield _mixed(training, batch, erase_(x, batch.changes), batch.number / config.num_steps)
+
+    def read() -> Iterator[Batch]:
+        for each in pixels:
+            batch = planned.popleft()
+            x = from_uint8(move(each, batch.changes).to(run.device))  # [B + E, C, H, W]
+            progress = batch.number / config.num_steps
+            yield _mixed(training, batch, erase_(x, batch.changes), progress)
+
+    return run.team.share(read())
 
 
 def _mixed(training: TrainingImages, batch: _Planned, x: Tensor, progress: float) -> Batch:

@@ -74,11 +74,12 @@ def train_classifier(
         pretrained=config.pretrained,
         head=config.head,
     ).to(run.device)
+    classifier.network = run.team.sync_batch_norm(classifier.network)
 
     course = _Course(val, run)
     with TUNES[config.tune](classifier, config, seed):
         course.learn(classifier, training, config, seed)
-    if phase is not None:
+    if phase is not None and (run.team.leads or not phase.fits_on_validation):
         recipe, seed_of_stage = second_recipe(config), _another(seed)
 
         def learn(classifier: Classifier, real_alone: bool) -> None:
@@ -86,6 +87,8 @@ def train_classifier(
             course.learn(classifier, images, recipe, seed_of_stage)
 
         phase.run(classifier, Stage(recipe, seed_of_stage, learn, partial(examine, fit, val, run)))
+    if not run.team.leads:
+        return classifier  # the rest is done by one process
     if config.posthoc != "none":
         counts = priors_of(real).counts
         correct(classifier, config.posthoc, counts, val, workers=run.loader_workers)
@@ -119,7 +122,7 @@ class _Course:
         if self.stood is not None and stage < self.stood["stage"]:
             return
         priors, treatment = priors_of(training), training.treatment
-        learner = Learner(classifier, config, priors, run, self.epochs, treatment)
+        learner = Learner(classifier, config, seed, priors, run, self.epochs, treatment)
         devices = [torch.device(run.device)] if torch.device(run.device).type == "cuda" else []
 
         def standing(step: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the three stages that train a classifier have in common."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from fgds_core.classify.config import TrainConfig, Treatment
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.save import save_classifier
+from fgds_core.classify.together import together
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.meta import Meta
 from fgds_core.images.dataset import ImageDataset
@@ -30,8 +32,9 @@ def train_after_trial(
     Raises:
         InputError: As `try_training` and `train_classifier`.
     """
-    try_training(config, train.class_names, train.size, run.device)
-    return train_classifier(
+    try_training(config, train.class_names, train.size, run.device, processes=run.processes)
+    training = partial(
+        train_classifier,
         train,
         val,
         config,
@@ -39,8 +42,9 @@ def train_after_trial(
         synthetic=synthetic,
         real_share=real_share,
         treatment=treatment,
-        run=run,
     )
+    with together(training, run) as run:
+        return training(run=run)
 
 
 def save_trained(

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.forward import autocast
 from fgds_core.classify.heads import fold, last_layer
 from fgds_core.classify.learner import create_optimizer
 from fgds_core.classify.losses import Priors, create_loss
@@ -45,6 +46,8 @@ def try_training(
     class_names: Sequence[str],
     image_size: tuple[int, int],
     device: str | torch.device,
+    *,
+    processes: int = 1,
 ) -> None:
     """Takes a network like the one to be trained through one step and all that follows training.
 
@@ -55,12 +58,22 @@ def try_training(
         class_names: Name of each class.
         image_size: Height and width of the training images, in pixels.
         device: Where to compute.
+        processes: How many share each micro-batch.
 
     Raises:
         InputError: If something fails; names the key of the parameters that makes it fail.
     """
+    size = config.micro_batch_size // processes
+    if not size:
+        raise InputError(
+            f"compute.training_processes: {processes} processes cannot share the "
+            f"{config.micro_batch_size} images they learn from at a time "
+            "(train_baseline.batch_size by accumulate_steps); lower it"
+        )
+    # Images of a step are no more than what one process takes at a time
     recipe = TrainConfig.model_validate(
-        {name: getattr(config, name) for name in TrainConfig.model_fields} | {"pretrained": "none"}
+        {name: getattr(config, name) for name in TrainConfig.model_fields}
+        | {"pretrained": "none", "batch_size": size, "accumulate_steps": 1}
     )
 
     def attempt(tried: TrainConfig) -> Exception | None:
@@ -82,6 +95,7 @@ def try_training(
         "tune": ("all", "all works"),
         "second_stage": ("none", "none works"),
         "posthoc": ("none", "none works"),
+        "precision": ("float32", "float32 works"),
     }
     for key, (value, remedy) in others.items():
         if getattr(recipe, key) == value:
@@ -162,7 +176,9 @@ def _learn_and_correct(classifier: Classifier, config: TrainConfig, size: tuple[
         criterion = create_loss(config, Priors(counts, counts[:, None])).to(device)
         optimizer = create_optimizer(classifier, config)
         classifier.train()
-        criterion(classifier(batch.x), batch.labels, batch).backward()
+        with autocast(config.precision, device):
+            logits = classifier(batch.x).float()
+        criterion(logits, batch.labels, batch).backward()
         optimizer.step()
         classifier.eval()
 

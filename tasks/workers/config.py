@@ -89,11 +89,12 @@ class ComputeConfig(Section):
         "is all of them, a small number saves memory"
     )
     channels_last: bool = Field(
-        description="whether networks keep images channels last in memory; often faster on GPUs"
+        description="whether networks that draw and that learn keep images channels last in "
+        "memory; often faster on GPUs"
     )
     compile: bool = Field(
-        description="whether torch.compile translates the generator's networks: minutes at the "
-        "start, faster afterwards"
+        description="whether torch.compile translates the networks that draw and that learn: "
+        "minutes at the start, faster afterwards"
     )
     attention: Literal["auto", "flash", "efficient", "cudnn", "math"] = Field(
         description="kernel that torch's attention prefers on a GPU; auto lets torch choose, math "
@@ -110,6 +111,10 @@ class ComputeConfig(Section):
     checkpoint_every_s: Annotated[float, Field(gt=0, le=1e9)] = Field(
         description="seconds of training that are lost at most when it is stopped; the same "
         "command goes on from there"
+    )
+    training_processes: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        description="processes that learn together, each on a GPU of its own and on its part of "
+        "every batch; null is one for each GPU"
     )
     dask: DaskConfig | None = Field(description="the cluster, with runner dask | null")
 

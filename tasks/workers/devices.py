@@ -53,6 +53,24 @@ def needs_processes(compute: ComputeConfig) -> bool:
     return _num_gpus(compute) > 0 and num_workers(compute) > 1
 
 
+def num_training_processes(compute: ComputeConfig) -> int:
+    """How many processes learn together in one training: no more than there are GPUs for.
+
+    Raises:
+        InputError: There are fewer GPUs than processes.
+    """
+    wanted = compute.training_processes
+    if wanted == 1:
+        return 1
+    gpus = _num_gpus(compute)
+    if wanted is not None and 0 < gpus < wanted:
+        raise InputError(
+            f"compute.training_processes: {wanted} processes need as many GPUs, with "
+            f"compute.device {compute.device} there are {gpus}; lower it, or set it to null"
+        )
+    return max(1, gpus) if wanted is None else wanted
+
+
 def _num_gpus(compute: ComputeConfig) -> int:
     """How many GPUs the workers may choose from; one that is named is no choice."""
     if compute.device == "cpu":

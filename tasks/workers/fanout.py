@@ -8,12 +8,13 @@ from typing import Any, TypeVar, cast
 
 from prefect import Task, unmapped
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from fgds_core.errors import InputError
 from tasks.identity.cache import CACHED, Outputs, holds
 from tasks.workers.config import ComputeConfig, DaskConfig
 from tasks.workers.devices import needs_processes, num_workers
+from tasks.workers.pool import ProcessRunner
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def make_runner(compute: ComputeConfig) -> TaskRunner[Any]:
     if compute.runner == "dask" and compute.dask is not None:
         return _dask_runner(compute.dask)
     if needs_processes(compute):
-        return ProcessPoolTaskRunner(max_workers=num_workers(compute))
+        return ProcessRunner(max_workers=num_workers(compute))
     return ThreadPoolTaskRunner(max_workers=num_workers(compute))
 
 

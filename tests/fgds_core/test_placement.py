@@ -1,6 +1,7 @@
 """Every stage puts its tensors where it computes: on a second device it gives the same."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -214,9 +215,21 @@ class Stop(Exception):
     pass
 
 
-def test_a_training_goes_on_on_another_device(tmp_path):
-    how = {"config": recipe(ema_decay=0.5, sampling="instance"), "seed": 1}
-    here = train_classifier(TRAIN, VAL, **how)
+WAYS_TO_TRAIN = {
+    "plain": ({}, {}),
+    "micro-batches": ({"accumulate_steps": 2}, {}),
+    "a scaled loss": ({"precision": "float16"}, {}),
+    "channels last": ({}, {"channels_last": True}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_TRAIN)
+def test_a_training_goes_on_on_another_device(tmp_path, monkeypatch, way):
+    changes, options = WAYS_TO_TRAIN[way]
+    # Numbers in half are a CPU's own matter, which the far device does not have
+    monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())
+    how = {"config": recipe(ema_decay=0.5, sampling="instance", **changes), "seed": 1}
+    here = train_classifier(TRAIN, VAL, run=TrainingRun(**options), **how)
     clock = iter(range(100))
     checkpoint = Checkpoint(tmp_path / "state", "a", 1, lambda: float(next(clock)))
 
@@ -224,10 +237,10 @@ def test_a_training_goes_on_on_another_device(tmp_path):
         raise Stop
 
     with far_device() as device:
-        run = TrainingRun(device, advance=stop, checkpoint=checkpoint)
+        run = TrainingRun(device, advance=stop, checkpoint=checkpoint, **options)
         with pytest.raises(Stop):
             train_classifier(TRAIN, VAL, run=run, **how)
-        run = TrainingRun(device, checkpoint=checkpoint)
+        run = TrainingRun(device, checkpoint=checkpoint, **options)
         there = train_classifier(TRAIN, VAL, run=run, **how).cpu()
         for a, b in zip(here.state_dict().values(), there.state_dict().values(), strict=True):
             assert torch.equal(a, b)

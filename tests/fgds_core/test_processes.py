@@ -2,16 +2,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import count
+from multiprocessing import get_context
 from operator import neg
 
 import psutil
 import pytest
 
 from fgds_core.errors import InputError
-from fgds_core.processes import Workers, num_cores
+from fgds_core.processes import Pool, Workers, num_cores
 
 
 def begun(workers):
@@ -88,3 +91,23 @@ def test_processes_end_with_whoever_started_them():
     with suppress(psutil.NoSuchProcess):
         _, alive = psutil.wait_procs(started, timeout=30)
         assert not alive
+
+
+def test_an_item_that_comes_while_a_process_dies_is_answered():
+    class LastMoment(dict):
+        """Takes the second item just after the process was killed, when it was seen if it can."""
+
+        def __setitem__(self, number, item):
+            if number == 1:
+                os.kill(victim, signal.SIGKILL)
+                until = time.monotonic() + 1
+                while not pool._broken and time.monotonic() < until:
+                    time.sleep(0.01)
+                time.sleep(0.1)
+            super().__setitem__(number, item)
+
+    with Pool(1, mp_context=get_context("forkserver")) as pool:
+        pool._pending_work_items = LastMoment()
+        victim = pool.submit(os.getpid).result()
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os.getpid).result(timeout=60)

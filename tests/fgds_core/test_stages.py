@@ -125,6 +125,8 @@ def config() -> TrainConfig:
         second_stage="none",
         second_stage_steps=1,
         posthoc="none",
+        precision="float32",
+        accumulate_steps=1,
         label_smoothing=0.0,
         ema_decay=0.0,
         horizontal_flip=True,

@@ -12,7 +12,14 @@ from tasks.workspace import Workspace
 
 CONFIG = retraining()
 COMPUTE = SimpleNamespace(
-    device="cpu", threads=0, attention="auto", loader_workers=3, checkpoint_every_s=1e-9
+    device="cpu",
+    threads=0,
+    attention="auto",
+    loader_workers=3,
+    checkpoint_every_s=1e-9,
+    compile=False,
+    channels_last=False,
+    training_processes=1,
 )
 
 
@@ -23,6 +30,12 @@ def training(workspace: Workspace, inputs: dict[str, str]) -> Training:
 def files() -> dict[str, str]:
     found = (path for folder in ("models", "reports") for path in Path(folder).rglob("*.json"))
     return {path.as_posix(): path.read_text() for path in found if "live" not in path.parts}
+
+
+def test_every_training_of_every_round_keeps_a_checkpoint_of_its_own() -> None:
+    models = [Workspace().baseline, Workspace().control, *(Workspace(n).final for n in (1, 2, 3))]
+    trainings = [Training("retrain", m, Path("reports"), 2, (CONFIG, 0, {})) for m in models]
+    assert len({checkpoint_of(each, COMPUTE).path for each in trainings}) == len(models)
 
 
 @pytest.mark.parametrize("round", [1, 2])

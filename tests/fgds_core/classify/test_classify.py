@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_data_config
 
 from fgds_core.classify.card import read_classifier_config
-from fgds_core.classify.network import _may_be_channels_last, create_classifier, load_classifier
+from fgds_core.classify.network import create_classifier, load_classifier, may_be_channels_last
 from fgds_core.classify.predict import predict
 from fgds_core.classify.save import save_classifier
 from fgds_core.errors import InputError
@@ -404,7 +404,7 @@ def test_a_pickle_is_no_pretrained_weights_whatever_its_name(hub, tmp_path, suff
 )
 def test_networks_on_which_channels_last_breaks_memory_are_kept_from_it(layer, expected):
     network = torch.nn.Sequential(torch.nn.Conv2d(out_channels=8, **layer))
-    assert _may_be_channels_last(network) == expected
+    assert may_be_channels_last(network) == expected
 
 
 def test_tied_weights_are_saved_and_loaded(tmp_path, classifier):

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import get_context, util
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from distributed import LocalCluster
 from fanned import made, write_one
 from micro import ROOT
 from prefect import flow
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 from pydantic import ValidationError
 
@@ -21,9 +23,10 @@ from tasks.identity.cache import Outputs
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import claim_device
 from tasks.workers.fanout import WorkerLost, _on_this_machine, make_runner, run_each, runs_here
+from tasks.workers.pool import ProcessRunner, end_in_time
 
 THREADS = partial(ThreadPoolTaskRunner, max_workers=2)
-PROCESSES = partial(ProcessPoolTaskRunner, max_workers=2)
+PROCESSES = partial(ProcessRunner, max_workers=2)
 
 
 def compute(**changes: object) -> ComputeConfig:
@@ -70,9 +73,35 @@ def test_what_a_dead_worker_had_is_given_to_another(prefect_folder: Path) -> Non
 def test_an_item_that_kills_every_worker_is_given_up_and_the_others_are_made(
     prefect_folder: Path,
 ) -> None:
-    outcome = write_many(["deadly", "one", "two"], partial(ProcessPoolTaskRunner, max_workers=1))
+    outcome = write_many(["deadly", "one", "two"], partial(ProcessRunner, max_workers=1))
     assert outcome["deadly"] == (WorkerLost, False)
     assert outcome["one"] == outcome["two"] == (Outputs, False)
+
+
+def test_a_worker_that_dies_while_it_logs_keeps_nobody_from_ending(prefect_folder: Path) -> None:
+    names = ["one", "interrupted", "two"]
+    assert write_many(names, PROCESSES) == dict.fromkeys(names, (Outputs, False))
+    waited_for = [
+        each
+        for each in util._finalizer_registry.values()
+        if each._callback is Queue._finalize_join
+    ]
+    assert not waited_for  # at the end of this process
+
+
+def log_and_end(messages: Queue) -> None:
+    end_in_time()
+    messages.put("started")
+
+
+def test_a_worker_ends_whoever_holds_the_lock_of_the_log() -> None:
+    context = get_context("spawn")
+    messages = context.Queue()
+    with messages._wlock:
+        process = context.Process(target=log_and_end, args=(messages,))
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
 
 
 def test_gpus_are_drawn_on_by_a_process_each(monkeypatch: pytest.MonkeyPatch) -> None:
