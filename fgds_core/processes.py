@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from functools import partial
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -88,7 +87,6 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
             return
         # Not forked: this process has threads, which a fork would leave in the middle of anything
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([_module_of(self._function)])  # imported once for all
         pool = None
         try:
             pool = Pool(self._number, mp_context=context, initializer=serve)
@@ -138,12 +136,6 @@ class Workers(AbstractContextManager["Workers[Item, Result]"], Generic[Item, Res
 
 def _nothing() -> None:
     """Done once a process has started."""
-
-
-def _module_of(function: Callable[..., object]) -> str:
-    while isinstance(function, partial):
-        function = function.func
-    return function.__module__
 
 
 def serve() -> None:

@@ -73,7 +73,7 @@ class NearDuplicates:
 
 
 def thumbnail(picture: Image.Image) -> bytes:
-    """The 16 x 16 grey pixels of a picture, row by row."""
+    """The 16 x 16 grey pixels of a picture, row by row; all pictures have one size."""
     small = picture.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     return small.convert("L").tobytes()
 

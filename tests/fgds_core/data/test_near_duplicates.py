@@ -14,7 +14,7 @@ from fgds_core.data.splits import read_prepared
 
 CHANGES = {
     "coded anew": lambda picture: coded(picture, 40),
-    "scaled": lambda picture: picture.resize((97, 83), Image.Resampling.LANCZOS),
+    "scaled": lambda picture: picture.resize((97, 83)).resize((128, 128)),
     "mirrored": ImageOps.mirror,
     "brighter": lambda picture: ImageEnhance.Brightness(picture).enhance(1.2),
     "grey": lambda picture: ImageOps.grayscale(picture).convert("RGB"),
