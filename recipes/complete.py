@@ -3,9 +3,8 @@
     python recipes/complete.py           # writes what is not as it should be, and names it
     python recipes/complete.py --check   # names it alone; exit status 1 if there is any
 
-A recipe keeps its header, its section `data`, its values and its own comments, which stand on
-lines above a key. A key that it lacks gets the value of params.yaml. A key that params.yaml does
-not have stays, for reading it strictly to name.
+A recipe keeps its header, its section `data` and its values. A key that it lacks gets the value of
+params.yaml. A key that params.yaml does not have stays, for reading it strictly to name.
 """
 
 import argparse
@@ -60,8 +59,8 @@ def merged(mine: list[str], model: list[str], indent: int) -> list[str]:
     """The lines of a key and what is below: the recipe's values, the comments of params.yaml."""
     if not model:
         return mine
-    above, first, below = parted(mine)
-    _, model_first, model_below = parted(model)
+    _, first, below = parted(mine)
+    above, model_first, model_below = parted(model)
     value, comment = without_comment(first), model_first[len(without_comment(model_first)) :]
     line = value + comment if len(value + comment) <= MOST else value
     name = first.split(":")[0].strip()

@@ -292,9 +292,9 @@ OVERRIDES = {
         "data.validation_per_class": 3,
         "synthesize.target_per_class": 18,
     },
-    "nico": {"data.held_out": 6, "synthesize.target_per_class": 24},
-    "waterbirds": {},
-    "celeba": {"synthesize.target_per_class": 16},
+    "nico": {"data.held_out": 6, "synthesize.target_per_group": 5},
+    "waterbirds": {"synthesize.target_per_group": 7},
+    "celeba": {"synthesize.target_per_group": 8},
     "own_small": {"synthesize.target_per_class": 24},
     "own_gpu": {"synthesize.target_per_class": 24},
 }

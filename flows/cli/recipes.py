@@ -38,6 +38,9 @@ _FILES = {
 }
 """Keys that name files and folders below the root, by the kind of data; most telling first."""
 
+_CELEBA = ("list_attr_celeba", "list_eval_partition")
+"""Files that CelebA has, as text or CSV, in one of a few folders."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -156,9 +159,8 @@ def _check_files(recipe: Recipe, text: str) -> None:
     root = Path(data.root)
     if not root.is_dir():
         raise InputError(f"DATA={shown(root)} is no folder; {layout}")
-    for wanted in _files(data):
-        if not (root / wanted).exists():
-            raise InputError(f"DATA={shown(root)} has no {wanted}; {layout}")
+    for wanted in _missing(data, root):
+        raise InputError(f"DATA={shown(root)} has no {wanted}; {layout}")
     from fgds_core.data.sources import load_source
 
     try:
@@ -167,10 +169,14 @@ def _check_files(recipe: Recipe, text: str) -> None:
         raise InputError(f"DATA={shown(root)}: {error}; {layout}") from error
 
 
-def _files(data: "DataConfig") -> Iterator[str]:
+def _missing(data: "DataConfig", root: Path) -> Iterator[str]:
+    """Files and folders that the data need and lack."""
     for key in _FILES.get(data.kind, ()):
-        if isinstance(value := getattr(data, key), str):
+        if isinstance(value := getattr(data, key), str) and not (root / value).exists():
             yield value
+    for name in _CELEBA if data.kind == "celeba" else ():
+        if not any(any((root / folder).glob(f"{name}.*")) for folder in ("", "Anno", "Eval")):
+            yield f"{name}.txt"
 
 
 def _write(recipe: Recipe, text: str) -> str:

@@ -25,7 +25,7 @@ from fgds_core.stages.train_baseline import train_baseline
 from fgds_core.stages.train_control import train_control
 from fgds_core.synthesis.models import load_models
 from fgds_core.synthesis.part import write_part
-from fgds_core.synthesis.plan import plan_set
+from fgds_core.synthesis.plan import plan_of
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.shards import read_synthetic, write_index
 from flows import plan
@@ -65,7 +65,7 @@ def train(params: dict[str, Any]) -> None:
 def synthesize(params: dict[str, Any], meta: Meta) -> ImageDataset:
     """Draws the synthetic set."""
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
-    planned = plan_set(meta.counts["train"], meta.class_names, recipe.synthesize)
+    planned = plan_of(meta, recipe.synthesize)
     models = load_models(recipe, FIRST.prepared, FIRST.guide)
     out, size = FIRST.synthetic, params["compute"].batch_size
     write_index(
@@ -79,6 +79,11 @@ def synthesize(params: dict[str, Any], meta: Meta) -> ImageDataset:
     images, _ = read_synthetic(out)
     num_classes = len(planned.class_names)
     assert tuple(images.labels.bincount(minlength=num_classes).tolist()) == planned.wanted
+    if (target := recipe.synthesize.target_per_group) is not None:
+        drawn = Counter(zip(images.labels.tolist(), images.groups, strict=True))
+        for label, cells in enumerate(meta.cells):
+            for group, real in cells.items():
+                assert drawn[label, group] == max(target - real, 0)
     return images
 
 

@@ -65,10 +65,10 @@ def test_a_recipe_is_complete_and_says_what_it_is(name: str) -> None:
 
 def test_completing_adds_keys_and_comments_and_keeps_the_values_of_a_recipe() -> None:
     completed = runpy.run_path(str(ROOT / "recipes" / "complete.py"))["completed"]
-    params = "# P\n\nseed: 0  # of all\n\na:\n  x: 1  # one\n  y: {}  # none\n"
+    params = "# P\n\nseed: 0  # of all\n\na:\n  x: 1  # one\n  # of two\n  y: {}  # none\n"
     params += "  z:  # deep\n    v: 3\n\ndata:\n  kind: parquet\n"
-    recipe = "# R\n\nseed: 1\n\na:\n  # why\n  x: 2\n  w: 4\n\ndata:\n  kind: list  # own\n"
-    whole = "# R\n\nseed: 1  # of all\n\na:\n  # why\n  x: 2  # one\n  y: {}  # none\n"
+    recipe = "# R\n\nseed: 1\n\na:\n  # old\n  x: 2\n  w: 4\n\ndata:\n  kind: list  # own\n"
+    whole = "# R\n\nseed: 1  # of all\n\na:\n  x: 2  # one\n  # of two\n  y: {}  # none\n"
     whole += "  z:  # deep\n    v: 3\n  w: 4\n\ndata:\n  kind: list  # own\n"
     assert completed(recipe, params) == whole
     assert completed(whole, params) == whole
@@ -81,26 +81,29 @@ COUNTS = {
     "cifar100_lt": [
         min(count, 480) for count in exponential_profile(500, 100, 100)
     ],  # 20 of each class validate
-    "waterbirds": [3498 + 184, 56 + 1057],
-    "celeba": [71629 + 66874, 22880 + 1387],
+    "waterbirds": [{"land": 3498, "water": 184}, {"land": 56, "water": 1057}],
+    "celeba": [{"woman": 71629, "man": 66874}, {"woman": 22880, "man": 1387}],
 }
-"""Training images of each class, where they are known exactly."""
+"""Training images of each class, or of each group of it, where they are known exactly."""
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_cost_is_what_the_plan_says(name: str) -> None:
     config = read_params(ROOT / "recipes" / f"{name}.yaml")["synthesize"]
-    plan = plan_set(COUNTS[name], list(map(str, range(len(COUNTS[name])))), config)
+    counts, cells = COUNTS[name], None
+    if config.target_per_group is not None:
+        counts, cells = [sum(cell.values()) for cell in counts], counts
+    plan = plan_set(counts, list(map(str, range(len(counts)))), config, cells)
     said = f"{sum(plan.wanted):,} images in {len(plan.parts):,} parts"
     assert RECIPES[name].header["Cost"].startswith(said)
 
 
 def test_the_costs_that_follow_from_totals() -> None:
     """With no class above the target, what is wanted follows from the number of images."""
-    target = {
-        name: read_params(ROOT / "recipes" / f"{name}.yaml")["synthesize"].target_per_class
-        for name in RECIPES
+    drawn = {
+        name: read_params(ROOT / "recipes" / f"{name}.yaml")["synthesize"] for name in RECIPES
     }
+    target = {name: config.target_per_class for name, config in drawn.items()}
     wanted = 1_000 * target["imagenet_lt"] - 115_846
     parts = f"{-(-wanted // 100):,} to {wanted // 100 + 1_000:,} parts"
     assert RECIPES["imagenet_lt"].header["Cost"].startswith(f"{wanted:,} images in {parts}")
@@ -110,7 +113,7 @@ def test_the_costs_that_follow_from_totals() -> None:
     least = 8_142 * target["inaturalist2018"] - 437_513
     most = 8_142 * (target["inaturalist2018"] - 1)
     assert RECIPES["inaturalist2018"].header["Cost"].startswith(f"{least:,} to {most:,} images")
-    most = 60 * (target["nico"] - 1)
+    most = 60 * 6 * drawn["nico"].target_per_group
     assert RECIPES["nico"].header["Cost"].startswith(f"at most {most:,} images")
 
 
@@ -200,7 +203,7 @@ MISSING = {
     "inaturalist2018": "train2018.json",
     "nico": "public_dg_0416/train",
     "waterbirds": "metadata.csv",
-    "celeba": "list_attr_celeba.csv",
+    "celeba": "list_attr_celeba.txt",
 }
 
 
