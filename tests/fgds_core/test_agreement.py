@@ -16,6 +16,17 @@ def told(training=None, **changes):
         ({"tune": "head"}, "tune: got head, but pretrained is none"),
         ({"tune": "lora"}, "tune: got lora, but pretrained is none"),
         ({"head": "cosine", "posthoc": "tau_normalization"}, "posthoc: got tau_normalization"),
+        ({"loss": "ldam"}, "loss: got ldam, whose margins are of cosines, but head is linear"),
+        (
+            {"loss": "label_aware_smoothing", "label_smoothing": 0.2},
+            "label_smoothing: got 0.2, but loss label_aware_smoothing",
+        ),
+        ({"loss": "group_dro", "mix": "cutmix"}, "mix: got cutmix, but loss group_dro"),
+        (
+            {"loss": "logit_adjustment", "loss_kwargs": {"tau": -1}},
+            "loss_kwargs: tau must be a number of at least 0, got -1",
+        ),
+        ({"loss_kwargs": {"tau": 1}}, "loss_kwargs: cross_entropy has no argument tau"),
     ],
 )
 def test_keys_of_a_recipe_that_do_not_go_together_are_named(changes, message):
@@ -29,6 +40,9 @@ def test_recipes_whose_keys_agree_pass():
     assert told() == []
     assert told(tune="lora", pretrained="default") == []
     assert told({"head": "cosine"}, posthoc="logit_adjustment", second_stage="crt") == []
+    assert told({"loss": "ldam", "loss_kwargs": {"max_margin": 0.4}}, head="cosine") == []
+    assert told(loss="label_aware_smoothing", label_smoothing=0.0, mix="mixup") == []
+    assert told(loss="group_dro", sampling="group_balanced") == []
 
 
 @pytest.mark.parametrize(
@@ -53,6 +67,11 @@ def test_recipes_whose_keys_agree_pass():
             {},
             {"split_batch_norm": True, "real_share": 0.9},
             "retrain.split_batch_norm: a batch of 8 with real_share 0.9 holds 7 real images",
+        ),
+        (
+            {"loss": "group_dro"},
+            {"synthetic_label_smoothing": 0.3},
+            "retrain.synthetic_label_smoothing: got 0.3, but loss group_dro has one smoothing",
         ),
         (
             {"mix": "cmo"},

@@ -63,6 +63,6 @@ def check_number(name: str, value: object, low: float, high: float | None = None
     """
     fits = isinstance(value, int | float) and not isinstance(value, bool)
     if not fits or not low <= value or (high is not None and value > high):  # type: ignore[operator]
-        upper = "at least {low:g}" if high is None else "from {low:g} to {high:g}"
+        upper = "of at least {low:g}" if high is None else "from {low:g} to {high:g}"
         wanted = upper.format(low=low, high=high)
         raise ValueError(f"{name} must be a number {wanted}, got {value!r}")
