@@ -19,6 +19,9 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 42
 STRONGEST = 1.0
 """Strengths beyond this, up or down, are left to the table: hardly anyone wants them."""
 
+FEWEST = 10
+"""Images of a bin of confidence from which on its accuracy is shown: of fewer it is luck."""
+
 NAMED = (-0.5, 0.0, 0.5, 1.0)
 """The strengths of an adjustment that are written beside their points."""
 
@@ -171,11 +174,14 @@ def _wanted(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
     ]
 
 
-def calibration(answers: Answers) -> Chart:
+def calibration(answers: Answers) -> Chart | None:
     """Accuracy over confidence on the test images, a dot for each bin, larger for more images.
 
     Args:
         answers: The answers, with their confidence.
+
+    Returns:
+        None where no bin has `FEWEST` images.
     """
     x, y = _Axis(0, 1, LEFT, WIDTH - RIGHT), _Axis(0, 1, HEIGHT - BOTTOM, TOP)
     lines = []
@@ -190,9 +196,11 @@ def calibration(answers: Answers) -> Chart:
                 2 + 5 * math.sqrt(row["num_images"] / len(answers.actual)),
             )
             for row in reliability(answers.confidence[name], answers.right(name))
-            if row["num_images"]
+            if row["num_images"] >= FEWEST
         ]
         lines.append(Line(name, tuple(points)))
+    if not any(line.points for line in lines):
+        return None
     return Chart(
         "Accuracy over confidence",
         "confidence, %",

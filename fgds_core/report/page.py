@@ -45,6 +45,7 @@ from fgds_core.report.gains import (
 from fgds_core.report.summary import Row, gain_of, is_left_out, shown, summary_csv
 
 TEMPLATE = "page.html.j2"
+BALANCED = {"sampling": "class_balanced"}
 LISTED = 8
 """Classes that gained, and that lost, and mistakes of either kind that a list has at most."""
 
@@ -272,6 +273,8 @@ def page(
         confusion=confusions.matrices(answers, shown_classes),
         mistakes=_mistakes(mistakes),
         labels=LABELS,
+        recipe=_recipe(inputs.params),
+        fewest=charts.FEWEST,
         listed=LISTED,
         trade_off=charts.trade_off(inputs.trade_offs),
         calibration=charts.calibration(answers),
@@ -405,6 +408,18 @@ def _mistakes(mistakes: Sequence[Confusion]) -> dict[str, tuple[int, list[Confus
     fewer = [each for each in mistakes if each.change < 0]
     more = [each for each in mistakes if each.change > 0]
     return {"gain": (len(fewer), fewer[:LISTED]), "loss": (len(more), more[:LISTED])}
+
+
+def _recipe(params: Mapping[str, Any]) -> str | None:
+    """What the final recipe and its control's differ in from the baseline's, as text.
+
+    None where it is class-balanced batches of what came as it is, which the page has words for.
+    """
+    sampling = params.get("train_baseline", {}).get("sampling", "instance")
+    changes = params.get("retrain", {}).get("training", BALANCED)
+    if sampling == "instance" and changes == BALANCED:
+        return None
+    return ", ".join(f"{key}: {value}" for key, value in _flat(changes) if key)
 
 
 def _worst(answers: Answers) -> dict[str, Worst | None]:

@@ -375,6 +375,20 @@ def test_the_trade_of_frequent_for_rare_classes_is_a_line_for_each_classifier(pl
     assert all(0 <= place <= 340 for place in places)
 
 
+def test_a_recipe_that_is_not_class_balancing_is_called_what_it_is(tmp_path):
+    workspace = make_workspace(tmp_path, GARMENTS[:3], grid=False)
+    training = {"loss": "balanced_softmax", "loss_kwargs": {"tau": 1.0}}
+    recipe = {"train_baseline": {"sampling": "instance"}, "retrain": {"training": training}}
+    _, _, text = read(write_report(*workspace, PARAMS | recipe, CONFIG))
+    assert "final classifier (loss: balanced_softmax, loss_kwargs.tau: 1.0)" in text
+    assert "class-balanced" not in text
+    assert "balanced batches" not in text
+    assert "Recipe: control minus imbalanced" in text
+    recipe["retrain"] = {"training": {"sampling": "class_balanced"}}
+    _, _, text = read(write_report(*workspace, PARAMS | recipe, CONFIG))
+    assert "in class-balanced batches, which is the control" in text
+
+
 def test_without_two_bins_there_is_no_trade(tmp_path):
     workspace = make_workspace(tmp_path, GARMENTS[:3], [500] * 3, grid=False)
     html, _, text = read(write_report(*workspace, PARAMS, CONFIG))
