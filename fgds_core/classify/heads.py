@@ -70,8 +70,8 @@ def last_layer(network: nn.Module) -> LastLayer:
     if not isinstance(layer, LastLayer):
         raise InputError(
             f"{type(network).__name__} has no single linear layer that makes its scores, which "
-            "head cosine, tune, second_stage and posthoc need; leave them linear, all, none and "
-            "none, or choose another model"
+            "head, tune, second_stage and posthoc change; set these keys of train_baseline to "
+            "linear, all, none and none, or choose another model"
         )
     return layer
 
