@@ -1,4 +1,4 @@
-"""`make repro RECIPE=nico` through DVC and Prefect: a minute and a half, so not in `make test`.
+"""`make repro RECIPE=nico` through DVC and Prefect: 84 s of processor time, so not in `make test`.
 
 python -m pytest -n 0 -m slow tests/recipes
 """

@@ -122,10 +122,11 @@ def test_the_table_of_recipes_says_what_their_headers_say() -> None:
     lines = (line.strip("| ").split(" | ") for line in text.splitlines() if line[:3] == "| `")
     rows = {name.strip("`"): cells for name, *cells in lines}
     assert set(rows) == set(RECIPES)
-    for name, (title, draws, licence) in rows.items():
+    for name, (title, draws, disk, licence) in rows.items():
         recipe = RECIPES[name]
         assert recipe.title.startswith(title)
         assert recipe.header["Cost"].startswith(draws)
+        assert f"Disk: {disk}" in recipe.header["Cost"]
         assert recipe.header["Licence"].startswith(f"Of {licence}")
     assert "(docs/recipes.md)" in (ROOT / "README.md").read_text()
 
