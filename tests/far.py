@@ -13,6 +13,7 @@ from typing import Any, Self
 from unittest.mock import patch
 
 import torch
+from diffusers.models import modeling_utils
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
@@ -70,6 +71,8 @@ def far_device() -> Iterator[str]:
         patch.object(torch, "Generator", _Generator),
         patch.object(torch, "tensor", _tensor),
         patch.object(torch, "inference_mode", torch.no_grad),  # it has no place for subclasses
+        # With accelerate it makes networks on `meta` before it has their weights
+        patch.object(modeling_utils, "is_accelerate_available", lambda: False),
     ):
         yield FAR
 

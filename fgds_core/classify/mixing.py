@@ -119,7 +119,7 @@ def averaged(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     """Each pixel is the weighted mean of those of both images."""
     share = torch.from_numpy(mixture.shares).to(x)  # [B]
     own = share.view(-1, 1, 1, 1)
-    return own * x[: len(share)] + (1 - own) * x[mixture.places], share
+    return own * x[: len(share)] + (1 - own) * x[torch.tensor(mixture.places)], share
 
 
 def pasted(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from training import TRAIN, VAL, recipe, retraining, shaded
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.checkpoint import Checkpoint
-from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.config import TrainConfig, Treatment
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.data.imbalance import shot_bins
@@ -242,6 +242,22 @@ def test_a_training_goes_on_on_another_device(tmp_path, monkeypatch, way):
             train_classifier(TRAIN, VAL, run=run, **how)
         run = TrainingRun(device, checkpoint=checkpoint, **options)
         there = train_classifier(TRAIN, VAL, run=run, **how).cpu()
+        for a, b in zip(here.state_dict().values(), there.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cmo"])
+def test_mixed_and_synthetic_images_are_learnt_from_on_another_device(mix):
+    how = {
+        "config": recipe(mix=mix, mix_probability=0.5, color_jitter=0.2),
+        "seed": 1,
+        "synthetic": shaded([4, 4, 4], seed=3),
+        "real_share": 0.5,
+        "treatment": Treatment(0.5, 0.3, split_batch_norm=True, mix_within_source=True),
+    }
+    here = train_classifier(TRAIN, VAL, **how)
+    with far_device() as device:
+        there = train_classifier(TRAIN, VAL, run=TrainingRun(device), **how).cpu()
         for a, b in zip(here.state_dict().values(), there.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
