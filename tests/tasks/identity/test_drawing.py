@@ -61,6 +61,25 @@ def test_more_images_leave_the_finished_ones_valid() -> None:
     assert of({"images_per_part": 30}) == of({"images_per_part": 40})
 
 
+def test_the_group_of_an_image_is_in_the_fingerprint_of_its_own_class() -> None:
+    path = Path(PREPARED, "meta.json")
+    text = {"conditioning": "text", "target_per_group": 3}
+    counts = {"cat": {"dim": 1}, "dog": {"dim": 1}, "owl": {"dim": 1}}
+
+    def set_groups(**changes: dict[str, int]) -> None:
+        train = {**counts, **changes}
+        own = {"groups": ["dim", "rock"], "group_counts": {"train": train, "val": {}, "test": {}}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **own}))
+
+    set_groups()
+    before, by_class = of_parts(text), of_parts({"conditioning": "text"})
+    assert of_parts({**text, "target_per_group": 9}) == before
+    set_groups(dog={"rock": 1})
+    after = of_parts(text)
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True]
+    assert of_parts({"conditioning": "text"}) == by_class
+
+
 @pytest.mark.parametrize(
     "changes", [{"feedback_scale": 0.03}, {"num_inference_steps": 7}, {"feedback": "loss"}]
 )
