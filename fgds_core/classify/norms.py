@@ -6,7 +6,8 @@ is kept for real images at the end is spoilt by synthetic ones. timm has such la
 split each batch into equal parts by place, and its parts are not equal here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -60,18 +61,34 @@ class SyntheticNorms(nn.Module):
     def forward(self, classifier: Classifier, x: Tensor, synthetic: Tensor) -> Tensor:
         """Logits of a batch, [B, K], each image normalised among those of its own source.
 
+        An image that is alone is normalised by the statistics so far: it has none of its own.
+
         Args:
             classifier: The one that it was made for, in training mode.
             x: Images in [-1, 1], [B, C, H, W].
             synthetic: Whether each is synthetic, [B].
         """
-        tensors = {name: getattr(self, own) for name, own in self._names.items()}
-        if synthetic.all():
-            return functional_call(classifier, tensors, (x,))  # type: ignore[no-any-return]
-        real = classifier(x[~synthetic])  # [R, K]
-        if not synthetic.any():
-            return real  # type: ignore[no-any-return]
-        other = functional_call(classifier, tensors, (x[synthetic],))  # [S, K]
-        logits: Tensor = real.new_empty(len(x), real.shape[1])
-        logits[~synthetic], logits[synthetic] = real, other
+        own: dict[str, Tensor] = {name: getattr(self, key) for name, key in self._names.items()}
+        logits: Tensor | None = None
+        for rows, tensors in ((~synthetic, {}), (synthetic, own)):
+            images = x[rows]  # [S, C, H, W]
+            if not len(images):
+                continue
+            with _fixed(classifier) if len(images) == 1 else nullcontext():
+                some = functional_call(classifier, tensors, (images,))  # [S, K]
+            if logits is None:
+                logits = some.new_empty(len(x), some.shape[1])
+            logits[rows] = some
+        assert logits is not None
         return logits
+
+
+@contextmanager
+def _fixed(classifier: Classifier) -> Iterator[None]:
+    """Within it the batch normalisation of a classifier takes its statistics as they are."""
+    layers = [m for m in classifier.modules() if isinstance(m, _BatchNorm) and m.training]
+    for layer in layers:
+        layer.eval()
+    yield
+    for layer in layers:
+        layer.train()

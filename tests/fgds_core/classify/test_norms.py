@@ -49,6 +49,18 @@ def test_a_network_normalises_each_source_as_one_that_sees_no_other(synthetic):
         assert torch.equal(buffer, statistics[name.replace("/", ".")])
 
 
+def test_an_image_that_is_alone_is_normalised_by_the_statistics_so_far():
+    classifier = create_classifier("test_resnet", {}, "abc", 16, seed=0).train()
+    norms = SyntheticNorms(classifier)
+    before, real_alone = copy.deepcopy(classifier).eval(), copy.deepcopy(classifier)
+    x = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    logits = norms(classifier, x, torch.tensor([False, True, False, False]))
+    torch.testing.assert_close(logits[1:2], before(x[1:2]))
+    assert torch.equal(logits[[0, 2, 3]], real_alone(x[[0, 2, 3]]))
+    assert same_weights(classifier, real_alone)
+    assert all(layer.training for layer in classifier.modules())
+
+
 def test_both_learn_and_an_ordinary_network_is_left(tmp_path):
     learners = []
 
