@@ -103,13 +103,17 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
     from flows.cli.proposal import disk_bytes, minutes
 
     config = params["synthesize"]
-    plan = plan_set(seen.counts["train"], seen.class_names, config)
+    in_groups = config.target_per_group is not None
+    cells = seen.train_cells if in_groups else None
+    plan = plan_set(seen.counts["train"], seen.class_names, config, cells)
+    has = "class in each group" if in_groups else "class"
+    number = config.target_per_group if in_groups else config.target_per_class
     wanted, training = sum(plan.wanted), params["train_baseline"]
     lines = [
         f"The run: pictures of {params['prepare'].image_size} x {params['prepare'].image_size} "
         f"pixels ({params['prepare'].format}); {training.model}, {training.num_steps:,} steps of "
         f"{training.batch_size}, trained three times; {wanted:,} synthetic images, so that each "
-        f"class has {config.target_per_class:,}, in {len(plan.parts):,} parts.",
+        f"{has} has {number:,}, in {len(plan.parts):,} parts.",
     ]
     size = disk_bytes(seen, params["prepare"], wanted)
     amount = f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{max(1, size / 1e6):,.0f} MB"

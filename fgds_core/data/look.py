@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from fgds_core.data.cells import Cells
 from fgds_core.data.meta import SPLITS
 from fgds_core.data.mirror import SIDE, Mirrored, mirrored
 from fgds_core.data.pictures import content_digest, to_rgb
@@ -114,6 +115,14 @@ class Look:
     def num_images(self) -> int:
         """Images of all splits."""
         return sum(map(sum, self.counts.values()))
+
+    @property
+    def train_cells(self) -> Cells | None:
+        """Training images of each class in each group, [K]; None without groups."""
+        if not self.groups:
+            return None
+        train, classes = self.cells["train"], range(len(self.class_names))
+        return [{group: train[label, group] for group in self.groups} for label in classes]
 
     def empty_cells(self) -> list[tuple[str, str, int]]:
         """Class, group and images elsewhere of what has images but none for training."""

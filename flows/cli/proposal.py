@@ -112,8 +112,12 @@ def proposal(found: Found, seen: Look, own: bool, by: Drawer) -> Changes:
             "overlaps": "drop" if leaks else None,
         },
         "train_baseline": training,
-        "generator": _generator(by),
-        "synthesize": {"target_per_class": target(train), **_drawing(by)},
+        "generator": _generator(by) | {"prompts": [_prompt(seen)]},
+        "synthesize": {
+            "target_per_class": target(train),
+            "target_per_group": _target_per_group(seen),
+            **_drawing(by),
+        },
         "assess": {
             "judge": None,
             "features": "clip" if by.kind == "stable-unclip" else "classifier",
@@ -147,6 +151,18 @@ def target(counts: Sequence[int]) -> int:
         return largest
     wanted = min(1300, largest, max(200, 10 * math.ceil(usual / 10)))
     return wanted if wanted > min(counts) else largest
+
+
+def _target_per_group(seen: Look) -> int | None:
+    """The same of each class in each group, so that the worst of them have images too."""
+    cells = [count for each in seen.train_cells or () for count in each.values() if count]
+    return target(cells) if cells else None
+
+
+def _prompt(seen: Look) -> str:
+    """Names the group where it has a name."""
+    speaks = seen.groups and not any(name.isdecimal() for name in seen.groups)
+    return "a photo of a {class}, {group}" if speaks else "a photo of a {class}"
 
 
 def reads(seen: Look) -> bool:
@@ -190,7 +206,6 @@ def _generator(by: Drawer) -> Changes:
         "adapter": None,
         "tiny_decoder": None,
         "image_size": 512 if by.is_large and (by.side or 512) >= 512 else None,
-        "prompts": ["a photo of a {class}"],
         "dtype": "bfloat16" if by.is_large else "float32",
     }
 

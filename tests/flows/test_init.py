@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from fgds_core.data.prepare import prepare
 from fgds_core.images.formats import Encoding, encode_picture
+from fgds_core.synthesis.plan import plan_of
 from flows.cli.arguments import arguments_of
 from flows.cli.params import read_params
 from flows.cli.proposal import target
@@ -181,6 +182,10 @@ def test_published_sets_are_read_as_their_recipes_do(here, capsys, make, kind, w
     assert params["data"].kind == kind
     meta = prepared(here)
     assert target(meta.counts["train"]) == params["synthesize"].target_per_class
+    assert plan_of(meta, params["synthesize"]).parts
+    assert (params["synthesize"].target_per_group is None) == (meta.groups is None)
+    names_groups = "{group}" in params["generator"].prompts[0]
+    assert names_groups == (meta.groups is not None)
 
 
 def test_an_image_in_two_splits_of_own_folders_is_left_out_of_training(here, capsys):

@@ -10,10 +10,11 @@ import zipfile
 from pathlib import Path
 
 from fgds_core.data.meta import META_NAME
-from fgds_core.data.recognise.files import find_coco, find_csv, find_lists
+from fgds_core.data.recognise.files import find_celeba, find_coco, find_csv, find_lists
 from fgds_core.data.recognise.found import Found, is_picture_name
 from fgds_core.data.recognise.tables import find_on_hub, find_parquet, find_saved
 from fgds_core.data.recognise.trees import Which, find_folders, find_pickles
+from fgds_core.data.sources.celeba import attributes_file
 from fgds_core.errors import InputError
 from fgds_core.files import PATH_MOST, brief, check_root, entries, shown
 
@@ -75,6 +76,7 @@ def _in_folder(root: Path, classes: Which | None, subset: str | None) -> Found:
     found = (
         find_pickles(root)
         or find_saved(root)
+        or find_celeba(root)
         or find_csv(root, None)
         or find_lists(root, None)
         or find_coco(root, None)
@@ -105,7 +107,9 @@ def _file(path: Path) -> Found:
     root, suffix = path.parent, path.suffix.lower()
     check_root(str(root))
     found = None
-    if suffix == ".csv":
+    if path == attributes_file(root):
+        found = find_celeba(root)
+    elif suffix == ".csv":
         found = find_csv(root, path)
     elif suffix == ".txt":
         found = find_lists(root, path)

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fgds_core.data.config import CocoData, CsvData, ListData
+from fgds_core.data.config import CelebaData, CocoData, CsvData, ListData
 from fgds_core.data.recognise.found import (
     DRAWN,
     Found,
@@ -18,6 +18,7 @@ from fgds_core.data.recognise.found import (
     shared_out,
     split_of,
 )
+from fgds_core.data.sources.celeba import attributes_file
 from fgds_core.data.sources.csv import CODES, records
 from fgds_core.data.sources.name_files import read_names
 from fgds_core.errors import InputError
@@ -148,6 +149,18 @@ def _relative(value: Path | dict[str, Any], root: Path) -> str | dict[str, Any]:
     return relative_to(value, root) if isinstance(value, Path) else value
 
 
+def find_celeba(root: Path) -> Found | None:
+    """CelebA as its authors or Kaggle pack it."""
+    path = attributes_file(root)
+    if path is None:
+        return None
+    return Found(
+        CelebaData(kind="celeba", root=str(root)),
+        f"CelebA, by its file of attributes {shown(path)}",
+        ("Classes are made by Blond_Hair, groups by Male (data.label, data.group).",),
+    )
+
+
 # CSV
 
 _FILE_COLUMNS = [
@@ -165,8 +178,6 @@ _FILE_COLUMNS = [
 _LABEL_COLUMNS = ["y", "label", "class", "class_id", "target", "category", "blond_hair"]
 _GROUP_COLUMNS = ["a", "place", "group", "attribute", "context", "environment", "domain", "male"]
 _SPLIT_COLUMNS = ["split", "partition", "set", "subset"]
-
-CELEBA_SPLITS = "list_eval_partition.csv"
 
 
 @dataclass
@@ -194,8 +205,7 @@ def find_csv(root: Path, chosen: Path | None) -> Found | None:
     whole: list[tuple[Path, _Columns]] = []
     for path in files:
         columns = _columns(path)
-        is_celeba = columns.split is None and (path.parent / CELEBA_SPLITS).is_file()
-        if columns.file and columns.label and (columns.split or is_celeba):
+        if columns.file and columns.label and columns.split:
             whole.append((path, columns))
         elif chosen is not None:
             raise _lacking(path, columns)
@@ -245,10 +255,7 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> Found:
-    file, label = str(columns.file), str(columns.label)
-    split_column, split_file = columns.split, None
-    if split_column is None:
-        split_file, split_column = CELEBA_SPLITS, "partition"
+    file, label, split_column = str(columns.file), str(columns.label), str(columns.split)
     values: dict[str, None] = {}
     names = _Bijection(label, (f"{label}_name", "class_name", "label_name"))
     groups = _Bijection(columns.group or "", (f"{columns.group}_name", "group_name"))
@@ -259,8 +266,6 @@ def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> F
         groups.see(row)
         if len(paths) < _TRIED and row.get(file):
             paths.append(row[file])
-    if split_file is not None:
-        values = dict.fromkeys(row.get(split_column, "") for row in _csv_rows(root / split_file))
     splits, validation, choices = _splits(path, list(values))
     home, images = placed(root, paths, climb=climb)
     class_names: list[str] | str | None = names.names() or _numbered_names(home)
@@ -277,7 +282,7 @@ def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> F
         "label_column": label,
         "group_column": columns.group,
         "split_column": split_column,
-        "split_file": None if split_file is None else relative_to(root / split_file, home),
+        "split_file": None,
         "splits": splits,
         "validation": validation,
         "class_names": class_names,

@@ -107,11 +107,21 @@ def _names(data: CelebaData, attribute: str) -> tuple[str, ...]:
     return names
 
 
+def attributes_file(root: Path) -> Path | None:
+    """The file of attributes below a folder, if CelebA lies there."""
+    return _found(root, _ATTRIBUTES)
+
+
+def _found(root: Path, name: str) -> Path | None:
+    paths = (
+        root / folder / f"{name}{suffix}" for folder in _FOLDERS for suffix in (".txt", ".csv")
+    )
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _file(root: Path, name: str) -> Path:
-    for folder in _FOLDERS:
-        for suffix in (".txt", ".csv"):
-            if (path := root / folder / f"{name}{suffix}").is_file():
-                return path
+    if (path := _found(root, name)) is not None:
+        return path
     raise InputError(
         f"data.root: there is no {name}.txt or {name}.csv in {shown(root)}; name the folder that "
         "CelebA was unpacked to"

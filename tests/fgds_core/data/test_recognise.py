@@ -227,16 +227,24 @@ def test_csv_with_words_names_and_paths_of_another_machine(tmp_path):
     assert "no_fg" in found.choices[-1]
 
 
-def test_celeba_of_kaggle(tmp_path):
+@pytest.mark.parametrize("form", ["kaggle", "text"])
+def test_celeba(tmp_path, form):
     root = tmp_path / "celeba"
     names = [f"{number:06}.jpg" for number in range(1, 13)]
     write_named(root, [f"img_align_celeba/img_align_celeba/{name}" for name in names])
-    rows = [f"{n},1,{'-1' if i % 2 else 1},{'-1' if i % 3 else 1}" for i, n in enumerate(names)]
-    csv_of(root, "image_id,Young,Blond_Hair,Male", rows, "list_attr_celeba.csv")
-    splits = [f"{name},{i // 4}" for i, name in enumerate(names)]
-    csv_of(root, "image_id,partition", splits, "list_eval_partition.csv")
+    values = [("1", "-1" if i % 2 else "1", "-1" if i % 3 else "1") for i in range(12)]
+    if form == "kaggle":
+        rows = [",".join([name, *each]) for name, each in zip(names, values, strict=True)]
+        csv_of(root, "image_id,Young,Blond_Hair,Male", rows, "list_attr_celeba.csv")
+        splits = [f"{name},{i // 4}" for i, name in enumerate(names)]
+        csv_of(root, "image_id,partition", splits, "list_eval_partition.csv")
+    else:
+        rows = ["  ".join([name, *each]) for name, each in zip(names, values, strict=True)]
+        csv_of(root / "Anno", "12", ["Young Blond_Hair Male ", *rows], "list_attr_celeba.txt")
+        splits = [f"{name} {i // 4}" for i, name in enumerate(names)]
+        csv_of(root / "Eval", splits[0], splits[1:], "list_eval_partition.txt")
     found, source = opened(root)
-    assert found.data.images == "img_align_celeba/img_align_celeba"
+    assert found.data.kind == "celeba"
     assert source.class_names == ("not Blond Hair", "Blond Hair")
     assert source.num_images == {"train": 4, "val": 4, "test": 4}
 
