@@ -254,4 +254,4 @@ def minutes(training: TrainConfig, wanted: int, num_inference_steps: int) -> flo
     pixels = (training.input_size or 224) ** 2 / 32**2
     network = _TRAIN_S * training.num_steps * training.batch_size * pixels * width**2
     drawing = _DRAW_S * wanted * num_inference_steps / 20
-    return (_START_S + 3 * network + drawing) / 60
+    return max(2.0, (_START_S + 3 * network + drawing) / 60)
