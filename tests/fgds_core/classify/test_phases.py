@@ -109,10 +109,17 @@ def every_step(path):
     return Checkpoint(path, "a", 1, lambda: float(next(ticks)))
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_stopped_at_any_step_of_any_stage_it_ends_with_the_same_weights(tmp_path, phase):
-    changes = {"second_stage": phase, "ema_decay": 0.5, "posthoc": "logit_adjustment"}
-    changes |= {"num_steps": 3, "second_stage_steps": 2}
+STOPPED = {
+    **{name: {"second_stage": name} for name in PHASES},
+    "cosine": {"head": "cosine", "second_stage": "lws"},
+    "lora": {"tune": "lora", "second_stage": "real"},
+}
+
+
+@pytest.mark.parametrize("kind", STOPPED)
+def test_stopped_at_any_step_of_any_stage_it_ends_with_the_same_weights(tmp_path, kind):
+    changes = {"ema_decay": 0.5, "posthoc": "logit_adjustment", **STOPPED[kind]}
+    changes |= {"num_steps": 2, "second_stage_steps": 2}
     epochs = []
     whole = trained(run=TrainingRun(on_epoch=epochs.append), **changes)
     total = recipe(**changes).total_steps
