@@ -81,6 +81,9 @@ def test_workers_change_no_byte_and_more_images_keep_the_finished_parts(
         "02-owl/part-00001.parquet",
         "02-owl/part-00002.parquet",
     ]
+    drawn.clear()
+    assert ready("synthesize", synthesize={"min_per_class": 4}) == 0
+    assert drawn == ["00-cat/part-00000.parquet"]  # the class that has the target, and it alone
 
 
 def add_pictures(label: int, names: tuple[str, ...] | None = None, split: str = "train") -> None:

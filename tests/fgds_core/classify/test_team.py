@@ -8,6 +8,7 @@ import torch
 from training import TRAIN, VAL, recipe, shaded
 
 from fgds_core.classify.checkpoint import Checkpoint
+from fgds_core.classify.config import Treatment
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.team import Team
 from fgds_core.classify.together import together
@@ -25,7 +26,7 @@ RECIPE = {
 }
 
 
-def learn_together(run=TrainingRun(processes=2), synthetic=None, **changes):
+def learn_together(run=TrainingRun(processes=2), synthetic=None, treatment=Treatment(), **changes):
     training = partial(
         train_classifier,
         TRAIN,
@@ -34,14 +35,18 @@ def learn_together(run=TrainingRun(processes=2), synthetic=None, **changes):
         seed=1,
         synthetic=synthetic,
         real_share=0.5,
+        treatment=treatment,
     )
     with together(training, run) as run:
         return training(run=run)
 
 
-def test_two_processes_learn_what_one_learns(tmp_path):
+@pytest.mark.parametrize(
+    "special", [{}, {"mix": "cmo", "treatment": Treatment(0.5, 0.3, mix_within_source=True)}]
+)
+def test_two_processes_learn_what_one_learns(special):
     """Parts of one and two images, several micro-batches, images from both sources."""
-    how = {"accumulate_steps": 2, "synthetic": shaded([0, 4, 4], seed=3)}
+    how = {"accumulate_steps": 2, "synthetic": shaded([0, 4, 4], seed=3)} | special
     epochs = {1: [], 2: []}
     one, two = (
         learn_together(TrainingRun(processes=n, on_epoch=epochs[n].append), **how) for n in (1, 2)
