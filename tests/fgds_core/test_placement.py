@@ -24,6 +24,7 @@ from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.assess import assess
 from fgds_core.stages.retrain import retrain
 from fgds_core.stages.train_baseline import train_baseline
+from fgds_core.stages.trial import try_training
 from fgds_core.synthesis import shards
 from fgds_core.synthesis.models import load_models
 from fgds_core.synthesis.part import write_part
@@ -257,6 +258,27 @@ def test_mixed_and_synthetic_images_are_learnt_from_on_another_device(mix):
     }
     here = train_classifier(TRAIN, VAL, **how)
     with far_device() as device:
+        there = train_classifier(TRAIN, VAL, run=TrainingRun(device), **how).cpu()
+        for a, b in zip(here.state_dict().values(), there.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"second_stage": "crt", "posthoc": "tau_normalization"},
+        {"second_stage": "lws", "head": "cosine", "posthoc": "logit_adjustment"},
+        {"second_stage": "dfr", "ema_decay": 0.5},
+        {"second_stage": "last_layer_real", "tune": "head"},
+        {"second_stage": "real", "tune": "lora"},
+    ],
+    ids=lambda changes: changes["second_stage"],
+)
+def test_the_last_layer_is_worked_on_on_another_device(changes):
+    how = {"config": recipe(**changes), "seed": 1}
+    here = train_classifier(TRAIN, VAL, **how)
+    with far_device() as device:
+        try_training(how["config"], TRAIN.class_names, TRAIN.size, device)
         there = train_classifier(TRAIN, VAL, run=TrainingRun(device), **how).cpu()
         for a, b in zip(here.state_dict().values(), there.state_dict().values(), strict=True):
             assert torch.equal(a, b)
