@@ -297,6 +297,30 @@ def test_retraining_keeps_real_counts_and_bins(prepared, synthetic, baseline, tm
     assert classifier.class_names == CLASS_NAMES
 
 
+def test_what_is_done_with_synthetic_images_is_recorded_and_leaves_an_ordinary_classifier(
+    prepared, synthetic, baseline, tmp_path
+):
+    plain, special = (
+        retraining(),
+        retraining(
+            training={"sampling": "class_balanced", "mix": "cmo", "crop_scale": 0.5},
+            synthetic_weight=0.5,
+            synthetic_label_smoothing=0.2,
+            split_batch_norm=True,
+            mix_within_source=True,
+        ),
+    )
+    states = []
+    for config in (plain, special):
+        folder = tmp_path / str(len(states))
+        retrain(prepared, synthetic, baseline / "models/baseline", config, 1, folder, folder)
+        notes = json.loads((folder / "config.json").read_text())
+        assert notes["retraining"] == config.model_dump(mode="json")
+        states.append(load_classifier(folder).state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_retraining_refuses_a_synthetic_set_without_index(prepared, baseline, tmp_path):
     with pytest.raises(InputError, match=r"index\.json"):
         retrain(
