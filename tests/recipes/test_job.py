@@ -1,6 +1,8 @@
 """`make repro RECIPE=nico` through DVC and Prefect: 84 s of processor time, so not in `make test`.
 
-python -m pytest -n 0 -m slow tests/recipes
+    python -m pytest -n 0 -m slow tests/recipes
+
+The other recipes differ from it in nothing that DVC and Prefect see.
 """
 
 from collections.abc import Iterator
