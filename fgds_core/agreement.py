@@ -68,7 +68,8 @@ def disagreements(
 
 def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Iterator[str]:
     """Says what makes no recipe of the baseline or of the final classifier."""
-    yield from _recipe_disagreements("train_baseline", baseline)
+    mistakes = list(_recipe_disagreements(baseline))
+    yield from (f"train_baseline.{mistake}" for mistake in mistakes)
     try:
         final = final_recipe(baseline, retrain.training)
     except ValidationError as error:
@@ -76,35 +77,37 @@ def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Ite
             key = ".".join(map(str, ("retrain.training", *fault["loc"])))
             yield f"{key}: {fault['msg'].removeprefix('Value error, ')}"
         return
-    if final != baseline:
-        yield from _recipe_disagreements("retrain.training", final)
+    for mistake in _recipe_disagreements(final):
+        if mistake not in mistakes:  # said once
+            yield f"retrain.training.{mistake}"
     yield from _treatment_disagreements(final, retrain)
 
 
-def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
+def _recipe_disagreements(config: TrainConfig) -> Iterator[str]:
+    """Says what in a recipe does not go together, from the key on."""
     if config.tune != "all" and config.pretrained == "none":
         yield (
-            f"{section}.tune: got {config.tune}, but pretrained is none, and features of random"
+            f"tune: got {config.tune}, but pretrained is none, and features of random"
             " weights would stay as they are; name pre-trained weights, or set tune to all"
         )
     if config.posthoc == "tau_normalization" and config.head == "cosine":
         yield (
-            f"{section}.posthoc: got tau_normalization, but the weights of head cosine count as"
+            "posthoc: got tau_normalization, but the weights of head cosine count as"
             " of norm 1 already; choose logit_adjustment or none, or head linear"
         )
     if config.loss == "ldam" and config.head != "cosine":
         yield (
-            f"{section}.loss: got ldam, whose margins are of cosines, but head is {config.head};"
+            f"loss: got ldam, whose margins are of cosines, but head is {config.head};"
             " set head to cosine, or choose another loss"
         )
     if config.loss == "label_aware_smoothing" and config.label_smoothing:
         yield (
-            f"{section}.label_smoothing: got {config.label_smoothing:g}, but loss"
+            f"label_smoothing: got {config.label_smoothing:g}, but loss"
             " label_aware_smoothing smooths each class by a share of its own; set it to 0"
         )
     if config.loss == "group_dro" and config.mix != "none":
         yield (
-            f"{section}.mix: got {config.mix}, but loss group_dro weighs groups, and a mixed image"
+            f"mix: got {config.mix}, but loss group_dro weighs groups, and a mixed image"
             " is of two; set mix to none, or choose another loss"
         )
     if config.loss_kwargs:
@@ -113,14 +116,14 @@ def _recipe_disagreements(section: str, config: TrainConfig) -> Iterator[str]:
         try:
             losses.check_loss(config)
         except ValueError as error:
-            yield f"{section}.loss_kwargs: {error}"
+            yield f"loss_kwargs: {error}"
     if config.rand_augment is not None:
         transforms = import_module("fgds_core.classify.transforms")
 
         try:
             transforms.check_policy(config.rand_augment)
         except ValueError as error:
-            yield f"{section}.rand_augment: {error}"
+            yield f"rand_augment: {error}"
 
 
 def _treatment_disagreements(config: TrainConfig, retrain: RetrainConfig) -> Iterator[str]:

@@ -50,7 +50,7 @@ def test_recipes_whose_keys_agree_pass():
     [
         (
             {"rand_augment": "rand-m9-foo"},
-            {},
+            {"training": {"sampling": "instance"}},
             "train_baseline.rand_augment: must be rand and its sections, such as rand-m9",
         ),
         (
