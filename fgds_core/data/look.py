@@ -279,6 +279,8 @@ def _digests(
 ) -> Iterator[tuple[str, str, bytes]]:
     """Split, name and digest of the images whose key another image has as well."""
     times = Counter(keys)
+    if len(times) == len(keys):
+        return  # without reading all of them again
     number = hashed = 0
     for split in SPLITS:
         for row in source.rows(split):

@@ -91,7 +91,10 @@ def _classes(seen: Look) -> Iterator[str]:
     if len(rows) < len(order):
         yield f"(the 5 largest and the {_ROWS - 5} smallest of {len(order):,} classes)"
     if empty := [seen.class_names[k] for k in order if not train[k]]:
-        yield filled(f"Without training images: {named(empty)}.")
+        yield filled(
+            f"Without training images: {named(empty)}. They are drawn from text alone, and only "
+            "synthetic images teach them; so all classes are (synthesize.conditioning: text)."
+        )
     numbered = [name for name in seen.class_names if name.isdecimal() or _is_wordnet(name)]
     if numbered:
         yield filled(
@@ -150,7 +153,10 @@ def _repeats(seen: Look, published: bool) -> Iterator[str]:
     repeats: Repeats = seen.repeats
     how = "by their pixels" if repeats.of_pixels else "files byte by byte"
     if not repeats.within and not repeats.across:
-        yield filled(f"No image occurs twice (compared {how}).")
+        yield filled(
+            f"No image occurs twice (compared {how}). For those that are nearly the same, prepare "
+            "looks."
+        )
     if repeats.within:
         each = ", ".join(f"{n:,} in {_NAMES[split]}" for split, n in repeats.within.items())
         yield filled(f"Images that repeat another of their split ({how}): {each}.")

@@ -116,7 +116,7 @@ def proposal(found: Found, seen: Look, own: bool, by: Drawer) -> Changes:
         "synthesize": {
             "target_per_class": target(train),
             "target_per_group": _target_per_group(seen),
-            **_drawing(by),
+            **_drawing(by, from_images=len(train) == len(seen.counts["train"])),
         },
         "assess": {
             "judge": None,
@@ -210,11 +210,16 @@ def _generator(by: Drawer) -> Changes:
     }
 
 
-def _drawing(by: Drawer) -> Changes:
-    """How it is asked; of one of hundreds of millions of weights as the recipe own_small says."""
+def _drawing(by: Drawer, *, from_images: bool) -> Changes:
+    """How it is asked; of one of hundreds of millions of weights as the recipe own_small says.
+
+    Args:
+        by: The generator.
+        from_images: Whether each class has a real image to condition on.
+    """
     flow = by.kind == "stable-diffusion-3"
     return {
-        "conditioning": "dual" if by.kind == "stable-unclip" else "text",
+        "conditioning": "dual" if by.kind == "stable-unclip" and from_images else "text",
         "scheduler": "FlowMatchEulerDiscreteScheduler" if flow else "DDIMScheduler",
         "num_inference_steps": 30 if by.is_large else 20,
         "guidance_scale": 5.0 if by.is_large else 1.5,

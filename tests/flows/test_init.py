@@ -188,6 +188,25 @@ def test_published_sets_are_read_as_their_recipes_do(here, capsys, make, kind, w
     assert names_groups == (meta.groups is not None)
 
 
+def test_a_class_without_training_images_is_drawn_from_text(here, capsys):
+    root = pictures(here / "set", {"ant": 20, "bat": 12, "cat": 4})
+    files = sorted(path.relative_to(root) for path in root.rglob("*.jpg"))
+    lines = [f"{path} {('ant', 'bat', 'cat').index(path.parent.name)}" for path in files]
+    parts = {"test": [line for line in lines if line[0] == "c"] + lines[:4] + lines[20:24]}
+    parts["train"] = [line for line in lines if line not in parts["test"]]
+    for split, part in parts.items():
+        (root / f"my_{split}.txt").write_text("\n".join([*part, ""]))
+    (root / "classnames.txt").write_text("ant\nbat\ncat\n")
+    assert main(["set"]) == 0
+    assert "Without training images: cat." in capsys.readouterr().out
+    params, meta = read_params(), prepared(here)
+    assert params["synthesize"].conditioning == "text"
+    assert {part.class_name for part in plan_of(meta, params["synthesize"]).parts} == {
+        "bat",
+        "cat",
+    }
+
+
 def test_an_image_in_two_splits_of_own_folders_is_left_out_of_training(here, capsys):
     for number, split in enumerate(("train", "val", "test")):
         pictures(here / "flowers" / split, {"daisy": 9, "rose": 5}, seed=number)

@@ -41,6 +41,10 @@ def recognise(path: str, *, classes: Which | None = None, subset: str | None = N
     """
     if not path.strip():
         raise InputError(f"no path was given; name a folder of images, {_FILES}, or a hub id")
+    if "://" in path:
+        raise InputError(
+            f"{brief(path, PATH_MOST)} is an address; bring the data to a folder here and name it"
+        )
     place = Path(path).expanduser()
     try:
         is_folder, is_file = place.is_dir(), place.is_file()

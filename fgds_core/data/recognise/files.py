@@ -51,7 +51,7 @@ def find_lists(root: Path, chosen: Path | None) -> Found | None:
     root, images = placed(root, names_there, climb=chosen is not None)
     has_groups = all(group is not None for _, _, group in lines)
     rewrite = _places_rewrite(root, lines[0][0])
-    names = _names_file(root, shared.train)
+    names = _names_file(root, list(files))
     data = {
         "kind": "list",
         "root": str(root),
@@ -121,16 +121,10 @@ def _places_rewrite(root: Path, first: str) -> str | None:
     return None
 
 
-def _names_file(root: Path, train: Path) -> str | None:
-    """A file of class names beside the list that has a name for each label."""
-    most = -1
-    with train.open(encoding="utf-8-sig") as file:
-        for line in file:
-            words = line.rsplit(maxsplit=2)
-            label = words[1] if len(words) == 3 and is_picture_name(words[0]) else words[-1:]
-            text = label if isinstance(label, str) else "".join(label)
-            most = max(most, int(text)) if text.isdecimal() and len(text) < 8 else most
-    for folder in dict.fromkeys((train.parent, root)):
+def _names_file(root: Path, lists: Sequence[Path]) -> str | None:
+    """A file of class names beside the lists that has a name for each of their labels."""
+    most = max(map(_most_label, lists))
+    for folder in dict.fromkeys((lists[0].parent, root)):
         for path in entries(folder, [])[1]:
             if path.suffix not in (".txt", ".json") or not re.search(
                 r"class|categor|names|label", path.name.casefold()
@@ -143,6 +137,19 @@ def _names_file(root: Path, train: Path) -> str | None:
             if len(names) == most + 1:
                 return relative_to(path, root)
     return None
+
+
+def _most_label(path: Path) -> int:
+    """The largest label of a list; -1 where there is none."""
+    most = -1
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for line in file:
+            *names, last = line.rsplit(maxsplit=2) or [""]
+            with_group = len(names) == 2 and is_picture_name(names[0])
+            label = names[1] if with_group else last
+            if label.isdecimal() and len(label) < 8:
+                most = max(most, int(label))
+    return most
 
 
 def _relative(value: Path | dict[str, Any], root: Path) -> str | dict[str, Any]:

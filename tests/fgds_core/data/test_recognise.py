@@ -342,6 +342,8 @@ def test_paths_that_lead_to_nothing(tmp_path):
     refused(tmp_path / "a.txt", "nothing that is known")
     refused(tmp_path / "one.png", "is one image")
     refused("x" * 5000, "cannot be read")
+    refused("", "no path was given")
+    refused("s3://bucket/flowers", "is an address; bring the data to a folder")
 
 
 def test_archives(tmp_path):
