@@ -113,7 +113,7 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
         f"The run: pictures of {params['prepare'].image_size} x {params['prepare'].image_size} "
         f"pixels ({params['prepare'].format}); {training.model}, {training.num_steps:,} steps of "
         f"{training.batch_size}, trained three times; {wanted:,} synthetic images, so that each "
-        f"{has} has {number:,}, in {len(plan.parts):,} parts.",
+        f"{has} has {number:,}, in {len(plan.parts):,} files.",
     ]
     size = disk_bytes(seen, params["prepare"], wanted)
     amount = f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{max(1, size / 1e6):,.0f} MB"

@@ -59,7 +59,7 @@ def _kind(found: Found, source: Source) -> Iterator[str]:
     yield filled(f"Found: {found.why}. It is read with data.kind {found.data.kind}.")
     for line in (*found.choices, *source.notes, source.left_out):
         if line:
-            yield filled(f"- {line[:1].upper()}{line[1:]}", "  ")
+            yield filled(f"- {line}", "  ")
 
 
 def _classes(seen: Look) -> Iterator[str]:
