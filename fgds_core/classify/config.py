@@ -20,7 +20,7 @@ LossName = Literal[
     "group_dro",
 ]
 Sampling = Literal["instance", "square_root", "class_balanced", "progressive", "group_balanced"]
-MixName = Literal["none", "mixup", "cutmix", "cmo"]
+MixName = Literal["none", "mixup", "cutmix", "cmo", "lisa"]
 Head = Literal["linear", "cosine"]
 Tune = Literal["all", "head", "lora"]
 SecondStage = Literal["none", "crt", "lws", "last_layer_real", "dfr", "real"]
@@ -95,7 +95,8 @@ class TrainConfig(Section):
     )
     mix: MixName = Field(
         description="what becomes of two images: mixup is their weighted mean, cutmix pastes a "
-        "rectangle of one into the other, cmo pastes those of rare classes; none is off"
+        "rectangle of one into the other, cmo pastes those of rare classes, lisa is the mean "
+        "within one class of two groups or one group of two classes; none is off"
     )
     mix_alpha: float = Field(
         gt=0,

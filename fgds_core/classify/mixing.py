@@ -1,4 +1,4 @@
-"""Images of which two become one, and how much of each is left: mixup, CutMix, CMO.
+"""Images of which two become one, and how much of each is left: mixup, CutMix, CMO, LISA.
 
 timm has mixup and CutMix too, but draws from numpy's global state, so that a training that was
 stopped could not go on to the same weights; here all is drawn from the training's own rng.
@@ -9,6 +9,7 @@ B images in a batch, N in all, K classes, C channels, H x W pixels.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fgds_core.classify.config import TrainConfig
+from fgds_core.errors import InputError
 
+SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -62,10 +65,17 @@ class Pool:
             synthetic ones.
         rarity: Sums of the images' weights 1 / n, n being the real images of their class, up to
             each image and without it, [N + 1].
+        labels: Classes, [N].
+        groups: Numbers of their groups, [N]; None without groups.
     """
 
-    def __init__(self, labels: Tensor, num_real: int, within_source: bool) -> None:
+    def __init__(
+        self, labels: Tensor, num_real: int, within_source: bool, groups: Tensor | None = None
+    ) -> None:
         self.num_real, self.within_source = num_real, within_source
+        self.labels: Integers = labels.numpy()
+        self.groups: Integers | None = None if groups is None else groups.numpy()
+        self._contrasts: dict[tuple[bool, int, int], Contrast] = {}
         counts = labels[:num_real].bincount(minlength=int(labels.max()) + 1).clamp(min=1)
         weights = 1 / counts[labels].double().numpy()
         self.rarity: Floats = np.concatenate([[0.0], np.cumsum(weights)])
@@ -78,6 +88,55 @@ class Pool:
             return
         yield np.flatnonzero(rows < self.num_real), 0, self.num_real
         yield np.flatnonzero(rows >= self.num_real), self.num_real, end
+
+    def contrast(self, of_class: bool, first: int, end: int) -> "Contrast":
+        """The images of some rows: of one class in other groups, or of one group in other classes.
+
+        Raises:
+            InputError: The images have no groups.
+        """
+        if self.groups is None:
+            raise InputError(
+                "mix: got lisa, but the training images have no groups, or the synthetic ones "
+                "not; name their column or folders in data, or choose another mix"
+            )
+        which = (of_class, first, end)
+        if which not in self._contrasts:
+            labels, groups = self.labels[first:end], self.groups[first:end]
+            alike, unlike = (labels, groups) if of_class else (groups, labels)
+            self._contrasts[which] = Contrast(alike, unlike, first)
+        return self._contrasts[which]
+
+
+class Contrast:
+    """Images in the order of two numbers, to find those alike in one and unlike in the other."""
+
+    def __init__(self, alike: Integers, unlike: Integers, first: int) -> None:
+        """Sorts the images.
+
+        Args:
+            alike: What an image and its partner have in common, [N].
+            unlike: What they differ in, [N].
+            first: Row of the first image.
+        """
+        self.alike, self.unlike, self.first = alike, unlike, first
+        self.order = np.lexsort((unlike, alike))
+        self.alike_sorted = alike[self.order]
+        self.width = int(unlike.max(initial=0)) + 1
+        self.cells_sorted = self.alike_sorted * self.width + unlike[self.order]
+
+    def partners(self, rows: Integers, rng: np.random.Generator) -> Integers:
+        """For each row one of those that fit it, all as likely; the row itself where none does."""
+        alike = self.alike[rows - self.first]
+        cells = alike * self.width + self.unlike[rows - self.first]
+        # Those that are alike stand in one stretch, and in it in another those that are no other
+        low, high = (np.searchsorted(self.alike_sorted, alike, side=s) for s in SIDES)
+        start, end = (np.searchsorted(self.cells_sorted, cells, side=s) for s in SIDES)
+        num = (high - low) - (end - start)
+        place = low + (rng.random(len(rows)) * num).astype(np.int64)
+        place += np.where(place >= start, end - start, 0)
+        found = self.order[place.clip(max=len(self.order) - 1)] + self.first
+        return np.where(num > 0, found, rows)
 
 
 Partners = Callable[[Integers, Pool, np.random.Generator], tuple[Integers, bool]]
@@ -112,6 +171,18 @@ def rare(rows: Integers, pool: Pool, rng: np.random.Generator) -> tuple[Integers
         drawn = rng.uniform(low, high, len(members))
         found = np.searchsorted(pool.rarity, drawn, side="right") - 1
         partners[members] = found.clip(first, end - 1)  # a sum may be rounded up to its end
+    return partners, True
+
+
+def selected(rows: Integers, pool: Pool, rng: np.random.Generator) -> tuple[Integers, bool]:
+    """Any images of the same class in another group, or of the same group and another class."""
+    partners = np.empty_like(rows)
+    for members, first, end in pool.sources(rows):
+        own = rows[members]
+        in_class, in_group = (
+            pool.contrast(of_class, first, end).partners(own, rng) for of_class in (True, False)
+        )
+        partners[members] = np.where(rng.random(len(own)) < 0.5, in_class, in_group)
     return partners, True
 
 
@@ -158,14 +229,16 @@ MIXES = {
     "mixup": Mix(permuted, averaged),
     "cutmix": Mix(permuted, pasted),
     "cmo": Mix(rare, pasted),
+    "lisa": Mix(selected, averaged),
 }
 """Name -> a way of mixing.
 
 Sources: Zhang et al. (2018), mixup, https://arxiv.org/abs/1710.09412; Yun et al. (2019), CutMix,
 https://arxiv.org/abs/1905.04899; Park et al. (2022), The Majority Can Help the Minority (CMO),
 https://arxiv.org/abs/2112.00412, in which an image of a class of n is pasted as often as 1 / n
-says, as in its authors' code. Here every image has a share of its own, where theirs have one for a
-batch.
+says, as in its authors' code; Yao et al. (2022), Improving Out-of-Distribution Robustness via
+Selective Augmentation (LISA), https://arxiv.org/abs/2201.00299. Here every image has a share of
+its own, where theirs have one for a batch.
 """
 
 
@@ -201,7 +274,11 @@ class Mixer:
 
 
 def create_mixer(
-    config: TrainConfig, labels: Tensor, num_real: int, within_source: bool
+    config: TrainConfig,
+    labels: Tensor,
+    num_real: int,
+    within_source: bool,
+    groups: Tensor | None = None,
 ) -> Mixer | None:
     """What mixes the images of a training; None where its recipe mixes none.
 
@@ -210,7 +287,8 @@ def create_mixer(
         labels: Classes of all images, real ones first, [N].
         num_real: How many are real.
         within_source: Whether real images are mixed with real ones alone.
+        groups: Numbers of their groups, [N]; None without groups.
     """
     if config.mix == "none":
         return None
-    return Mixer(config, Pool(labels, num_real, within_source))
+    return Mixer(config, Pool(labels, num_real, within_source, groups))

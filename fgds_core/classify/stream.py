@@ -57,7 +57,7 @@ def training_batches(
     images, workers = training.images, run.loader_workers
     transform = create_transform(config, images.size)
     within_source = training.treatment.mix_within_source
-    mixer = create_mixer(config, images.labels, training.num_real, within_source)
+    mixer = create_mixer(config, images.labels, training.num_real, within_source, training.groups)
     planned: deque[_Planned] = deque()
 
     def plan() -> Iterator[list[tuple[int, int]]]:

@@ -6,21 +6,24 @@ import numpy as np
 import pytest
 import torch
 from sets import image_set
-from training import TRAIN, recipe, shaded
+from training import TRAIN, VAL, recipe, shaded
 
 from fgds_core.classify.batches import TrainingImages
 from fgds_core.classify.mixing import MIXES, create_mixer
 from fgds_core.classify.stream import training_batches
+from fgds_core.classify.train import train_classifier
+from fgds_core.errors import InputError
 
 REAL, SYNTHETIC = [50, 10, 2], [0, 40, 48]
 LABELS = torch.arange(3).repeat_interleave(torch.tensor(REAL))
 LABELS = torch.cat([LABELS, torch.arange(3).repeat_interleave(torch.tensor(SYNTHETIC))])
 NUM_REAL = sum(REAL)
+GROUPS = torch.arange(len(LABELS)) % 4
 
 
 def drawn(mix, rows, num_batches=1, within_source=False, labels=LABELS, **changes):
     config = recipe(mix=mix, **changes)
-    mixer = create_mixer(config, labels, NUM_REAL, within_source)
+    mixer = create_mixer(config, labels, NUM_REAL, within_source, GROUPS[: len(labels)])
     rng = torch.Generator().manual_seed(5)
     return [mixer.draw(rows, rng) for _ in range(num_batches)]
 
@@ -112,6 +115,37 @@ def test_a_class_without_real_images_is_as_rare_as_one_with_a_single_image():
     assert share == pytest.approx(10 / 11, abs=0.02)
 
 
+def test_lisa_mixes_one_class_of_two_groups_or_one_group_of_two_classes():
+    mixtures = drawn("lisa", list(range(len(LABELS))), num_batches=200)
+    counts = torch.zeros(len(LABELS), len(LABELS))
+    for mixture in mixtures:
+        counts[range(len(LABELS)), mixture.partners] += 1
+    same_class = LABELS[:, None] == LABELS
+    same_group = GROUPS[:, None] == GROUPS
+    fits = same_class ^ same_group
+    assert counts[~fits].sum() == 0
+    share = (counts * same_class).sum() / counts.sum()
+    assert share.item() == pytest.approx(0.5, abs=0.02)
+    for kind in (same_class & fits, same_group & fits):  # all that fit an image are as likely
+        num = kind.sum(1, keepdim=True)
+        expected = (kind / num)[kind]
+        assert (counts[kind] / 100).mean() == pytest.approx(expected.mean().item(), rel=0.02)
+        assert ((counts[kind] / 100 - expected) / (expected / 100).sqrt()).std() < 1.2
+
+
+def test_lisa_leaves_an_image_alone_that_nothing_fits():
+    labels, groups = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 2])
+    mixer = create_mixer(recipe(mix="lisa"), labels, 4, False, groups)
+    rng = torch.Generator().manual_seed(0)
+    partners = {tuple(mixer.draw([0, 1, 2, 3], rng).partners) for _ in range(60)}
+    assert partners == {(a, b, 2, 3) for a in (0, 1) for b in (0, 1)}
+
+
+def test_lisa_needs_groups():
+    with pytest.raises(InputError, match="mix: got lisa, but the training images have no groups"):
+        train_classifier(TRAIN, VAL, recipe(mix="lisa"), seed=0)
+
+
 @pytest.mark.parametrize("mix", MIXES)
 def test_within_a_source_real_images_are_mixed_with_real_ones_alone(mix):
     rows = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(2)).tolist()
@@ -150,7 +184,7 @@ def test_shares_are_drawn_from_the_beta_distribution(alpha):
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "cmo"])
 def test_a_batch_is_told_of_partners_where_it_is_mixed_and_of_none_elsewhere(mix):
     training = TrainingImages(TRAIN, shaded([2, 3, 4], seed=4), 0.5)
     mixed, plain = (
