@@ -209,6 +209,11 @@ def check_name(path: Path) -> None:
         ) from error
 
 
+def is_remote(root: str) -> bool:
+    """Whether raw data lie in a bucket."""
+    return root.startswith("s3://")
+
+
 def check_root(root: str) -> None:
     """Refuses a root that is no folder of raw data.
 
@@ -216,6 +221,8 @@ def check_root(root: str) -> None:
         InputError: It does not exist, is no folder, or holds the workspace with all its outputs,
             which DVC cannot watch.
     """
+    if is_remote(root):
+        return  # its listing says what is wrong
     path = Path(root)
     if not os.path.isdir(path):  # False for what is too long for a path, too
         wrong = "is not a folder" if os.path.exists(path) else "does not exist"

@@ -25,17 +25,19 @@ def prepare(
     from fgds_core.data.meta import read_meta
     from fgds_core.data.prepare import summary
     from fgds_core.data.sources import open_source
-    from tasks.identity.links import watch
+    from tasks.identity.links import note_listing, watch
     from tasks.prepare import prepare_data
 
     watch(data.root)
     # What is wrong with names, layout and sizes is said before bytes are read.
     source = open_source(data, prepare.max_image_bytes)
-    inputs = (
-        content_digests(data.root)
-        if source.files is None
-        else named_digest(data.root, source.files())
-    )
+    if source.digest:
+        note_listing(source.digest)
+        inputs = {data.root: source.digest}
+    elif source.files is None:
+        inputs = content_digests(data.root)
+    else:
+        inputs = named_digest(data.root, source.files())
     outputs = run(
         prepare_data,
         data=data,

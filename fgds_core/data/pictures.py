@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 from fgds_core.data.config import PrepareConfig
 from fgds_core.data.jpeg import bare_jpeg
 from fgds_core.data.near_duplicates import thumbnail
-from fgds_core.data.sources import SourceImage
+from fgds_core.data.sources import SourceImage, read_all
 from fgds_core.errors import InputError
 from fgds_core.images.formats import decode_picture, encode_picture
 
@@ -41,9 +41,11 @@ class Prepared(NamedTuple):
 def prepare_pictures(rows: Sequence[SourceImage], config: PrepareConfig) -> list[Prepared | str]:
     """Prepares pictures, each on its own; what is wrong with one stands in its place."""
     done: list[Prepared | str] = []
-    for row in rows:
+    for content in read_all(rows, config.max_image_bytes):
         try:
-            done.append(prepare_picture(row.read(config.max_image_bytes), config))
+            if isinstance(content, InputError):
+                raise content
+            done.append(prepare_picture(content, config))
         except InputError as error:
             done.append(str(error))
     return done

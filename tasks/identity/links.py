@@ -8,11 +8,14 @@ import os
 from pathlib import Path
 
 from fgds_core.errors import InputError
-from fgds_core.files import check_root, files_below, shown
+from fgds_core.files import check_root, files_below, is_remote, shown, write_text
 from tasks.identity.dvc_yaml import DVC_YAML, read_pipeline, write_pipeline
 from tasks.workspace import FIRST
 
 WATCHED = Path("data/watched")
+
+LISTING = Path("data/bucket/listing.txt")
+"""What DVC watches where the raw images lie in a bucket."""
 
 
 def watch(root: str) -> None:
@@ -28,12 +31,35 @@ def watch(root: str) -> None:
         InputError: The root is none or holds what is no file, or something else is in the link's
             place.
     """
+    if is_remote(root):
+        _watch_bucket()
+        return
     check_root(root)
     _check_apart(root)
     files_below(Path(root))  # DVC would wait at a pipe for ever
     if not DVC_YAML.is_file():  # a flow without DVC
         return
-    target = root if os.path.isabs(root) else os.path.relpath(root, WATCHED.parent)
+    _point(root if os.path.isabs(root) else os.path.relpath(root, WATCHED.parent))
+    watch_links("prepare", root)
+
+
+def _watch_bucket() -> None:
+    """Has DVC ask the stage at every run, which compares what the bucket lists."""
+    LISTING.parent.mkdir(parents=True, exist_ok=True)
+    if not LISTING.exists():
+        write_text(LISTING, "")
+    if DVC_YAML.is_file():
+        _point(os.path.relpath(LISTING.parent, WATCHED.parent))
+        _ask_always("prepare", True)
+
+
+def note_listing(digest: str) -> None:
+    """Keeps what a bucket listed when its images were prepared, for DVC."""
+    write_text(LISTING, f"{digest}\n")
+
+
+def _point(target: str) -> None:
+    """Makes `data/watched` a link to what DVC shall watch."""
     if os.path.lexists(WATCHED) and not WATCHED.is_symlink():
         raise InputError(f"{WATCHED} must be a link that the stages set; move what is there away")
     if not WATCHED.is_symlink() or os.readlink(WATCHED) != target:
@@ -42,7 +68,6 @@ def watch(root: str) -> None:
         part.unlink(missing_ok=True)
         part.symlink_to(target)
         part.replace(WATCHED)
-    watch_links("prepare", root)
 
 
 def watch_links(stage: str, *folders: str | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fgds_core.data.config import DataConfig
-from fgds_core.data.sources.folder import SUFFIXES
+from fgds_core.data.sources.places import SUFFIXES
 from fgds_core.errors import InputError
 from fgds_core.files import entries, listed, relative_to, shown
 

@@ -6,16 +6,18 @@ two functions: `open_data(data, max_image_bytes)` and `class_names(data)`.
 """
 
 import errno
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from fgds_core.data.config import DataConfig
-from fgds_core.data.sources.places import too_many_bytes
+from fgds_core.data.sources.places import SUFFIXES, too_many_bytes
+from fgds_core.data.sources.remote import bring, digest_of, read_objects
 from fgds_core.errors import InputError
-from fgds_core.files import PATH_MOST, brief, check_root, shown
+from fgds_core.files import PATH_MOST, brief, check_root, is_remote, shown
 
 SOURCES = {
     "parquet": "fgds_core.data.sources.parquet",
@@ -61,6 +63,11 @@ class SourceImage:
             raise InputError(self.problem)
         if isinstance(self.content, bytes):
             return self.content
+        if is_remote(self.content):
+            (found,) = read_objects([self.content], max_image_bytes)
+            if isinstance(found, InputError):
+                raise found
+            return found
         file_path = Path(self.content)
         try:
             with file_path.open("rb") as file:
@@ -90,6 +97,8 @@ class Source:
             or which images validate where the data say nothing of it.
         metadata: A CSV file of the splits that were drawn here, for others to read them; empty if
             none is made.
+        digest: Of the names and entity tags of what is read from a bucket; empty for files of this
+            machine.
     """
 
     class_names: tuple[str, ...]
@@ -101,6 +110,20 @@ class Source:
     published: bool = False
     notes: tuple[str, ...] = ()
     metadata: str = ""
+    digest: str = ""
+
+
+def read_all(rows: Sequence[SourceImage], max_image_bytes: int) -> list[bytes | InputError]:
+    """The bytes of several image files, or what is wrong with each; see `SourceImage.read`."""
+    far = [row.content for row in rows if isinstance(row.content, str) and is_remote(row.content)]
+    there = dict(zip(far, read_objects(far, max_image_bytes), strict=True))
+    found: list[bytes | InputError] = []
+    for row in rows:
+        try:
+            found.append(there[row.content] if row.content in there else row.read(max_image_bytes))
+        except InputError as error:
+            found.append(error)
+    return found
 
 
 def load_source(kind: str) -> ModuleType:
@@ -122,7 +145,8 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
     """
     try:
         check_root(data.root)
-        source: Source = load_source(data.kind).open_data(data, max_image_bytes)
+        opened = _open_remote if is_remote(data.root) else load_source(data.kind).open_data
+        source: Source = opened(data, max_image_bytes)
     except OSError as error:
         remedy = {
             errno.EACCES: "correct its permissions",
@@ -143,6 +167,41 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
     return source
 
 
+def _open_remote(data: DataConfig, max_image_bytes: int) -> Source:
+    """Opens raw data in a bucket through a folder that stands for it; see `remote`."""
+    folder = TemporaryDirectory(prefix="fgds-bucket-")  # gone with the source
+    root, place = data.root.rstrip("/"), folder.name
+
+    def renamed(text: str) -> str:
+        return text.replace(place, root)
+
+    try:
+        tags = bring(root, Path(place), SUFFIXES)
+        local = data.model_copy(update={"root": place})
+        source: Source = load_source(data.kind).open_data(local, max_image_bytes)
+    except InputError as error:
+        raise InputError(renamed(str(error))) from error
+    names = sorted(tags) if source.files is None else source.files()
+
+    def rows(split: str) -> Iterator[SourceImage]:
+        assert folder.name == place  # and so kept
+        try:
+            for row in source.rows(split):
+                far = isinstance(row.content, str)
+                yield replace(row, content=renamed(str(row.content))) if far else row
+        except InputError as error:
+            raise InputError(renamed(str(error))) from error
+
+    return replace(
+        source,
+        rows=rows,
+        left_out=renamed(source.left_out),
+        files=None,
+        notes=tuple(map(renamed, source.notes)),
+        digest=digest_of(tags, (name.removeprefix(f"{place}/") for name in names)),
+    )
+
+
 def class_names(data: DataConfig) -> tuple[str, ...] | None:
     """The classes of raw data as far as names of folders and files tell, in their order.
 
@@ -150,6 +209,8 @@ def class_names(data: DataConfig) -> tuple[str, ...] | None:
         None where only the images' labels tell, or the layout is not what it should be, which
         `open_source` says.
     """
+    if is_remote(data.root):
+        return None
     try:
         names: tuple[str, ...] | None = load_source(data.kind).class_names(data)
     except (OSError, InputError):

@@ -11,19 +11,11 @@ from fgds_core.data.meta import SPLITS
 from fgds_core.data.sources import Source, SourceImage
 from fgds_core.data.sources.left_out import LeftOut
 from fgds_core.data.sources.names import class_name
-from fgds_core.data.sources.places import below, check_apart, check_sizes
+from fgds_core.data.sources.places import SUFFIXES, below, check_apart, check_sizes
 from fgds_core.data.sources.validation import drawn_validation
 from fgds_core.errors import InputError
 from fgds_core.files import entries, files_below, listed, shown
 from fgds_core.images.formats import FORMATS, is_picture
-
-_SUFFIXES = (
-    "png apng jpg jpeg jpe jfif mpo webp avif bmp dib tif tiff gif ppm pgm pbm pnm "
-    "heic heif jp2 jxl"
-)
-SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
-"""A file of such a name is meant as an image: that it is none is a mistake to tell. Of any other
-name, its content decides."""
 
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
 

@@ -8,6 +8,14 @@ from fgds_core.data.sources.names import composed
 from fgds_core.errors import InputError
 from fgds_core.files import shown
 
+_SUFFIXES = (
+    "png apng jpg jpeg jpe jfif mpo webp avif bmp dib tif tiff gif ppm pgm pbm pnm "
+    "heic heif jp2 jxl"
+)
+SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+"""A file of such a name is meant as an image: that it is none is a mistake to tell. Of any other
+name, its content decides."""
+
 
 def below(root: Path, name: str, parameter: str) -> Path:
     """The path of a name below the root, in whichever Unicode form it is written there.
