@@ -109,7 +109,9 @@ def _ask_always(name: str, always: bool) -> None:
     if bool(stage.get("always_changed")) == always:
         return
     if always:
-        stage.insert(1, "always_changed", True, comment="linked folders; DVC looks into none")
+        stage.insert(
+            1, "always_changed", True, comment="linked folders or a bucket; DVC looks into none"
+        )
     else:
         del stage["always_changed"]
     write_pipeline(pipeline)

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from micro import random_images
 from ruamel.yaml import YAML
+from s3 import BUCKET
 
+from fgds_core.files import sha256_tree
 from fgds_core.images.formats import PNG
 from fgds_core.images.pixels import encode
 
@@ -92,3 +95,36 @@ def test_of_a_list_no_more_is_asked_for_than_it_names(
     (root / "3.png").write_bytes(files[6])
     assert said() == first
     assert meta.stat().st_mtime_ns != before
+
+
+def test_a_bucket_is_asked_at_every_run_and_read_again_only_after_a_change(
+    workspace: Path,
+    run_stage: Run,
+    capsys: pytest.CaptureFixture[str],
+    s3: Any,
+    network: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", network.url)
+    root = workspace / "assets" / "pictures"
+    for path in root.iterdir():
+        s3.put_object(Bucket=BUCKET, Key=f"far/{path.name}", Body=path.read_bytes())
+    assert run_stage("prepare") == 0
+    here = sha256_tree(workspace / "data" / "prepared")
+    for _ in range(2):
+        capsys.readouterr()
+        assert run_stage("prepare", data={"root": f"s3://{BUCKET}/far"}) == 0
+        assert capsys.readouterr().out.endswith(SUMMARY)
+        assert sha256_tree(workspace / "data" / "prepared") == here
+    listed = (workspace / "data" / "bucket" / "listing.txt").read_text()
+    s3.put_object(
+        Bucket=BUCKET, Key="far/train.parquet", Body=(root / "validation.parquet").read_bytes()
+    )
+    s3.put_object(
+        Bucket=BUCKET, Key="far/validation.parquet", Body=(root / "train.parquet").read_bytes()
+    )
+    assert run_stage("prepare") == 0
+    assert capsys.readouterr().out.startswith("prepared 18 training, 40 validation")
+    assert (workspace / "data" / "bucket" / "listing.txt").read_text() != listed
+    assert run_stage("prepare", data={"root": f"s3://{BUCKET}/none"}) == 2
+    assert "error: data.root: there is nothing below s3:" in capsys.readouterr().err

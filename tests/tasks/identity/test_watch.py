@@ -12,7 +12,7 @@ from dvc.cli import main
 from ruamel.yaml import YAML
 
 from fgds_core.errors import InputError
-from tasks.identity.links import WATCHED, watch, watch_links
+from tasks.identity.links import LISTING, WATCHED, note_listing, watch, watch_links
 
 STAGES = """\
 # A comment stays.
@@ -140,3 +140,18 @@ def test_a_pipe_is_refused_before_dvc_reads_it(
     os.mkfifo("pics/shirt/1.png")
     with pytest.raises(InputError, match=r"pics/shirt/1\.png is neither .* but a pipe"):
         watch("pics")
+
+
+def test_a_bucket_is_watched_by_its_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(STAGES.format(command="true"))
+    watch("s3://bucket/flowers")
+    assert WATCHED.resolve() == LISTING.parent.resolve()
+    note_listing("what it lists")
+    assert (WATCHED / "listing.txt").read_text() == "what it lists\n"
+    pipeline = YAML(typ="safe").load(tmp_path / "dvc.yaml")
+    assert pipeline["stages"]["prepare"]["always_changed"]
+    watch("s3://bucket/flowers")
+    assert LISTING.read_text() == "what it lists\n"
