@@ -55,6 +55,7 @@ def together(train: Train, run: TrainingRun) -> Iterator[TrainingRun]:
         yield run
         return
     context = multiprocessing.get_context("forkserver")  # this process has threads
+    context.set_forkserver_preload(["fgds_core.classify.train"])  # imported once for all
     with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
         meeting, ears = Path(folder) / "meeting", []
         for rank in range(1, processes):

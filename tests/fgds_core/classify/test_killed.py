@@ -8,39 +8,31 @@ from pathlib import Path
 
 import pytest
 import torch
+from sets import gather, image_set
 from training import TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.classify import calibrate, learner
 from fgds_core.classify.checkpoint import Checkpoint
-from fgds_core.classify.losses import LOSSES, Loss
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 
-
-class Remembering(Loss):
-    """Weighs a batch by those before it, as a distributionally robust loss does."""
-
-    def __init__(self, priors, label_smoothing):
-        super().__init__()
-        self.register_buffer("weights", priors.counts / priors.counts.sum())
-
-    def forward(self, logits, labels, batch, reduction="mean"):
-        each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-        found = torch.zeros_like(self.weights).index_add(0, labels, each.detach())
-        self.weights = (self.weights * found.exp()) / (self.weights * found.exp()).sum()
-        each = each * self.weights[labels]
-        return each.mean() if reduction == "mean" else each
-
-
+GROUPED = image_set(
+    gather(TRAIN), TRAIN.labels, TRAIN.class_names, ["sea", "ice"] * (len(TRAIN) // 2)
+)
 KINDS = {
     "averaged": {"config": recipe(ema_decay=0.5, sampling="instance")},
     "accumulated": {"config": recipe(optimizer="sgd", accumulate_steps=4)},
     "scaled": {"config": recipe(precision="float16", ema_decay=0.5, num_steps=6)},
     "remembering": {
-        "config": recipe(),
+        "config": recipe(loss="group_dro", loss_kwargs={"eta": 1.0}),
+        "train": GROUPED,
+    },
+    "in two stages": {
+        "config": recipe(second_stage="crt", second_stage_steps=4, ema_decay=0.5),
         "synthetic": shaded([0, 5, 9], seed=3),
         "real_share": 0.5,
     },
+    "mixed": {"config": recipe(mix="cmo", mix_probability=1.0, sampling="square_root")},
 }
 
 
@@ -86,9 +78,14 @@ POINTS = {
     "while a later state is written": at_call(1, torch, "save", half_written),
     "after a whole step": at_call(2, Checkpoint, "write"),
     "while it validates at the end": at_call(1, learner, "predict_logits"),
-    "after the last step": at_call(1, calibrate, "predict_logits"),
 }
 """In the order of a training, so that each run goes on where the one before it was killed."""
+
+IN_THE_SECOND_STAGE = {
+    "in the second stage": at_call(4, torch.Tensor, "backward"),
+    "while the second stage validates": at_call(1, learner, "predict_logits"),
+}
+AT_THE_END = {"after the last step": at_call(1, calibrate, "predict_logits")}
 
 
 def checkpoint(path):
@@ -97,33 +94,32 @@ def checkpoint(path):
 
 
 def killed(point, path, how):
-    """Trains in a process of its own until it is killed."""
+    """Trains in a process of its own until it is killed, as it has to be."""
     child = os.fork()
     if not child:
         try:
             torch.set_num_threads(1)  # the parent's threads are not here
-            POINTS[point]()
+            point()
             run = TrainingRun(checkpoint=checkpoint(path))
-            train_classifier(TRAIN, VAL, seed=1, run=run, **how)
+            train_classifier(**how, val=VAL, seed=1, run=run)
         finally:
             os._exit(1)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, point
+    return os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_any_point_it_ends_with_the_same_weights(tmp_path, monkeypatch, kind):
-    how = KINDS[kind]
-    if kind == "remembering":
-        monkeypatch.setitem(LOSSES, "cross_entropy", Remembering)
+def test_killed_at_any_point_it_ends_with_the_same_weights(tmp_path, kind):
+    how = {"train": TRAIN} | KINDS[kind]
     epochs, again, steps = [], [], []
-    whole = train_classifier(TRAIN, VAL, seed=1, run=TrainingRun(on_epoch=epochs.append), **how)
+    whole = train_classifier(**how, val=VAL, seed=1, run=TrainingRun(on_epoch=epochs.append))
     path = tmp_path / "state"
-    for point in POINTS:
-        killed(point, path, how)
+    second = IN_THE_SECOND_STAGE if how["config"].second_stage != "none" else {}
+    for name, point in (POINTS | second | AT_THE_END).items():
+        assert killed(point, path, how), name
     run = TrainingRun(on_epoch=again.append, advance=steps.append, checkpoint=checkpoint(path))
-    resumed = train_classifier(TRAIN, VAL, seed=1, run=run, **how)
+    resumed = train_classifier(**how, val=VAL, seed=1, run=run)
     assert steps[0] > 1  # it went on
-    assert sum(steps) == how["config"].num_steps
+    assert sum(steps) == how["config"].total_steps
     assert same_weights(whole, resumed)
     assert whole.temperature == resumed.temperature
     assert again == epochs

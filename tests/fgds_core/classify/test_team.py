@@ -42,7 +42,11 @@ def learn_together(run=TrainingRun(processes=2), synthetic=None, treatment=Treat
 
 
 @pytest.mark.parametrize(
-    "special", [{}, {"mix": "cmo", "treatment": Treatment(0.5, 0.3, mix_within_source=True)}]
+    "special",
+    [
+        {"second_stage": "crt"},
+        {"mix": "cmo", "treatment": Treatment(0.5, 0.3, mix_within_source=True)},
+    ],
 )
 def test_two_processes_learn_what_one_learns(special):
     """Parts of one and two images, several micro-batches, images from both sources."""
