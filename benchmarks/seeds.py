@@ -81,7 +81,9 @@ def main() -> None:
     if not args.show:
         arms = {ARM: Arm({}, stages=("train_control", "retrain"))}
         run_experiments(arms, range(args.seeds), COLUMNS, args.jobs, "seeds")
-    table = summary(json.loads((RESULTS / "seeds_runs.json").read_text()))
+    if not (kept := RESULTS / "seeds_runs.json").is_file():
+        raise SystemExit(f"{kept} is not there: no seed was run")
+    table = summary(json.loads(kept.read_text()))
     write_json(RESULTS / "seeds.json", table)
     print(as_markdown(table))
 
