@@ -5,8 +5,8 @@
 
 PATH is a folder of class folders (with folders of splits or without), of <context>/<class>, of
 CIFAR's pickles or of Parquet files, a list, a CSV file, JSON of annotations, or the id owner/name
-of a data set on the Hugging Face hub. All names are read and at most 2,000 pictures; nothing but
-the file of parameters is written.
+of a data set on the Hugging Face hub, which is brought to the folder hub. All names are read and at
+most 2,000 pictures; nothing but the file of parameters is written.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
         f"The run: pictures of {params['prepare'].image_size} x {params['prepare'].image_size} "
         f"pixels ({params['prepare'].format}); {training.model}, {training.num_steps:,} steps of "
         f"{training.batch_size}, trained three times; {wanted:,} synthetic images, so that each "
-        f"{has} has {number:,}, in {len(plan.parts):,} files.",
+        f"{has} has {number:,} (parts: {len(plan.parts):,}).",
     ]
     size = disk_bytes(seen, params["prepare"], wanted)
     amount = f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{max(1, size / 1e6):,.0f} MB"

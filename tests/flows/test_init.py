@@ -238,6 +238,32 @@ def test_a_generator_of_ones_own(here, tiny_unclip, capsys):
     assert "--generator: there is no folder no/such/place" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "kind"),
+    [
+        ("StableDiffusionXLPipeline", "text-to-image"),
+        ("StableDiffusion3Pipeline", "stable-diffusion-3"),
+        ("StableUnCLIPImg2ImgPipeline", "stable-unclip"),
+    ],
+)
+def test_the_kind_of_a_generator_is_read_from_its_index(here, pipeline, kind):
+    pictures(here / "flowers", {"daisy": 30, "rose": 9})
+    (here / "model").mkdir()
+    (here / "model" / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    assert main(["flowers", "--generator", "model"]) == 0
+    params = read_params()  # with all that it has to agree on
+    assert params["generator"].kind == kind
+    assert params["synthesize"].conditioning == ("dual" if kind == "stable-unclip" else "text")
+
+
+def test_a_generator_of_no_known_kind(here, capsys):
+    pictures(here / "flowers", {"daisy": 30, "rose": 9})
+    (here / "model").mkdir()
+    (here / "model" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    assert main(["flowers", "--generator", "model"]) == 2
+    assert "--generator: model holds a FluxPipeline; known are Stable" in capsys.readouterr().err
+
+
 def test_of_large_photographs(here):
     pictures(here / "photos", {"cat": 12, "dog": 5}, side=300)
     assert main(["photos", "--generator", "owner/unclip"]) == 0

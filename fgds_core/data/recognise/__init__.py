@@ -45,9 +45,12 @@ def recognise(path: str, *, classes: Which | None = None, subset: str | None = N
         raise InputError(
             f"{brief(path, PATH_MOST)} is an address; bring the data to a folder here and name it"
         )
-    place = Path(path).expanduser()
+    place = Path(path)
     try:
+        place = place.expanduser()
         is_folder, is_file = place.is_dir(), place.is_file()
+    except RuntimeError as error:  # of a user who is not known
+        raise InputError(f"{brief(path, PATH_MOST)}: {error}; write the path out") from error
     except OSError as error:  # of a name that is too long, or of a folder that may not be entered
         raise InputError(
             f"{brief(path, PATH_MOST)} cannot be read ({error.strerror}); correct the path"

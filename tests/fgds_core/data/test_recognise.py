@@ -343,6 +343,7 @@ def test_paths_that_lead_to_nothing(tmp_path):
     refused(tmp_path / "one.png", "is one image")
     refused("x" * 5000, "cannot be read")
     refused("", "no path was given")
+    refused("~nobody-of-this-name/flowers", "write the path out")
     refused("s3://bucket/flowers", "is an address; bring the data to a folder")
 
 
