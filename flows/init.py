@@ -5,8 +5,8 @@
 
 PATH is a folder of class folders (with folders of splits or without), of <context>/<class>, of
 CIFAR's pickles or of Parquet files, a list, a CSV file, JSON of annotations, or the id owner/name
-of a data set on the Hugging Face hub, which is brought to the folder hub. All names are read and at
-most 2,000 pictures; nothing but the file of parameters is written.
+of a data set on the Hugging Face hub, which is brought to the folder hub. All names are read
+and at most 2,000 pictures; nothing but the file of parameters is written.
 """
 
 import argparse
