@@ -171,6 +171,12 @@ class Place:
         """What an arm does with synthetic images."""
         return self.retrain.model_copy(update={**ARMS[arm].retrain, "training": {}})
 
+    def source_of(self, run: Mapping[str, Any]) -> str | None:
+        """What a run would be made of now; None if there is no such arm any more."""
+        if run["arm"] not in ARMS:
+            return None
+        return self.source(Piece(run["arm"], run["synthetic"], run["seed"]))
+
     def source(self, piece: Piece) -> str:
         """Digest of all that makes a result: code, images and recipe."""
         meta = read_meta(self.run / "data" / "prepared")
@@ -214,29 +220,39 @@ def run_missing(place: Place, pieces: Sequence[Piece], folder: Path, jobs: int) 
     """Trains what is not among the runs yet, or was made of something else; keeps each at once.
 
     Returns:
-        The runs of these pieces.
+        These runs and others that are there, if they would be made of the same.
+
+    Raises:
+        SystemExit: Some failed; the others are kept.
     """
     path = folder / "training_runs.json"
-    sources = {piece.name: place.source(piece) for piece in pieces}
     kept: Runs = json.loads(path.read_text()) if path.exists() else {}
-    runs = {name: run for name, run in kept.items() if run["source"] == sources.get(name)}
+    runs = {name: run for name, run in kept.items() if run["source"] == place.source_of(run)}
     missing = [piece for piece in pieces if piece.name not in runs]
     log.info("%d trainings, %d are to be done", len(pieces), len(missing))
+    failed: list[str] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
         waiting = {pool.submit(trained, place, piece): piece for piece in missing}
         for number, done in enumerate(as_completed(waiting), start=1):
             piece = waiting[done]
+            if (error := done.exception()) is not None:
+                failed.append(piece.name)
+                log.error("%s: %r", piece.name, error)
+                continue
+            columns = done.result()
             runs[piece.name] = {
                 **asdict(piece),
                 "training": dict(ARMS[piece.arm].training),
                 "retrain": dict(ARMS[piece.arm].retrain),
-                "source": sources[piece.name],
-                "columns": done.result(),
+                "source": place.source(piece),
+                "columns": columns,
             }
             write_json(path, runs)
             write_json(folder / RESULT.name, summary(runs.values()))
-            log.info("%d/%d %s: %.4f", number, len(missing), piece.name, done.result()["macro"])
+            log.info("%d/%d %s: %.4f", number, len(missing), piece.name, columns["macro"])
+    if failed:
+        raise SystemExit(f"{len(failed)} trainings failed: {'; '.join(failed)}")
     return runs
 
 

@@ -1,10 +1,13 @@
 """The comparison of trainings: its arms are recipes, and what it says is what was measured."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from micro import ROOT
+from training import recipe, retraining
 
+from benchmarks.experiments import write_json
 from benchmarks.training import (
     ARMS,
     BEGIN,
@@ -13,11 +16,16 @@ from benchmarks.training import (
     DOCUMENT,
     END,
     RESULT,
+    Piece,
+    Place,
     as_markdown,
+    run_missing,
     summary,
+    write_document,
 )
 from fgds_core.agreement import training_disagreements
 from fgds_core.classify.config import RetrainConfig
+from fgds_core.data.meta import SPLITS, Meta, write_meta
 from flows.cli.params import read_params
 
 
@@ -80,3 +88,48 @@ def test_the_tables_name_the_strongest_and_how_many_were_tried():
     assert "| **instance** | 73.0 ± 12.7 |" in text
     assert f"| {CONTROL} | 82.0 ± 25.4 |" in text
     assert "Of 2 arms on real images alone **instance** has the highest" in text
+
+
+def test_the_tables_are_written_between_their_marks_and_again_in_their_place(tmp_path):
+    document = tmp_path / "results.md"
+    document.write_text(f"before\n{BEGIN}{END}after\n")
+    for runs in (RUNS[:4], RUNS):
+        write_document(summary(runs), document)
+    assert document.read_text() == f"before\n{BEGIN}{as_markdown(summary(RUNS))}{END}after\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A finished run of which nothing is there but what is known of its images."""
+    prepared, synthetic = tmp_path / "data" / "prepared", tmp_path / "data" / "synthetic"
+    for folder in (prepared, synthetic):
+        folder.mkdir(parents=True)
+    counts = dict.fromkeys(SPLITS, (3, 2))
+    digests = dict.fromkeys(SPLITS, "0")
+    duplicates = dict.fromkeys(SPLITS, 0)
+    write_meta(prepared, Meta(("a", "b"), 16, counts, {}, None, duplicates, digests))
+    (synthetic / "_index.json").write_text("{}")
+    return Place(tmp_path, recipe(), retraining())
+
+
+def test_a_training_is_known_by_its_recipe_and_its_images(place):
+    control, cmo = Piece(CONTROL, True, 0), Piece("class-balanced + CMO", True, 0)
+    real = Piece(CONTROL, False, 0)
+    before = {piece: place.source(piece) for piece in (control, cmo, real)}
+    assert len(set(before.values())) == 3
+    (place.run / "data" / "synthetic" / "_index.json").write_text("{ }")
+    after = {piece: place.source(piece) for piece in before}
+    assert [piece for piece in before if before[piece] != after[piece]] == [control, cmo]
+    longer = replace(place, base=recipe(num_steps=6))
+    assert longer.source(real) != before[real]
+
+
+def test_trainings_that_are_there_stay_and_those_of_something_else_go(place, tmp_path):
+    pieces = [Piece(CONTROL, synthetic, 0) for synthetic in (False, True)]
+    kept = {
+        piece.name: run(piece.arm, piece.synthetic, 0, 0.5) | {"source": place.source(piece)}
+        for piece in pieces
+    }
+    other = run("instance", False, 0, 0.9) | {"source": "another"}
+    write_json(tmp_path / "training_runs.json", {**kept, "instance, real, seed 0": other})
+    assert run_missing(place, pieces[:1], tmp_path, jobs=1) == kept
