@@ -63,7 +63,7 @@ class SourceImage:
             raise InputError(self.problem)
         if isinstance(self.content, bytes):
             return self.content
-        if is_remote(self.content):
+        if is_remote(str(self.content)):
             (found,) = read_objects([self.content], max_image_bytes)
             if isinstance(found, InputError):
                 raise found
@@ -120,7 +120,8 @@ def read_all(rows: Sequence[SourceImage], max_image_bytes: int) -> list[bytes | 
     found: list[bytes | InputError] = []
     for row in rows:
         try:
-            found.append(there[row.content] if row.content in there else row.read(max_image_bytes))
+            known = there.get(row.content) if isinstance(row.content, str) else None
+            found.append(row.read(max_image_bytes) if known is None else known)
         except InputError as error:
             found.append(error)
     return found
