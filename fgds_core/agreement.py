@@ -66,8 +66,16 @@ def disagreements(
         )
 
 
-def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Iterator[str]:
-    """Says what makes no recipe of the baseline or of the final classifier."""
+def training_disagreements(
+    baseline: TrainConfig, retrain: RetrainConfig, processes: int | None = 1
+) -> Iterator[str]:
+    """Says what makes no recipe of the baseline or of the final classifier.
+
+    Args:
+        baseline: The section train_baseline.
+        retrain: The section retrain.
+        processes: Those that learn together, `compute.training_processes`.
+    """
     mistakes = list(_recipe_disagreements(baseline))
     yield from (f"train_baseline.{mistake}" for mistake in mistakes)
     try:
@@ -81,6 +89,11 @@ def training_disagreements(baseline: TrainConfig, retrain: RetrainConfig) -> Ite
         if mistake not in mistakes:  # said once
             yield f"retrain.training.{mistake}"
     yield from _treatment_disagreements(final, retrain)
+    if retrain.split_batch_norm and processes != 1:
+        yield (
+            "retrain.split_batch_norm: needs the whole batch in one process; set"
+            " compute.training_processes to 1, or split_batch_norm to false"
+        )
 
 
 def _recipe_disagreements(config: TrainConfig) -> Iterator[str]:

@@ -104,9 +104,11 @@ def read_params(
         mistakes += agreed.disagreements(
             params["generator"], params["synthesize"], params["assess"]
         )
-    if {"train_baseline", "retrain"} <= set(params):
+    if {"train_baseline", "retrain", "compute"} <= set(params):
         agreed = import_module("fgds_core.agreement")
-        mistakes += agreed.training_disagreements(params["train_baseline"], params["retrain"])
+        mistakes += agreed.training_disagreements(
+            params["train_baseline"], params["retrain"], params["compute"].training_processes
+        )
     _raise(f"{where} is not right", mistakes)
     return params
 

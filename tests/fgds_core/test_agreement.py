@@ -101,3 +101,11 @@ def test_what_does_not_go_together_is_said_by_its_key(baseline, retrain, message
 )
 def test_what_goes_together_is_left_alone(baseline, retrain):
     assert list(training_disagreements(recipe(**baseline), retraining(**retrain))) == []
+
+
+@pytest.mark.parametrize("processes", [2, None])
+def test_several_processes_split_no_batch_norm_and_say_so_at_the_start(processes):
+    apart = retraining(split_batch_norm=True)
+    (said,) = training_disagreements(recipe(), apart, processes)
+    assert said.startswith("retrain.split_batch_norm: needs the whole batch in one process")
+    assert not list(training_disagreements(recipe(), apart, 1))
