@@ -380,7 +380,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="for a try: another folder for the results")
     parser.add_argument("--show", action="store_true", help="print the tables, train nothing")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        stream=sys.stderr,
+        force=True,  # Prefect has put a handler of its own there
+    )
     logging.getLogger("fgds_core").setLevel(logging.WARNING)
     if args.steps and args.out is None:
         parser.error("--steps is for a try: name a folder for it with --out")
