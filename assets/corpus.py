@@ -51,6 +51,17 @@ class Corpus:
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a garment is rendered, in the words of the captions; "" is none."""
+
+    context: str  # of CONTEXTS
+    garment: str  # its colour
+    texture: str
+    ground: str  # colour of the background
+    pattern: str  # of the background
+
+
+@dataclass(frozen=True)
 class Renderings:
     """Rendered pictures."""
 
@@ -94,6 +105,34 @@ def fashion_lt_hashes(folder: Path) -> set[str]:
     return hashes
 
 
+def free_garments(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], fashion_lt: Path, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The official training pictures that are not in Fashion-LT, and which are set apart.
+
+    Args:
+        images: All of them, [60000, 28, 28].
+        labels: Their classes, [60000].
+        fashion_lt: Folder of Fashion-LT, whose pictures are left out.
+        seed: Decides which garments are held out.
+
+    Returns:
+        Indices into `images`, [N], and which of these are held out, [N].
+    """
+    excluded = fashion_lt_hashes(fashion_lt)
+    free = first_of_each(images, set())
+    free = free[[appearance_hash(images[i]) not in excluded for i in free]]
+    corpus_hashes = {appearance_hash(images[i]) for i in free}
+    assert not corpus_hashes & excluded, "corpus and Fashion-LT must be disjoint"
+
+    rng = np.random.default_rng(seed)
+    held_out = np.zeros(len(free), dtype=bool)
+    for label in range(len(CLASS_NAMES)):
+        members = np.flatnonzero(labels[free] == label)
+        held_out[rng.choice(members, HELD_OUT_PER_CLASS, replace=False)] = True
+    return free, held_out
+
+
 def load_corpus(source: Path, fashion_lt: Path, seed: int = 0) -> Corpus:
     """Reads the garments that are not in Fashion-LT and sets some apart.
 
@@ -106,17 +145,7 @@ def load_corpus(source: Path, fashion_lt: Path, seed: int = 0) -> Corpus:
         The corpus.
     """
     images, labels = read_source(source, "train")
-    excluded = fashion_lt_hashes(fashion_lt)
-    free = first_of_each(images, set())
-    free = free[[appearance_hash(images[i]) not in excluded for i in free]]
-    corpus_hashes = {appearance_hash(images[i]) for i in free}
-    assert not corpus_hashes & excluded, "corpus and Fashion-LT must be disjoint"
-
-    rng = np.random.default_rng(seed)
-    held_out = np.zeros(len(free), dtype=bool)
-    for label in range(len(CLASS_NAMES)):
-        members = np.flatnonzero(labels[free] == label)
-        held_out[rng.choice(members, HELD_OUT_PER_CLASS, replace=False)] = True
+    free, held_out = free_garments(images, labels, fashion_lt, seed)
     resized = np.stack([resize(images[i]) for i in free])  # [N, 32, 32]
     return Corpus(
         torch.from_numpy(resized), torch.from_numpy(labels[free]), torch.from_numpy(held_out)
@@ -207,6 +236,25 @@ def describe(
     return " ".join(word for word in words if word)
 
 
+def draw_look(context: str, rng: np.random.Generator) -> Look:
+    """A look of a context, one of CONTEXTS."""
+    colours = list(COLOURS)
+    tinted = colours[rng.integers(1, len(colours))]
+    garment = {"coloured": tinted, "target": "white", "inverted": "black"}.get(
+        context, colours[rng.integers(len(colours))]
+    )
+    texture = TEXTURES[rng.integers(len(TEXTURES))] if context == "textured" else ""
+    ground, pattern = "black", ""
+    if context == "inverted":
+        ground = "white"
+    elif context in ("background", "scene"):
+        others = [c for c in colours if c != garment]
+        ground = others[rng.integers(len(others))]
+        if context == "scene":
+            pattern = BACKGROUND_PATTERNS[rng.integers(len(BACKGROUND_PATTERNS))]
+    return Look(context, garment, texture, ground, pattern)
+
+
 def render(
     images: Tensor, labels: Tensor, contexts: Tensor, rng: np.random.Generator
 ) -> Renderings:
@@ -221,51 +269,48 @@ def render(
     Returns:
         Pictures and captions. A "target" one is the garment itself, grey as RGB.
     """
-    names = [CONTEXTS[c] for c in contexts.tolist()]
-    num_images = len(names)
-    colours = list(COLOURS)
-    garments, textures, grounds, ground_patterns, captions = [], [], [], [], []
-    for name, label in zip(names, labels.tolist(), strict=True):
-        tinted = colours[rng.integers(1, len(colours))]
-        garment = {"coloured": tinted, "target": "white", "inverted": "black"}.get(
-            name, colours[rng.integers(len(colours))]
-        )
-        texture = TEXTURES[rng.integers(len(TEXTURES))] if name == "textured" else ""
-        ground, pattern = "black", ""
-        if name == "inverted":
-            ground = "white"
-        elif name in ("background", "scene"):
-            others = [c for c in colours if c != garment]
-            ground = others[rng.integers(len(others))]
-            if name == "scene":
-                pattern = BACKGROUND_PATTERNS[rng.integers(len(BACKGROUND_PATTERNS))]
-        class_name = CLASS_NAMES[label]
+    looks, captions = [], []
+    for context, label in zip(contexts.tolist(), labels.tolist(), strict=True):
+        look = draw_look(CONTEXTS[context], rng)
+        name = CLASS_NAMES[label]
         if rng.random() < GENERIC_SHARE:
-            caption = GENERIC[rng.integers(len(GENERIC))].replace("{class}", class_name)
+            caption = GENERIC[rng.integers(len(GENERIC))].replace("{class}", name)
         else:
-            caption = describe(class_name, garment, texture, ground, pattern, rng)
-        garments.append(COLOURS.get(garment, COLOURS["white"]))
-        textures.append(texture)
-        grounds.append(COLOURS.get(ground, (0.0, 0.0, 0.0)))
-        ground_patterns.append(pattern)
+            caption = describe(name, look.garment, look.texture, look.ground, look.pattern, rng)
+        looks.append(look)
         captions.append(caption)
+    return Renderings(paint(images, looks, rng), captions, contexts)
 
-    inverted = torch.tensor([name == "inverted" for name in names])
-    free = torch.tensor([name not in ("target", "inverted") for name in names])
+
+def paint(images: Tensor, looks: list[Look], rng: np.random.Generator) -> Tensor:
+    """Paints garments as they shall look, most of those in front of black or a colour moved.
+
+    Args:
+        images: Grey garments, uint8 [N, 32, 32].
+        looks: How each is rendered, N of them.
+        rng: Draws which ones are moved and how, and the phases of the patterns.
+
+    Returns:
+        Pictures, uint8 [N, 3, 32, 32].
+    """
+    num_images = len(looks)
+    inverted = torch.tensor([look.context == "inverted" for look in looks])
+    free = torch.tensor([look.context not in ("target", "inverted") for look in looks])
     moved = free & torch.from_numpy(rng.random(num_images) < 0.6)
     grey = images[:, None].float() / 255  # [N, 1, 32, 32]
     placed = move(grey, moved, rng)
     masks = garment_masks(placed)
-    texture_light = 0.35 + 0.65 * patterns(textures, rng)
-    cloth = placed * texture_light * torch.tensor(garments)[:, :, None, None]  # [N, 3, 32, 32]
-    ground_light = 0.25 + 0.6 * patterns(ground_patterns, rng)
-    ground_rgb = torch.tensor(grounds)[:, :, None, None] * ground_light
+    dyes = torch.tensor([COLOURS.get(look.garment, COLOURS["white"]) for look in looks])
+    texture_light = 0.35 + 0.65 * patterns([look.texture for look in looks], rng)
+    cloth = placed * texture_light * dyes[:, :, None, None]  # [N, 3, 32, 32]
+    ground_light = 0.25 + 0.6 * patterns([look.pattern for look in looks], rng)
+    paints = torch.tensor([COLOURS.get(look.ground, (0.0, 0.0, 0.0)) for look in looks])
+    ground_rgb = paints[:, :, None, None] * ground_light
     pictures = cloth + (1 - masks) * ground_rgb
     pictures = torch.where(inverted[:, None, None, None], 1 - grey, pictures)
     pictures = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
-    is_target = torch.tensor([name == "target" for name in names])
-    pictures = torch.where(is_target[:, None, None, None], as_target(images), pictures)
-    return Renderings(pictures, captions, contexts)
+    is_target = torch.tensor([look.context == "target" for look in looks])
+    return torch.where(is_target[:, None, None, None], as_target(images), pictures)
 
 
 def draw_contexts(num_images: int, rng: np.random.Generator) -> Tensor:
