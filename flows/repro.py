@@ -2,6 +2,7 @@
 
     python -m flows.repro
     python -m flows.repro --recipe nico --data /path --generator /path
+    python -m flows.repro --data fashion-contexts
 
 Starts one Prefect server for all stages, runs `dvc repro`, and prints the accuracies of the
 baseline, the control and the final classifier with the path of the report. Does nothing, and says
@@ -78,7 +79,7 @@ def arguments() -> argparse.Namespace:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--recipe", metavar="NAME", help="a file of recipes/, without its ending")
-    parser.add_argument("--data", metavar="FOLDER", help="where its raw images are")
+    parser.add_argument("--data", metavar="PATH", help="its raw images, or embedded data")
     parser.add_argument("--generator", metavar="PATH", help="what draws: a folder or a hub id")
     return parser.parse_args()
 

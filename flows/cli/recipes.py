@@ -1,7 +1,8 @@
 """Recipes: complete parameters for published data sets and common needs, in `recipes/`.
 
 In place of what only its user knows, a recipe has `$DATA` and `$GENERATOR`. Filled in, it becomes
-params.yaml, which is what DVC and every command reads; what stood there is not lost.
+params.yaml, which is what DVC and every command reads; what stood there is not lost. A recipe of
+embedded data has neither, and its data's name stands for it.
 """
 
 import json
@@ -71,11 +72,20 @@ class Recipe:
         return found
 
     @property
+    def wants_data(self) -> bool:
+        """Whether the user names the data."""
+        return "DATA" in self._wanted
+
+    @property
     def wants_generator(self) -> bool:
         """Whether the user names the generator."""
-        return any(match[2] == "GENERATOR" for match in _BLANK.finditer(self.text))
+        return "GENERATOR" in self._wanted
 
-    def filled(self, data: str, generator: str | None) -> str:
+    @property
+    def _wanted(self) -> list[str]:
+        return [match[2] for match in _BLANK.finditer(self.text)]
+
+    def filled(self, data: str | None, generator: str | None) -> str:
         """Its text with the user's data and generator."""
         given = {"DATA": data, "GENERATOR": generator}
         return _BLANK.sub(
@@ -101,8 +111,8 @@ def use_recipe(name: str | None, data: str | None, generator: str | None) -> str
     """Makes params.yaml what a recipe says.
 
     Args:
-        name: Of the recipe.
-        data: The folder of the raw images.
+        name: Of the recipe; may be left out where the data are embedded.
+        data: The folder of the raw images, or the name of embedded data, such as fashion-contexts.
         generator: A folder, or an id on the hub.
 
     Returns:
@@ -112,8 +122,9 @@ def use_recipe(name: str | None, data: str | None, generator: str | None) -> str
         InputError: One of them is missing or wrong, a file of the data is missing, or params.yaml
             or the synthetic set hold what would be lost.
     """
-    recipe = _chosen(name)
-    if not data:
+    recipe = _chosen(name or _of_embedded(data))
+    _refuse_unwanted(recipe, data, generator)
+    if recipe.wants_data and not data:
         raise InputError(
             f"DATA is missing: {recipe.name} needs the folder of the raw images, DATA=/path;"
             f" there: {recipe.header['Layout']}"
@@ -124,10 +135,34 @@ def use_recipe(name: str | None, data: str | None, generator: str | None) -> str
             " give its folder or its id on the hub, GENERATOR=/path or GENERATOR=owner/name;"
             " docs/generators.md"
         )
-    root = Path(data).expanduser()
-    text = recipe.filled(str(root), generator)
+    text = recipe.filled(str(Path(data).expanduser()) if data else None, generator)
     _check_files(recipe, text)
     return _write(recipe, text)
+
+
+def _of_embedded(data: str | None) -> str | None:
+    """The recipe of embedded data of that name; None where there is none."""
+    name = (data or "").replace("-", "_")
+    recipe = recipes().get(name)
+    return None if recipe is None or recipe.wants_data else name
+
+
+def _refuse_unwanted(recipe: Recipe, data: str | None, generator: str | None) -> None:
+    """Refuses data or a generator that a recipe would not use.
+
+    Raises:
+        InputError: Names it.
+    """
+    if data and not recipe.wants_data and _of_embedded(data) != recipe.name:
+        raise InputError(
+            f"DATA={shown(data)}: {recipe.name} has its own data; leave DATA out, or choose"
+            " another RECIPE"
+        )
+    if generator and not recipe.wants_generator:
+        raise InputError(
+            f"GENERATOR={shown(generator)}: {recipe.name} has its own generator; leave GENERATOR"
+            " out, or change `generator` in params.yaml after the first call"
+        )
 
 
 def _chosen(name: str | None) -> Recipe:
@@ -181,14 +216,16 @@ def _missing(data: "DataConfig", root: Path) -> Iterator[str]:
 
 def _write(recipe: Recipe, text: str) -> str:
     """Writes params.yaml where nothing is lost by it; says what was done."""
-    source = RECIPES / f"{recipe.name}.yaml"
+    source = str(RECIPES / f"{recipe.name}.yaml")
+    if recipe.wants_data:
+        source += " with this DATA and GENERATOR"
     before = PARAMS.read_text() if PARAMS.is_file() else None
     if before == text:
-        return f"{PARAMS} is {source} with this DATA and GENERATOR."
+        return f"{PARAMS} is {source}."
     said = "" if before is None else _kept(before)
     _check_synthetic()
     write_text(PARAMS, text)
-    return f"{PARAMS} is now {source} with this DATA and GENERATOR{said}."
+    return f"{PARAMS} is now {source}{said}."
 
 
 def _kept(before: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from micro import ROOT
 from miniatures import MINIATURES
 
+from assets.fashion_contexts import GROUNDS, train_counts
 from fgds_core.data.imbalance import exponential_profile
 from fgds_core.errors import InputError
 from fgds_core.synthesis.plan import plan_set
@@ -18,6 +19,7 @@ from flows.cli.params import read_params
 from flows.cli.recipes import Recipe, use_recipe
 
 RECIPES = {path.stem: Recipe(path.stem, path.read_text()) for path in ROOT.glob("recipes/*.yaml")}
+EMBEDDED = {name: recipe for name, recipe in RECIPES.items() if not recipe.wants_data}
 FIELDS = ("Command", "Data", "Layout", "Generator", "Cost", "Licence", "Expect", "Choices")
 
 
@@ -25,6 +27,7 @@ FIELDS = ("Command", "Data", "Layout", "Generator", "Cost", "Licence", "Expect",
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the recipes and params.yaml, under no git."""
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.chdir(tmp_path)
@@ -44,19 +47,24 @@ def refusal(*arguments: str | None) -> str:
 
 
 def test_there_is_a_miniature_of_every_recipe() -> None:
-    assert set(RECIPES) == set(MINIATURES)
+    assert set(RECIPES) - set(EMBEDDED) == set(MINIATURES)
+    assert set(EMBEDDED) == {"fashion_contexts"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_complete_and_says_what_it_is(name: str) -> None:
     recipe = RECIPES[name]
     params = read_params(ROOT / "recipes" / f"{name}.yaml")
-    assert params["data"].root == "$DATA"
-    assert params["generator"].path == "$GENERATOR"
-    assert params["assess"].judge is None  # the embedded one knows garments alone
+    if name not in EMBEDDED:
+        assert params["data"].root == "$DATA"
+        assert params["generator"].path == "$GENERATOR"
+        assert params["assess"].judge is None  # the embedded one knows garments alone
     assert tuple(recipe.header) == FIELDS
     assert all(recipe.header.values())
-    assert f"make repro RECIPE={name} DATA=/path GENERATOR=" in recipe.header["Command"]
+    command = f"make repro RECIPE={name}"
+    if name not in EMBEDDED:
+        command += " DATA=/path GENERATOR="
+    assert command in recipe.header["Command"]
     assert max(map(len, recipe.text.splitlines())) <= 100
     completed = runpy.run_path(str(ROOT / "recipes" / "complete.py"))["completed"]
     remedy = "run `python recipes/complete.py`"
@@ -74,6 +82,22 @@ def test_completing_adds_keys_and_comments_and_keeps_the_values_of_a_recipe() ->
     assert completed(whole, params) == whole
 
 
+def test_the_recipe_of_embedded_data_differs_from_the_default_where_groups_ask_for_it() -> None:
+    default = read_params(ROOT / "params.yaml")
+    params = read_params(ROOT / "recipes" / "fashion_contexts.yaml")
+    data = default["data"].model_copy(update={"root": "assets/fashion-contexts"})
+    prompts = ["a {class} on a {group} background"]
+    of_groups = {
+        "data": data,
+        "generator": default["generator"].model_copy(update={"prompts": prompts}),
+        "synthesize": default["synthesize"].model_copy(update={"target_per_group": 40}),
+        "retrain": default["retrain"].model_copy(
+            update={"training": {"sampling": "group_balanced"}}
+        ),
+    }
+    assert params == default | of_groups
+
+
 COUNTS = {
     "cifar10_lt": [
         count - 20 * (k == 0) for k, count in enumerate(exponential_profile(5000, 100, 10))
@@ -82,6 +106,7 @@ COUNTS = {
         min(count, 480) for count in exponential_profile(500, 100, 100)
     ],  # 20 of each class validate
     "waterbirds": [{"land": 3498, "water": 184}, {"land": 56, "water": 1057}],
+    "fashion_contexts": [dict(zip(GROUNDS, row, strict=True)) for row in train_counts().values()],
     "celeba": [{"woman": 71629, "man": 66874}, {"woman": 22880, "man": 1387}],
 }
 """Training images of each class, or of each group of it, where they are known exactly."""
@@ -146,6 +171,28 @@ def test_a_recipe_becomes_the_parameters_and_the_users_own_are_kept(place: Path)
         "waterbirds", "birds", "owner/unclip"
     )
     assert (place / "params.yaml").stat().st_mtime_ns == before
+
+
+def test_embedded_data_are_named_by_their_recipe_or_by_themselves(place: Path) -> None:
+    said = use_recipe(None, "fashion-contexts", None)
+    assert said == (
+        "params.yaml is now recipes/fashion_contexts.yaml; yours are kept in params.own.yaml."
+    )
+    assert (place / "params.yaml").read_text() == RECIPES["fashion_contexts"].text
+    for given in (("fashion_contexts", None, None), ("fashion_contexts", "fashion-contexts", "")):
+        assert use_recipe(*given) == "params.yaml is recipes/fashion_contexts.yaml."
+    use_recipe("waterbirds", "birds", "owner/unclip")
+    assert use_recipe("fashion_contexts", "", "").endswith(", in place of another one.")
+
+
+def test_what_a_recipe_of_embedded_data_would_not_use_is_refused(place: Path) -> None:
+    assert refusal("fashion_contexts", "birds", None).startswith(
+        "DATA=birds: fashion_contexts has its own data"
+    )
+    assert refusal(None, "fashion-contexts", "a/b").startswith(
+        "GENERATOR=a/b: fashion_contexts has its own generator"
+    )
+    assert refusal(None, "waterbirds", "a/b").startswith("RECIPE is missing")
 
 
 def test_another_recipe_or_other_data_take_the_place_of_a_recipe(place: Path) -> None:
