@@ -5,15 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from sets import image_set
+from sets import gather, image_set
 from torch.nn import functional as F
-from training import recipe, shaded
+from training import TRAIN, VAL, recipe, shaded
 
 from fgds_core.classify.batches import Batch, TrainingImages
 from fgds_core.classify.losses import LOSSES, Priors, check_loss, create_loss
 from fgds_core.classify.losses.effective_number import class_weights
+from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import priors_of, train_classifier
 from fgds_core.errors import InputError
+from fgds_core.stages.trial import train_a_little
 
 COUNTS = torch.tensor([24, 6, 2, 0])
 N = np.array([24.0, 6.0, 2.0, 1.0])  # a class without real images counts as one with one
@@ -285,3 +287,31 @@ def test_what_needs_groups_says_so_before_the_first_step(change):
     train, val = shaded([4, 3, 2]), shaded([2, 2, 2])
     with pytest.raises(InputError, match=f"^{key}: got {word}, but the training images have no"):
         train_classifier(train, val, recipe(**change), seed=0)
+
+
+def grouped(images):
+    groups = ["sea", "ice"] * (len(images) // 2)
+    return image_set(gather(images), images.labels, images.class_names, groups)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_passes_the_trial_and_learns_from_both_sources(name):
+    config = recipe(
+        loss=name,
+        head="cosine" if name == "ldam" else "linear",
+        label_smoothing=0.0,
+        sampling="group_balanced",
+        shift=0,
+        erase=0.0,
+        model_kwargs={},
+        learning_rate=3e-3,
+        num_steps=30,
+        eval_every=30,
+    )
+    train_a_little(config, TRAIN.class_names, TRAIN.size, "cpu")
+    train = grouped(TRAIN)
+    synthetic = grouped(shaded([4, 8, 12], seed=4))
+    lowered = []
+    run = TrainingRun(on_epoch=lambda seen: lowered.append(seen["val_macro_accuracy"]))
+    train_classifier(train, VAL, config, 0, synthetic=synthetic, real_share=0.5, run=run)
+    assert lowered[-1] > 0.6
