@@ -288,7 +288,8 @@ def _walk(
         if step in known or (is_key and known and index == len(location) - 1):
             path.append(step if step in known else shown(step)[1:-1])
             fields, field = known, known.get(step)
-            models = list(models_of(field.annotation)) if field is not None else []
+            own = [model.model_fields[step] for model in models if step in model.model_fields]
+            models = [inner for each in own for inner in models_of(each.annotation)]
         elif step.isdigit():
             path[-1] += f"[{step}]"
     return tuple(path), field, fields

@@ -52,6 +52,14 @@ CSV = {
     "splits": {"train": 0, "validation": 1, "test": 2},
     "group_names": ["land", "water"],
 }
+CELEBA = {
+    "kind": "celeba",
+    "root": "celeba",
+    "label": "Blond_Hair",
+    "group": "Male",
+    "class_names": ["dark hair", "blond hair"],
+    "group_names": ["woman", "man"],
+}
 CIFAR = {
     "kind": "cifar",
     "root": "cifar",
@@ -97,8 +105,9 @@ ADAPTER = {
 
 
 VARIANTS: tuple[dict[str, Any], ...] = (
-    *({**TREE, "data": data} for data in (LIST, CSV, CIFAR, CONTEXTS, COCO, HUB)),
+    *({**TREE, "data": data} for data in (LIST, CSV, CELEBA, CIFAR, CONTEXTS, COCO, HUB)),
     {**TREE, "data": FOLDER},
+    {**TREE, "data": {**FOLDER, "split": {**BY_FOLDERS, "validation": DRAWN}}},
     {**TREE, "data": {**FOLDER, "split": BY_FOLDERS}},
     {**TREE, "generator": {**TREE["generator"], "kind": "ip-adapter", "adapter": ADAPTER}},
     TREE,
