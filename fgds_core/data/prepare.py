@@ -24,7 +24,7 @@ from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import META_NAME, METADATA_NAME, SPLITS, Meta, write_meta
 from fgds_core.data.near_duplicates import described, near_duplicates
 from fgds_core.data.pictures import Prepared, prepare_pictures
-from fgds_core.data.sources import Source, SourceImage, open_source
+from fgds_core.data.sources import Source, SourceImage, check_splits, open_source
 from fgds_core.data.writer import SplitWriter
 from fgds_core.errors import InputError
 from fgds_core.files import FileRecord, listed, shown, write_text
@@ -431,10 +431,8 @@ def _refuse_gaps(findings: _Findings, class_names: tuple[str, ...]) -> None:
             f"classes without any image: {listed(sorted(absent))}; add images or remove the "
             "classes"
         )
+    check_splits({split: findings.counts[split].total() for split in SPLITS})
     for split in SPLITS:
-        if not findings.counts[split].total():
-            name = {"train": "training", "val": "validation"}.get(split, split)
-            raise InputError(f"the {name} split holds no images; add some for every class")
         if missing[split]:
             log.warning("no %s images of the classes %s", split, listed(missing[split]))
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from fgds_core.data.recognise.found import (
 )
 from fgds_core.data.sources.celeba import attributes_file
 from fgds_core.data.sources.csv import CODES, records
+from fgds_core.data.sources.json_entries import json_entries
 from fgds_core.data.sources.name_files import read_names
 from fgds_core.errors import InputError
 from fgds_core.files import brief, entries, listed, relative_to, shown
@@ -38,20 +40,26 @@ def find_lists(root: Path, chosen: Path | None) -> Found | None:
         root: The folder that holds them, or a folder that does.
         chosen: One that was named, or None.
     """
-    lists = {path: lines for path in _named_so(root, ".txt") if (lines := _list_lines(path))}
+    texts = _named_so(root, ".txt")
+    lists = {path: lines for path in texts if (lines := _list_lines(path))}
     if chosen is not None and chosen not in lists:
         return None
     files = _of_one_set(lists, "lists", root, chosen)
     if not files:
         return None
     splits = {split: path for path in files if (split := split_of(path.name))}
+    unread = _like_lists(texts, files)
+    if "train" not in splits or len(splits) < 2:
+        _refuse_like_lists(unread)
     shared = shared_out(splits, shown(root), "lists")
     lines = files[shared.train]
     names_there = [path for path, _, _ in lines]
     root, images = placed(root, names_there, climb=chosen is not None)
     has_groups = all(group is not None for _, _, group in lines)
     rewrite = _places_rewrite(root, lines[0][0])
-    names = _names_file(root, list(files))
+    known = _names_files((shared.train.parent, root))
+    number = max(map(_most_label, files)) + 1 if known else 0
+    names = next((relative_to(path, root) for path, of in known.items() if of == number), None)
     data = {
         "kind": "list",
         "root": str(root),
@@ -67,11 +75,34 @@ def find_lists(root: Path, chosen: Path | None) -> Found | None:
     choices = list(shared.choices)
     if rewrite:
         choices.append(f"The images lie as in the other archive of Places: {rewrite}.")
+    if unread:
+        names = listed([path.name for path in unread])
+        choices.append(f"Not read, since their lines are no path and label: {names}.")
     return Found(
         ListData.model_validate(data),
         f"lists of {parts}, by the lines of {shown(shared.train)}",
         tuple(choices),
     )
+
+
+def _like_lists(texts: Sequence[Path], lists: Mapping[Path, Any]) -> list[Path]:
+    """Files that are named as the lists of a set are, and are none."""
+    names, splits = {family(path.name) for path in lists}, {split_of(p.name) for p in lists}
+    return [
+        path
+        for path in texts
+        if path not in lists and family(path.name) in names and split_of(path.name) not in splits
+    ]
+
+
+def _refuse_like_lists(paths: Sequence[Path]) -> None:
+    if paths:
+        with paths[0].open(encoding="utf-8", errors="replace") as file:
+            first = next((line for line in map(str.strip, islice(file, _TRIED)) if line), "")
+        raise InputError(
+            f"{shown(paths[0])} is no list: each line must be the path of an image, a space and a "
+            f"whole number, in UTF-8 and without a header, and it begins with {brief(repr(first))}"
+        )
 
 
 def _named_so(root: Path, suffix: str) -> list[Path]:
@@ -102,10 +133,10 @@ def _list_lines(path: Path) -> list[tuple[str, int, str | None]] | None:
                 if len(words) == 3 and is_picture_name(words[0]) and words[1].isdecimal():
                     lines.append((words[0], int(words[1]), words[2]))
                 elif text:
-                    name, _, label = text.rpartition(" ")
-                    if not is_picture_name(name.strip()) or not label.isdecimal():
+                    name, label = [*text.rsplit(maxsplit=1), ""][:2]
+                    if not is_picture_name(name) or not label.isdecimal():
                         return None
-                    lines.append((name.strip(), int(label), None))
+                    lines.append((name, int(label), None))
     except (OSError, UnicodeDecodeError):
         return None
     return lines or None
@@ -121,22 +152,17 @@ def _places_rewrite(root: Path, first: str) -> str | None:
     return None
 
 
-def _names_file(root: Path, lists: Sequence[Path]) -> str | None:
-    """A file of class names beside the lists that has a name for each of their labels."""
-    most = max(map(_most_label, lists))
-    for folder in dict.fromkeys((lists[0].parent, root)):
+def _names_files(folders: Sequence[Path]) -> dict[Path, int]:
+    """The files of class names in some folders, and how many each has."""
+    found: dict[Path, int] = {}
+    for folder in dict.fromkeys(folders):
         for path in entries(folder, [])[1]:
-            if path.suffix not in (".txt", ".json") or not re.search(
+            if path.suffix in (".txt", ".json") and re.search(
                 r"class|categor|names|label", path.name.casefold()
             ):
-                continue
-            try:
-                names = read_names(path).names
-            except InputError:
-                continue
-            if len(names) == most + 1:
-                return relative_to(path, root)
-    return None
+                with suppress(InputError):
+                    found[path] = len(read_names(path).names)
+    return found
 
 
 def _most_label(path: Path) -> int:
@@ -161,8 +187,11 @@ def find_celeba(root: Path) -> Found | None:
     path = attributes_file(root)
     if path is None:
         return None
+    class_names, group_names = _FACES
     return Found(
-        CelebaData(kind="celeba", root=str(root)),
+        CelebaData(
+            kind="celeba", root=str(root), class_names=class_names, group_names=group_names
+        ),
         f"CelebA, by its file of attributes {shown(path)}",
         ("Classes are made by Blond_Hair, groups by Male (data.label, data.group).",),
     )
@@ -185,6 +214,18 @@ _FILE_COLUMNS = [
 _LABEL_COLUMNS = ["y", "label", "class", "class_id", "target", "category", "blond_hair"]
 _GROUP_COLUMNS = ["a", "place", "group", "attribute", "context", "environment", "domain", "male"]
 _SPLIT_COLUMNS = ["split", "partition", "set", "subset"]
+
+_NICO_CONTEXTS = ["autumn", "dim", "grass", "outdoor", "rock", "water"]
+"""NICO++'s contexts as SubpopBench numbers them."""
+
+_BIRDS = (["landbird", "waterbird"], ["land", "water"])
+_FACES = (["without blond hair", "with blond hair"], ["woman", "man"])
+_KNOWN_NAMES = {
+    "place": _BIRDS,
+    "metadata_waterbirds.csv": _BIRDS,
+    "metadata_celeba.csv": _FACES,
+}
+"""Names of classes and groups 0 and 1, by the file that SubpopBench writes or its column."""
 
 
 @dataclass
@@ -275,11 +316,18 @@ def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> F
             paths.append(row[file])
     splits, validation, choices = _splits(path, list(values))
     home, images = placed(root, paths, climb=climb)
-    class_names: list[str] | str | None = names.names() or _numbered_names(home)
+    class_names: list[str] | str | None = names.names()
     group_names = groups.names()
-    if file == "img_filename" and columns.group == "place" and names.is_binary():
-        class_names = class_names or ["landbird", "waterbird"]
-        group_names = group_names or ["land", "water"]
+    if known := _numbered_names(home):
+        class_names = class_names or known
+        group_names = group_names or (_NICO_CONTEXTS if groups.are(range(6)) else None)
+    if known_names := _KNOWN_NAMES.get(path.name if columns.group == "a" else str(columns.group)):
+        class_names = class_names or (known_names[0] if names.are(range(2)) else None)
+        group_names = group_names or (known_names[1] if groups.are(range(2)) else None)
+    group = columns.group
+    if group is not None and groups.is_constant():
+        group = group_names = None
+        choices += (f"Groups are not read: {columns.group} is the same in every row.",)
     data = {
         "kind": "csv",
         "root": str(home),
@@ -287,7 +335,7 @@ def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> F
         "images": images,
         "filename_column": file,
         "label_column": label,
-        "group_column": columns.group,
+        "group_column": group,
         "split_column": split_column,
         "split_file": None,
         "splits": splits,
@@ -295,7 +343,7 @@ def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> F
         "class_names": class_names,
         "group_names": group_names,
     }
-    read = ", ".join(filter(None, (file, label, columns.group, split_column)))
+    read = ", ".join(filter(None, (file, label, group, split_column)))
     return Found(
         CsvData.model_validate(data),
         f"a CSV file with a row for each image, by the columns {read} of {shown(path)}",
@@ -307,11 +355,13 @@ def _splits(
     path: Path, values: Sequence[str]
 ) -> tuple[dict[str, str | None] | None, dict[str, Any] | None, tuple[str, ...]]:
     """What `splits` and `validation` have to say of the values in the column of splits."""
+    wholes = [value.removesuffix(".0") for value in values]
     meant: dict[str, str] = {}
-    for value in values:
-        whole = value.removesuffix(".0")
-        split = CODES.get(whole.casefold()) or split_of(value)
-        if split is not None:
+    for whole in wholes:
+        if (split := CODES.get(whole.casefold())) is not None:
+            meant.setdefault(split, whole)
+    for whole in wholes:  # words within others, such as id_val beside val, come second
+        if (split := split_of(whole)) is not None:
             meant.setdefault(split, whole)
     if "train" not in meant or len(meant) < 2:
         raise InputError(
@@ -350,8 +400,12 @@ class _Bijection:
             if name in row:
                 found.setdefault(value, set()).add(row[name])
 
-    def is_binary(self) -> bool:
-        return self._values == {"0", "1"}
+    def are(self, numbers: range) -> bool:
+        """Whether these numbers stand in the column, and no others."""
+        return self._values == set(map(str, numbers))
+
+    def is_constant(self) -> bool:
+        return len(self._values) < 2
 
     def names(self) -> list[str] | None:
         for found in self._seen.values():
@@ -401,13 +455,28 @@ def find_coco(root: Path, chosen: Path | None) -> Found | None:
         "train": relative_to(shared.train, root),
         "validation": _relative(shared.validation, root),
         "test": relative_to(shared.test, root),
-        "class_names": None,
+        "class_names": _names_of_numbered(shared.train, root),
     }
     return Found(
         CocoData.model_validate(data),
         f"JSON of images, annotations and categories, by the keys of {shown(shared.train)}",
         shared.choices,
     )
+
+
+def _names_of_numbered(path: Path, root: Path) -> str | None:
+    """A file of names beside one whose categories are called by numbers, as iNaturalist's are."""
+    known = _names_files((path.parent, root))
+    if not known:
+        return None
+    names = [
+        str(entry.get("name"))
+        for kind, entry in json_entries(path)
+        if kind == "categories" and isinstance(entry, dict)
+    ]
+    if not all(name.isdecimal() for name in names):
+        return None
+    return next((relative_to(each, root) for each, of in known.items() if of == len(names)), None)
 
 
 def _coco_images(path: Path) -> list[str] | None:

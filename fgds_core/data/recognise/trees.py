@@ -247,9 +247,10 @@ def _two_levels(root: Path, outer: list[_Folder], classes: Which | None) -> Foun
     )
     suffixes = sorted(names)
     pattern = f"*{suffixes[0]}" if len(suffixes) == 1 else "*.[jpJP][pnPN]*[gG]"
-    nico = mapping is not None
     home = mapping[0].parent if mapping else root
-    held_out = HELD_OUT if nico else _held_out([_num_pictures(cell) for cell in cells])
+    counts = [_num_pictures(cell) for cell in cells]
+    nico = mapping is not None and max(counts) > HELD_OUT
+    held_out = HELD_OUT if nico else _held_out(counts)
     data = {
         "kind": "contexts",
         "root": str(home),
@@ -264,7 +265,7 @@ def _two_levels(root: Path, outer: list[_Folder], classes: Which | None) -> Foun
         f"There are no splits: of each class in a context at most {held_out} images are held out, "
         "a third of them to validate, the others to test (data.held_out)."
     ]
-    if not classes and not nico:
+    if not classes and not mapping:
         choices.insert(
             0, f"The outer folders are taken for contexts, the inner for classes{told} outer."
         )

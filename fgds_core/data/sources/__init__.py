@@ -6,7 +6,7 @@ two functions: `open_data(data, max_image_bytes)` and `class_names(data)`.
 """
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -142,7 +142,7 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
 
     Raises:
         InputError: A path, column, class or image file is missing or too large, splits do not fit
-            together, or there is only one class.
+            together or are empty, or there is only one class.
     """
     try:
         check_root(data.root)
@@ -165,7 +165,26 @@ def open_source(data: DataConfig, max_image_bytes: int = MAX_IMAGE_BYTES) -> Sou
             f"data: there is only one class, {brief(source.class_names[0])}, and nothing to tell "
             f"apart; name and add images of another class below {shown(data.root)}"
         )
+    check_splits(source.num_images)
     return source
+
+
+def check_splits(num_images: Mapping[str, int]) -> None:
+    """Refuses a split without images.
+
+    Args:
+        num_images: Of each split.
+
+    Raises:
+        InputError: There is one.
+    """
+    for split, number in num_images.items():
+        if not number:
+            name = {"train": "training", "val": "validation"}.get(split, split)
+            raise InputError(
+                f"the {name} split holds no images; add some for every class, of which three are "
+                "the least where splits are drawn"
+            )
 
 
 def _open_remote(data: DataConfig, max_image_bytes: int) -> Source:

@@ -177,7 +177,7 @@ def _drawn(paths: list[str], held_out: int, rng: random.Random) -> dict[str, lis
 
 
 def _check(names: tuple[str, ...], cells: list[_Cell], folder: Path, data: ContextsData) -> None:
-    """Refuses classes without images."""
+    """Refuses classes without images, and data of which none trains."""
     present = {cell.label for cell in cells}
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
@@ -185,6 +185,12 @@ def _check(names: tuple[str, ...], cells: list[_Cell], folder: Path, data: Conte
             f"{shown(folder)} holds no images {brief(data.pattern)} of the classes "
             f"{listed(absent)} in <context>/<class>/; correct data.folder, data.pattern or "
             "data.class_ids"
+        )
+    if not any(cell.paths["train"] for cell in cells):
+        most = max(len(cell.paths["val"]) + len(cell.paths["test"]) for cell in cells)
+        raise InputError(
+            f"data.held_out: {data.held_out} leaves no image to train with, since no class has "
+            f"more than {most} in a context; lower it"
         )
 
 

@@ -28,9 +28,11 @@ def json_entries(path: Path) -> Iterator[tuple[str, Any]]:
             if file.peek(len(_BOM)).startswith(_BOM):
                 file.seek(len(_BOM))
             yield from _entries(file)
-    except (JSONError, ValueError) as error:
+    # SystemError: what ijson's parser in C makes of a number of thousands of digits
+    except (JSONError, ValueError, SystemError) as error:
         raise InputError(
-            f"{shown(path)} is no readable JSON object of lists ({brief(str(error))}); unpack or "
+            f"{shown(path)} is no readable JSON object of lists "
+            f"({brief(str(error.__cause__ or error))}); unpack or "
             "fetch it again"
         ) from error
 

@@ -24,7 +24,7 @@ from fgds_core.data.sources.named import (
 )
 from fgds_core.data.sources.names import class_name
 from fgds_core.data.sources.published import list_note
-from fgds_core.data.sources.rewrites import REWRITES, Rewrite
+from fgds_core.data.sources.rewrites import REWRITES, Rewrite, easyformat
 from fgds_core.errors import InputError
 from fgds_core.files import brief, shown
 
@@ -116,9 +116,7 @@ def _lines(
 
 def _folder_names(found: Survey) -> ClassNames:
     """The folders of the training images where each class has its own, else the labels."""
-    folders = [
-        found.folders.get(label, "").rpartition("/")[2] for label in range(found.num_classes)
-    ]
+    folders = [_class_folder(found.folders.get(k, "")) for k in range(found.num_classes)]
     if all(folders) and len(set(folders)) == len(folders):
         names = tuple(class_name(folder, "data.train") for folder in folders)
         called = "folders"
@@ -130,6 +128,12 @@ def _folder_names(found: Survey) -> ClassNames:
         "gives names that prompts can speak of"
     )
     return ClassNames(names, note=note)
+
+
+def _class_folder(path: str) -> str:
+    """The folder's name; of Places' archive of 256 pixels, all below the folder of the letter."""
+    _, archive, inner = path.rpartition("data_256/")
+    return easyformat(archive + inner) if archive else path.rpartition("/")[2]
 
 
 def _rewrite(data: ListData, train: Path) -> Rewrite:

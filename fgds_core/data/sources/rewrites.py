@@ -29,19 +29,20 @@ def places_easyformat_to_256(train: TrainingLines) -> Rewrite:
 
 def places_256_to_easyformat(train: TrainingLines) -> Rewrite:
     """The way back; the training list tells the class folder of the test images."""
-    folders = {label: _easyformat(path.rpartition("/")[0]) for path, label in train()}
+    folders = {label: easyformat(path.rpartition("/")[0]) for path, label in train()}
 
     def rewrite(path: str, label: int) -> str:
         split, _, name = path.partition("/")
         if split == "val_256" and label in folders:
             return f"val/{folders[label]}/{name}"
         folder, _, name = path.rpartition("/")
-        return f"train/{_easyformat(folder)}/{name}" if split == "data_256" else path
+        return f"train/{easyformat(folder)}/{name}" if split == "data_256" else path
 
     return rewrite
 
 
-def _easyformat(folder: str) -> str:
+def easyformat(folder: str) -> str:
+    """The name that a folder in the archive of 256 pixels has in the easyformat archive."""
     return "-".join(folder.split("/")[2:])  # without data_256 and the letter
 
 

@@ -252,6 +252,7 @@ def test_entries_come_one_by_one(tmp_path_factory, value, indent, plain, encodin
         '{"images": [{"id": 1}x]}',
         '{"images": [1]} {}',
         '{"a": ["\\ud800\\q"]}',
+        '{"images": [{"id": ' + "9" * 6000 + "}]}",
     ],
 )
 def test_damaged_json_is_named(tmp_path, text):

@@ -351,6 +351,13 @@ def test_names_that_do_not_fit_are_told(tmp_path, text, message):
         open_source(section(tmp_path, class_names="nowhere"))
 
 
+def test_either_archive_of_places_gives_the_same_names(tmp_path):
+    for folder, lists in (("a", PLACES), ("b", PLACES_256)):
+        write(tmp_path / folder, lists)
+        names = open_source(section(tmp_path / folder)).class_names
+        assert names == ("airfield", "apartment_building-outdoor", "zen_garden")
+
+
 def test_classes_without_names_are_called_by_their_labels_if_folders_do_not_tell(tmp_path):
     lists = {name: "x/1.png 0\nx/2.png 1\n".replace("x", name) for name in IMAGENET}
     write(tmp_path, lists)

@@ -124,6 +124,15 @@ def test_nico_is_read_context_first_by_its_file_of_numbers(tmp_path):
         assert source.class_names == ("car", "hot air")
 
 
+def test_of_a_small_nico_some_images_train(tmp_path):
+    root = tmp_path / "nicopp"
+    write(root / "public_dg_0416" / "train", NICO)
+    (root / "dg_label_id_mapping.json").write_text(json.dumps({"hot air": 1, "car": 0}))
+    found, source = opened(root)
+    assert found.data.held_out == 6
+    assert source.num_images == {"train": 56, "val": 8, "test": 16}
+
+
 def test_two_levels_without_names_that_are_known(tmp_path):
     counts = {f"{one}/{two}": 9 for one in ("north", "south") for two in ("cat", "dog", "owl")}
     found, source = opened(write(tmp_path / "f", counts))
@@ -192,6 +201,30 @@ def test_two_sets_of_lists_are_not_mixed(tmp_path):
     assert found.data.test == "Other_test.txt"
 
 
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [("path,label\n", "path,label"), ("\n0/0.jpg,0\n", "0/0.jpg,0"), ("0/0.jpg\n", "0/0.jpg")],
+)
+def test_a_file_named_as_a_list_that_is_none_is_told(tmp_path, text, begins):
+    lists_of(tmp_path / "set")
+    (train,) = (tmp_path / "set").glob("*train.txt")
+    (val,) = (tmp_path / "set").glob("*val.txt")
+    lines = val.read_text()
+    val.write_text(text)
+    assert val.name in " ".join(recognise(str(tmp_path / "set")).choices)
+    val.write_text(lines)
+    train.write_text(text)
+    with pytest.raises(InputError, match=f"{train.name} is no list: .* begins with '{begins}'"):
+        recognise(str(tmp_path / "set"))
+
+
+def test_lists_may_have_tabs(tmp_path):
+    lists_of(tmp_path / "set")
+    for path in (tmp_path / "set").glob("*.txt"):
+        path.write_text(path.read_text().replace(".jpg ", ".jpg\t"))
+    assert opened(tmp_path / "set")[0].data.kind == "list"
+
+
 def csv_of(root, header, rows, name="metadata.csv"):
     root.mkdir(parents=True, exist_ok=True)
     (root / name).write_text("\n".join([header, *rows, ""]))
@@ -227,6 +260,62 @@ def test_csv_with_words_names_and_paths_of_another_machine(tmp_path):
     assert "no_fg" in found.choices[-1]
 
 
+@pytest.mark.parametrize("first", ["id_val", "val"])
+def test_a_split_that_is_named_exactly_comes_before_one_like_it(tmp_path, first):
+    second = {"id_val": "val", "val": "id_val"}[first]
+    rows = []
+    for number, split in enumerate(f"train {first} id_test test {second}".split() * 2):
+        write_named(tmp_path / "set", [f"{number}.jpg"])
+        rows.append(f"{number}.jpg,{number % 2},{split}")
+    csv_of(tmp_path / "set", "filename,y,split", rows)
+    splits = opened(tmp_path / "set")[0].data.splits
+    assert (splits.train, splits.validation, splits.test) == ("train", "val", "test")
+
+
+KNOWN = {
+    "metadata_waterbirds.csv": (("landbird", "waterbird"), {"land", "water"}),
+    "metadata_celeba.csv": (("without blond hair", "with blond hair"), {"woman", "man"}),
+    "metadata.csv": (("0", "1"), {"0", "1"}),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_csv_files_of_subpopbench_get_names_that_prompts_can_speak_of(tmp_path, name):
+    rows = []
+    for number in range(12):
+        write_named(tmp_path / "set", [f"{number}.jpg"])
+        rows.append(f"{number},{number}.jpg,{number // 4},{number % 2},{number // 2 % 2}")
+    csv_of(tmp_path / "set", "id,filename,split,y,a", rows, name)
+    source = opened(tmp_path / "set")[1]
+    groups = {row.group for row in source.rows("train")}
+    assert (source.class_names, groups) == KNOWN[name]
+
+
+def test_a_csv_of_nico_names_its_contexts(tmp_path):
+    contexts = ["autumn", "dim", "grass", "outdoor", "rock", "water"]
+    rows = []
+    for number in range(36):
+        path = f"public_dg_0416/train/{contexts[number % 6]}/car/{number}.jpg"
+        write_named(tmp_path / "nicopp", [path])
+        rows.append(f"/data/nicopp/{path},{number // 6 % 2},{number % 6},{number // 12}")
+    csv_of(tmp_path / "nicopp", "filename,y,a,split", rows)
+    (tmp_path / "nicopp" / "dg_label_id_mapping.json").write_text('{"van": 1, "car": 0}')
+    source = opened(tmp_path / "nicopp")[1]
+    assert source.class_names == ("car", "van")
+    assert all(f"/{row.group}/" in row.path for row in source.rows("train"))
+
+
+def test_groups_that_are_one_and_the_same_are_not_read(tmp_path):
+    rows = []
+    for number in range(12):
+        write_named(tmp_path / "set", [f"{number}.jpg"])
+        rows.append(f"{number}.jpg,{number % 2},0,{number // 4}")
+    csv_of(tmp_path / "set", "filename,y,a,split", rows)
+    found, source = opened(tmp_path / "set")
+    assert not source.has_groups
+    assert "Groups are not read" in found.choices[-1]
+
+
 @pytest.mark.parametrize("form", ["kaggle", "text"])
 def test_celeba(tmp_path, form):
     root = tmp_path / "celeba"
@@ -245,7 +334,8 @@ def test_celeba(tmp_path, form):
         csv_of(root / "Eval", splits[0], splits[1:], "list_eval_partition.txt")
     found, source = opened(root)
     assert found.data.kind == "celeba"
-    assert source.class_names == ("not Blond Hair", "Blond Hair")
+    assert source.class_names == ("without blond hair", "with blond hair")
+    assert {row.group for row in source.rows("train")} == {"woman", "man"}
     assert source.num_images == {"train": 4, "val": 4, "test": 4}
 
 
@@ -265,6 +355,13 @@ def test_coco(tmp_path):
     assert found.data.test == "val2018.json"
     assert source.class_names == ("owl", "wren")
     assert source.num_images == {"train": 8, "val": 2, "test": 10}
+    names = [{"id": i, "name": name} for i, name in enumerate(("Strix aluco", "Parus major"))]
+    (root / "categories.json").write_text(json.dumps(names))
+    assert opened(root)[1].class_names == ("owl", "wren")  # which are names
+    for split in ("train", "val"):
+        path = root / f"{split}2018.json"
+        path.write_text(path.read_text().replace('"owl"', '"0000"').replace('"wren"', '"0001"'))
+    assert opened(root)[1].class_names == ("Strix aluco", "Parus major")
 
 
 def parquet_of(path, labels, names=("cat", "dog"), image="image"):

@@ -749,6 +749,13 @@ def test_one_class_is_refused(tmp_path):
         open_source(folder_data(tmp_path))
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_too_few_images_to_draw_all_splits_are_refused(tmp_path, number):
+    write_folders(tmp_path, {"cat": number, "dog": number})
+    with pytest.raises(InputError, match="the validation split holds no images; add some"):
+        open_source(folder_data(tmp_path, FRACTIONS))
+
+
 def test_split_folders_are_no_classes(tmp_path):
     write_split_folders(tmp_path)
     for groups in (True, False):
