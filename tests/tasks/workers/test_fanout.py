@@ -21,7 +21,7 @@ from fgds_core.errors import InputError
 from flows.cli.params import read_params
 from tasks.identity.cache import Outputs
 from tasks.workers.config import ComputeConfig
-from tasks.workers.devices import claim_device
+from tasks.workers.devices import claim_device, num_training_processes
 from tasks.workers.fanout import WorkerLost, _on_this_machine, make_runner, run_each, runs_here
 from tasks.workers.pool import ProcessRunner, end_in_time
 
@@ -116,6 +116,23 @@ def test_gpus_are_drawn_on_by_a_process_each(monkeypatch: pytest.MonkeyPatch) ->
     assert runs_here(compute(workers=9, device="cuda:1"))  # one GPU, one at a time
     assert make_runner(compute(workers=9, device="cuda:1"))._max_workers == 1
     assert make_runner(compute(workers=9, device="cpu"))._max_workers == 9
+
+
+def test_processes_that_learn_together_have_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    for wanted, device, number in (
+        (None, "auto", 4),
+        (3, "auto", 3),
+        (1, "cuda:1", 1),
+        (None, "cuda:1", 1),
+        (None, "cpu", 1),
+        (2, "cpu", 2),
+    ):
+        config = compute(training_processes=wanted, device=device)
+        assert num_training_processes(config) == number
+    for wanted, device in ((5, "auto"), (2, "cuda:1"), (2, "mps")):
+        with pytest.raises(InputError, match=r"^compute\.training_processes: .* lower it"):
+            num_training_processes(compute(training_processes=wanted, device=device))
 
 
 def test_clusters_are_named_by_parameters_alone() -> None:
