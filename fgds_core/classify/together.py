@@ -68,7 +68,7 @@ def together(train: Train, run: TrainingRun) -> Iterator[TrainingRun]:
             ends.callback(_end, process)
             mouth.close()
             ears.append(ear)
-        watch = _Watch(ears)
+        watch = _Watch(ears, may_be_stuck=torch.device(run.device).type != "cpu")
         watch.start()
         ends.callback(watch.over.set)
         try:
@@ -170,13 +170,16 @@ class _Watch(threading.Thread):
     """Sees that another process has failed or died.
 
     Attributes:
+        may_be_stuck: Whether the leader may wait for ever for one that died, as GPUs do; then it
+            is ended.
         over: Set by the leader when it is through.
         seen: Set when a process has failed or died.
         lost: What became of it.
     """
 
-    def __init__(self, ears: Sequence[Connection]) -> None:
+    def __init__(self, ears: Sequence[Connection], may_be_stuck: bool) -> None:
         super().__init__(daemon=True)
+        self.may_be_stuck = may_be_stuck
         self.over, self.seen = threading.Event(), threading.Event()
         self.lost = _failed("was killed, most likely for want of memory")
         self._ears = list(ears)
@@ -195,7 +198,6 @@ class _Watch(threading.Thread):
                     if said is not None:
                         self.lost = said
                         self.seen.set()
-        if self.seen.is_set() and not self.over.wait(GRACE_S):
-            # What a GPU waits for cannot be interrupted
+        if self.may_be_stuck and self.seen.is_set() and not self.over.wait(GRACE_S):
             print(f"error: {self.lost}", file=sys.stderr, flush=True)
             os._exit(1)

@@ -137,8 +137,9 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out_and_the_scale_halved
     assert not torch.equal(before["network.head.weight"], learner.classifier.network.head.weight)
 
 
-def test_a_compiled_network_learns_the_same_and_is_saved_as_what_it_is(monkeypatch):
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_network_learns_the_same_and_is_saved_as_what_it_is(backend, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain = trained(sampling="instance", ema_decay=0.5)
     compiled = trained(TrainingRun(compile=True), sampling="instance", ema_decay=0.5)
     assert list(plain.state_dict()) == list(compiled.state_dict())
