@@ -1,15 +1,12 @@
 """kill -9 at any moment of a training: the same command ends with the same bytes."""
 
-import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 from disturbed import Case, until
 from micro import contents, set_params
@@ -82,21 +79,4 @@ def test_a_killed_training(case: TrainingCase, tmp_path: Path) -> None:
         assert case.written()
     case.ended(case.start(STAGE), 0)
     assert not case.written()
-    assert contents(case.out) == whole
-
-
-@pytest.mark.slow
-@pytest.mark.case("SIGKILL of one of two training processes")
-def test_a_killed_process_of_a_training(case: TrainingCase, tmp_path: Path) -> None:
-    set_params(case.folder, {"compute": {"training_processes": 2}})
-    whole = undisturbed(case, tmp_path)
-    run = case.start(STAGE)
-    until(lambda: case.written() > 0, run)
-    server, follower = run.children("forkserver")
-    os.kill(follower, signal.SIGKILL)
-    said = case.ended(run, 2)
-    assert "a process of the training was killed" in said
-    assert not psutil.pid_exists(server) or psutil.Process(server).status() == "zombie"
-    assert case.written()
-    case.ended(case.start(STAGE), 0)
     assert contents(case.out) == whole
