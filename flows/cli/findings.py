@@ -11,7 +11,7 @@ from fgds_core.data.look import Look, Repeats
 from fgds_core.data.recognise.found import Found
 from fgds_core.data.sources import Source
 from fgds_core.files import brief, shown
-from flows.cli.tables import table
+from flows.cli.tables import cut, table
 
 WIDTH = 80
 
@@ -79,7 +79,7 @@ def _classes(seen: Look) -> Iterator[str]:
         ("class", "training", "validation", "test", "bin"),
         [
             (
-                brief(seen.class_names[k], 36),
+                cut(brief(seen.class_names[k]), 36),
                 train[k],
                 seen.counts["val"][k],
                 seen.counts["test"][k],
@@ -116,7 +116,7 @@ def _groups(seen: Look) -> Iterator[str]:
         "and group; the accuracy of the worst one is reported."
     )
     if empty := seen.empty_cells():
-        first = [f"{name}, {group} ({number:,})" for name, group, number in empty]
+        first = [f"{name} in {group} ({number:,})" for name, group, number in empty]
         yield filled(
             f"Images but none for training: {len(empty):,} of {len(cells):,} pairs, "
             f"{named(first)}. They are tested all the same; the classifier knows the class from "

@@ -1,6 +1,8 @@
 """Tables of numbers as plain text, and the one that a run ends with."""
 
+import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 
 from tasks.workspace import Workspace
 
@@ -17,14 +19,34 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
         list(header),
         *([f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows),
     ]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    widths = [max(map(columns, column)) for column in zip(*texts, strict=True)]
     return "\n".join(
         "  ".join(
-            text.rjust(width) if place else text.ljust(width)
+            blank + text if place else text + blank
             for place, (text, width) in enumerate(zip(row, widths, strict=True))
+            for blank in (" " * (width - columns(text)),)
         )
         for row in texts
     )
+
+
+def columns(text: str) -> int:
+    """Columns that a terminal takes for a text: two for a Chinese character or an emoji."""
+    return sum(_columns(character) for character in text)
+
+
+def cut(text: str, most: int) -> str:
+    """The beginning of a text that takes at most so many columns."""
+    if columns(text) <= most:
+        return text
+    widths = accumulate(map(_columns, text))
+    return text[: sum(width <= most - 3 for width in widths)] + "..."
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
 def show_results(workspace: Workspace) -> None:

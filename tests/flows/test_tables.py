@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.tables import show_results
+from flows.cli.tables import columns, cut, show_results, table
 from tasks.workspace import FIRST
 
 SUMMARY = """bin,imbalanced,control,final,gain,low,high,num_images
@@ -30,3 +30,13 @@ def test_a_run_ends_with_the_gain_over_the_control_and_the_place_of_the_page(
 
 def interval(line: str) -> list[str]:
     return line.split()[5:]
+
+
+def test_columns_are_those_of_a_terminal() -> None:
+    """A Chinese character and an emoji take two, an accent that stands apart takes none."""
+    names = ["\u65e5\u672c", "\U0001f600cat", "cafe\u0301", "dog"]
+    assert [columns(name) for name in names] == [4, 5, 4, 3]
+    lines = table(("class", "images"), [(name, 7) for name in names]).split("\n")
+    assert {columns(line) for line in lines} == {13}
+    assert cut("\u65e5" * 30, 10) == "\u65e5" * 3 + "..."
+    assert cut("dog", 3) == "dog"

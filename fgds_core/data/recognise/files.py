@@ -54,7 +54,7 @@ def find_lists(root: Path, chosen: Path | None) -> Found | None:
     shared = shared_out(splits, shown(root), "lists")
     lines = files[shared.train]
     names_there = [path for path, _, _ in lines]
-    root, images = placed(root, names_there, climb=chosen is not None)
+    root, images = placed(root, names_there)
     has_groups = all(group is not None for _, _, group in lines)
     rewrite = _places_rewrite(root, lines[0][0])
     known = _names_files((shared.train.parent, root))
@@ -263,7 +263,7 @@ def find_csv(root: Path, chosen: Path | None) -> Found | None:
         names = listed([path.name for path, _ in whole])
         raise InputError(f"{shown(root)} holds several CSV files of images: {names}; name one")
     path, columns = whole[0]
-    return _csv_section(root, path, columns, climb=chosen is not None)
+    return _csv_section(root, path, columns)
 
 
 def _lacking(path: Path, columns: _Columns) -> InputError:
@@ -302,7 +302,7 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
         yield dict(zip(header, map(str.strip, row), strict=False))
 
 
-def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> Found:
+def _csv_section(root: Path, path: Path, columns: _Columns) -> Found:
     file, label, split_column = str(columns.file), str(columns.label), str(columns.split)
     values: dict[str, None] = {}
     names = _Bijection(label, (f"{label}_name", "class_name", "label_name"))
@@ -315,7 +315,7 @@ def _csv_section(root: Path, path: Path, columns: _Columns, *, climb: bool) -> F
         if len(paths) < _TRIED and row.get(file):
             paths.append(row[file])
     splits, validation, choices = _splits(path, list(values))
-    home, images = placed(root, paths, climb=climb)
+    home, images = placed(root, paths)
     class_names: list[str] | str | None = names.names()
     group_names = groups.names()
     if known := _numbered_names(home):
@@ -447,7 +447,7 @@ def find_coco(root: Path, chosen: Path | None) -> Found | None:
         return None
     splits = {split: path for path in files if (split := split_of(path.name))}
     shared = shared_out(splits, shown(root), "JSON files")
-    root, images = placed(root, files[shared.train], climb=chosen is not None)
+    root, images = placed(root, files[shared.train])
     data = {
         "kind": "coco",
         "root": str(root),

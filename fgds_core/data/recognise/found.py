@@ -103,13 +103,12 @@ def is_picture_name(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def placed(root: Path, names: list[str], *, climb: bool) -> tuple[Path, str | None]:
+def placed(root: Path, names: list[str]) -> tuple[Path, str | None]:
     """The root of images that a file names, and the folder below it that their paths begin at.
 
     Args:
-        root: The folder that holds the file.
+        root: The folder that holds the file; where no image lies below it, the folder above may.
         names: Some of the paths; absolute ones may be those of another machine.
-        climb: Whether the root may be the folder above.
 
     Returns:
         The root, and None for the folder where it is the root itself or where no image is found,
@@ -117,7 +116,7 @@ def placed(root: Path, names: list[str], *, climb: bool) -> tuple[Path, str | No
     """
     here = Path.cwd().resolve()
     above = root.absolute().parent if root.name in ("", "..") else root.parent
-    may_climb = climb and above.resolve() not in (here, *here.parents)
+    may_climb = above.resolve() not in (here, *here.parents)
     for folder in (root, above) if may_climb else (root,):
         inner = entries(folder, [])[0]
         twice = [each / each.name for each in inner]

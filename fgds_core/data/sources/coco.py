@@ -7,7 +7,6 @@ by entry, and of each image a path and a number are kept.
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ def open_data(data: CocoData, max_image_bytes: int) -> Source:
     def lines(split: str) -> Iterator[Named]:
         return _lines(found[split], labels[split], start)
 
-    seen = survey(lines, files, root, max_image_bytes, left_out, partial(_hint, start=start))
+    seen = survey(lines, files, root, max_image_bytes, left_out, start.hint)
     check_labels(seen, len(names), {split: shown(path) for split, path in files.items()})
     if isinstance(data.validation, DrawnValidation):
         notes.append(draw_validation(seen, data.validation, names))
@@ -228,9 +227,3 @@ def _value(entry: object, name: str, where: str) -> object:
             f"{where}: {brief(repr(entry))} has no {name}; name a file of COCO's form"
         )
     return entry[name]
-
-
-def _hint(path: str, start: Start) -> str:
-    """What to do about an image that is not where its line says."""
-    remedy = "unpack the images there, or name the folder they begin at in data.images"
-    return start.hint(path) or remedy

@@ -322,11 +322,10 @@ class _Table:
             )
         return known
 
-    def hint(self, path: str) -> str:
-        """What to do about an image that is not where its row says."""
+    def hint(self, path: str) -> str | None:
+        """What to do about an image that is not where its row says; None if nothing tells."""
         zipped_twice = (folder / folder.name for folder in self.start.root.iterdir())
-        remedy = "paths begin at data.images, or at data.root if that is null: correct it"
-        return self.start.hint(path, *zipped_twice, self.file.parent) or remedy
+        return self.start.hint(path, *zipped_twice, self.file.parent)
 
     def _prefix(self) -> str:
         """What absolute paths, often those of another machine, have before our root."""

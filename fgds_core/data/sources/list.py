@@ -156,8 +156,8 @@ def _pairs(path: Path, groups: bool) -> Iterator[tuple[str, int]]:
         yield name, label_of(label, where, None)
 
 
-def _hint(path: str, data: ListData, start: Start, lists: Path) -> str:
-    """What to do about an image that is not where its line says."""
+def _hint(path: str, data: ListData, start: Start, lists: Path) -> str | None:
+    """What to do about an image that is not where its line says; None if nothing tells."""
     name = path.removeprefix(start.prefix)
     if not data.groups and re.search(r"\s\d+$", name):
         return "set data.groups to true if the lines are path, label and group"
@@ -176,4 +176,4 @@ def _hint(path: str, data: ListData, start: Start, lists: Path) -> str:
         is_there = (start.folder / there).is_dir() and not (start.folder / split).is_dir()
         if split in other and is_there and data.path_rewrite is None:
             return f"they lie as in the other archive of Places: set data.path_rewrite to {way}"
-    return "paths begin at data.images, or at data.root if that is null: correct it, or the lists"
+    return None

@@ -188,7 +188,7 @@ def survey(
     root: Path,
     max_image_bytes: int,
     left_out: LeftOut,
-    hint: Callable[[str], str],
+    hint: Callable[[str], str | None],
 ) -> Survey:
     """Reads all lines once and looks for the files that they name.
 
@@ -198,7 +198,7 @@ def survey(
         root: The folder that their paths are relative to.
         max_image_bytes: Larger files are refused.
         left_out: Takes links that lead out of the root.
-        hint: What to do, from the path of a missing file.
+        hint: What to do, from the path of a missing file; None where nothing tells.
 
     Raises:
         InputError: Files are missing (all are counted, the first five named) or too large.
@@ -239,9 +239,14 @@ def survey(
         number = sum(map(len, found.labels.values()))
         named = "".join(f"\n  {line.where}: {brief(line.path, PATH_MOST)}" for line in missing)
         more = f"\n  ... and {num_missing - len(missing)} more" * (num_missing > len(missing))
+        remedy = (
+            "the others do: bring these too, or take out the lines that name them"
+            if num_missing < number
+            else "paths begin at data.images, or at data.root if that is null: correct it"
+        )
         raise InputError(
             f"{num_missing:,} of the {number:,} image files that are named do not lie below "
-            f"{shown(root)}; {hint(missing[0].path)}:{named}{more}"
+            f"{shown(root)}; {hint(missing[0].path) or remedy}:{named}{more}"
         )
     if large:
         path, size = large[0]

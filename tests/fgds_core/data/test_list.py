@@ -436,6 +436,13 @@ def test_other_encodings_are_refused(tmp_path):
         open_source(section(tmp_path))
 
 
+def test_a_few_missing_images_are_no_matter_of_the_folder_they_begin_at(tmp_path):
+    write(tmp_path, IMAGENET)
+    (tmp_path / paths_in(IMAGENET)[1]).unlink()
+    with pytest.raises(InputError, match=r"1 of the 7 image files .* the others do: bring these"):
+        open_source(section(tmp_path))
+
+
 def test_missing_images_are_counted_and_the_first_five_named(tmp_path):
     lists = IMAGENET | {"train": "".join(f"train/c{i % 2}/{i}.png {i % 2}\n" for i in range(9))}
     write(tmp_path, lists)

@@ -178,7 +178,8 @@ def test_lists_whose_images_lie_beside_their_folder(tmp_path):
     (tmp_path / "set" / "lists").mkdir()
     for path in (tmp_path / "set").glob("*.txt"):
         path.rename(path.parent / "lists" / path.name)
-    for given in (tmp_path / "set", tmp_path / "set" / "lists" / "ImageNet_LT_train.txt"):
+    lists = tmp_path / "set" / "lists"
+    for given in (tmp_path / "set", lists, lists / "ImageNet_LT_train.txt"):
         found, source = opened(given)
         assert found.data.root == str(tmp_path / "set")
         assert found.data.train == "lists/ImageNet_LT_train.txt"
