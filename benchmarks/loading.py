@@ -22,12 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.config import final_recipe
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.loader import load
 from fgds_core.images.pixels import from_uint8
+from flows.cli.params import read_params
+
+ROOT = Path(__file__).resolve().parent.parent
 
 BATCH_SIZE = 64
 WARM = 5
@@ -144,40 +147,22 @@ def our_training(
     train: ImageDataset, val: ImageDataset, size: int, workers: int, num_steps: int
 ) -> float:
     """Images a second of `train_classifier` before its validation, which is its last step's."""
-    config = TrainConfig(
-        model=NETWORK,
-        model_kwargs=NETWORK_KWARGS,
-        pretrained="none",
-        input_size=size,
-        num_steps=num_steps,
-        batch_size=BATCH_SIZE,
-        optimizer="adamw",
-        learning_rate=1e-3,
-        warmup_steps=0,
-        weight_decay=0.05,
-        label_smoothing=0.0,
-        ema_decay=0.0,
-        horizontal_flip=True,
-        shift=0,
-        erase=0.0,
-        crop_scale=None,
-        rand_augment=None,
-        color_jitter=0.0,
-        mix="none",
-        mix_alpha=1.0,
-        mix_probability=0.5,
-        eval_every=num_steps,
-        loss="cross_entropy",
-        loss_kwargs={},
-        head="linear",
-        tune="all",
-        lora_rank=1,
-        second_stage="none",
-        second_stage_steps=1,
-        posthoc="none",
-        precision="float32",
-        accumulate_steps=1,
-        sampling="instance",
+    config = final_recipe(
+        read_params(ROOT / "params.yaml")["train_baseline"],
+        {
+            "model": NETWORK,
+            "model_kwargs": NETWORK_KWARGS,
+            "input_size": size,
+            "num_steps": num_steps,
+            "batch_size": BATCH_SIZE,
+            "learning_rate": 1e-3,
+            "warmup_steps": 0,
+            "label_smoothing": 0.0,
+            "ema_decay": 0.0,
+            "shift": 0,
+            "erase": 0.0,
+            "eval_every": num_steps,
+        },
     )
     ends: list[float] = []
     train_classifier(

@@ -22,10 +22,11 @@ from typing import Any
 
 import torch
 
-from fgds_core.classify.config import TrainConfig
+from fgds_core.classify.config import TrainConfig, final_recipe
 from fgds_core.classify.network import create_classifier
 from fgds_core.errors import InputError
 from fgds_core.stages.trial import train_a_little, try_training
+from flows.cli.params import read_params
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "timm_families.json"
@@ -86,40 +87,21 @@ def _size(model: str) -> tuple[int, list[int], str]:
 
 def recipe(model: str, input_size: int | None) -> TrainConfig:
     """Batches of two images."""
-    return TrainConfig(
-        model=model,
-        model_kwargs={},
-        pretrained="none",
-        input_size=input_size,
-        num_steps=1,
-        batch_size=2,
-        optimizer="adamw",
-        learning_rate=1e-4,
-        warmup_steps=0,
-        weight_decay=0.05,
-        loss="cross_entropy",
-        loss_kwargs={},
-        head="linear",
-        tune="all",
-        lora_rank=1,
-        second_stage="none",
-        second_stage_steps=1,
-        posthoc="none",
-        precision="float32",
-        accumulate_steps=1,
-        label_smoothing=0.1,
-        ema_decay=0.9,
-        horizontal_flip=True,
-        shift=1,
-        erase=0.2,
-        crop_scale=None,
-        rand_augment=None,
-        color_jitter=0.0,
-        mix="none",
-        mix_alpha=1.0,
-        mix_probability=0.5,
-        eval_every=1,
-        sampling="instance",
+    return final_recipe(
+        read_params(ROOT / "params.yaml")["train_baseline"],
+        {
+            "model": model,
+            "model_kwargs": {},
+            "input_size": input_size,
+            "num_steps": 1,
+            "batch_size": 2,
+            "learning_rate": 1e-4,
+            "warmup_steps": 0,
+            "ema_decay": 0.9,
+            "shift": 1,
+            "erase": 0.2,
+            "eval_every": 1,
+        },
     )
 
 

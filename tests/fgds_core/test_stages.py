@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from micro import ROOT
-from training import retraining
+from training import recipe, retraining
 
 from fgds_core.classify.answers import read_answers
 from fgds_core.classify.card import read_classifier_config
@@ -106,40 +106,19 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def config() -> TrainConfig:
-    return TrainConfig(
+    return recipe(
         model="resnet10t",
         model_kwargs={"stem_width": 8, "channels": [8, 8, 16, 16]},
-        pretrained="none",
         input_size=32,
         num_steps=30,
         batch_size=16,
-        optimizer="adamw",
         learning_rate=0.003,
         warmup_steps=2,
         weight_decay=0.0,
-        loss="cross_entropy",
-        loss_kwargs={},
-        head="linear",
-        tune="all",
-        lora_rank=1,
-        second_stage="none",
-        second_stage_steps=1,
-        posthoc="none",
-        precision="float32",
-        accumulate_steps=1,
         label_smoothing=0.0,
-        ema_decay=0.0,
-        horizontal_flip=True,
         shift=1,
         erase=0.0,
-        crop_scale=None,
-        rand_augment=None,
-        color_jitter=0.0,
-        mix="none",
-        mix_alpha=1.0,
-        mix_probability=0.5,
         eval_every=10,
-        sampling="class_balanced",
     )
 
 
