@@ -8,6 +8,7 @@ embedded data has neither, and its data's name stands for it.
 import json
 import re
 import subprocess
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fgds_core.errors import InputError
-from fgds_core.files import shown, write_text
+from fgds_core.files import PATH_MOST, brief, is_remote, shown, write_text
 from flows.cli.params import PARAMS, read_params
 from tasks.workspace import FIRST
 
@@ -112,7 +113,8 @@ def use_recipe(name: str | None, data: str | None, generator: str | None) -> str
 
     Args:
         name: Of the recipe; may be left out where the data are embedded.
-        data: The folder of the raw images, or the name of embedded data, such as fashion-contexts.
+        data: The folder of the raw images, here or below s3://, or the name of embedded data, such
+            as fashion-contexts.
         generator: A folder, or an id on the hub.
 
     Returns:
@@ -135,9 +137,31 @@ def use_recipe(name: str | None, data: str | None, generator: str | None) -> str
             " give its folder or its id on the hub, GENERATOR=/path or GENERATOR=owner/name;"
             " docs/generators.md"
         )
-    text = recipe.filled(str(Path(data).expanduser()) if data else None, generator)
+    text = recipe.filled(_root(data) if data else None, generator)
     _check_files(recipe, text)
     return _write(recipe, text)
+
+
+def _root(data: str) -> str:
+    """DATA as `data.root` says it: the address of a bucket, or a path.
+
+    Raises:
+        InputError: It can be neither.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in data):
+        raise InputError(
+            f"DATA={brief(data, PATH_MOST)} has line breaks or other characters that are none of "
+            "a text; rename the folder, or link to it"
+        )
+    if is_remote(data):
+        return data
+    try:
+        place = Path(data).expanduser()
+        place.is_dir()
+    except (OSError, RuntimeError) as error:  # of a name too long, of a user who is not known
+        what = error.strerror if isinstance(error, OSError) else "no such user's home"
+        raise InputError(f"DATA={brief(data, PATH_MOST)}: {what}; correct the path") from error
+    return str(place)
 
 
 def _of_embedded(data: str | None) -> str | None:
@@ -174,7 +198,7 @@ def _chosen(name: str | None) -> Recipe:
     known = recipes()
     if name in known:
         return known[name]
-    wrong = f"there is no recipe {name}" if name else "RECIPE is missing"
+    wrong = f"there is no recipe {brief(name)}" if name else "RECIPE is missing"
     width = max(map(len, known), default=0)
     listed = "\n".join(f"  {each.name.ljust(width)}  {each.title}" for each in known.values())
     raise InputError(f"{wrong}; choose one, make repro RECIPE=<name> DATA=/path:\n{listed}")
@@ -190,6 +214,8 @@ def _check_files(recipe: Recipe, text: str) -> None:
         path = Path(folder) / f"{recipe.name}.yaml"
         path.write_text(text)
         data: DataConfig = read_params(path)["data"]
+    if is_remote(data.root):
+        return  # what lies there is looked at when it is listed, by the stage prepare
     layout = f"{recipe.name} wants: {recipe.header['Layout']}"
     root = Path(data.root)
     if not root.is_dir():

@@ -263,6 +263,40 @@ def test_the_first_file_that_is_missing_is_named(place: Path, name: str) -> None
     assert said == f"DATA=empty has no {MISSING[name]}; {name} wants: {layout}"
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("~nobody-is-called-so/birds", "DATA=~nobody-is-called-so/birds: no such user's home;"),
+        ("x" * 5000, "File name too long; correct the path"),
+        ("birds\nx: 1", r"DATA=birds\nx: 1 has line breaks"),
+        ("birds\x1b[31m", r"DATA=birds\x1b[31m has line breaks or other characters"),
+        ("birds\x7f", r"DATA=birds\x7f has"),
+        ("birds\udcff", "has line breaks or other characters"),
+    ],
+)
+def test_paths_that_can_be_none_are_one_message(place: Path, data: str, words: str) -> None:
+    before = Path("params.yaml").read_bytes()
+    message = refusal("waterbirds", data, "owner/name")
+    assert words in message
+    assert message.isprintable()
+    assert Path("params.yaml").read_bytes() == before
+    assert "\x1b" not in refusal("\x1b[31m../../x", data, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a'b", 'a"b', "a;b", "$DATA", "a\\b", "#a: b", "{a}", "日本"]
+)
+def test_a_path_stands_in_the_parameters_as_it_is(place: Path, name: str) -> None:
+    (place / "birds").rename(place / name)
+    use_recipe("waterbirds", name, "owner/name")
+    assert read_params(Path("params.yaml"))["data"].root == name
+
+
+def test_data_may_lie_in_a_bucket(place: Path) -> None:
+    use_recipe("waterbirds", "s3://bucket/birds", "owner/name")
+    assert read_params(Path("params.yaml"))["data"].root == "s3://bucket/birds"
+
+
 def test_data_of_another_layout_are_refused(place: Path) -> None:
     (place / "empty").mkdir()
     said = refusal("cifar10_lt", "empty", "a/b")
