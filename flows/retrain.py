@@ -1,4 +1,4 @@
-"""The stage retrain: trains a classifier on real and synthetic images in balanced batches.
+"""The stage retrain: trains a classifier on real and synthetic images.
 
     python -m flows.retrain
 

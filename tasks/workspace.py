@@ -41,7 +41,7 @@ class Workspace:
 
     @property
     def control(self) -> Path:
-        """The classifier of class-balanced real images."""
+        """The classifier of real images alone, by the final recipe."""
         return Path("models/control")
 
     @property

@@ -1,6 +1,6 @@
 """The result in a few lines: `reports/summary.csv` as it is read and as it is shown.
 
-`imbalanced` is the baseline, `control` the same network on class-balanced batches of the same real
+`imbalanced` is the baseline, `control` the same network, by the final recipe, on the same real
 images, `final` the one that has synthetic images beside them. The gain is final minus control.
 """
 

@@ -38,8 +38,8 @@ CLASSES = 20
 """Classes in the sample grid, the rarest first."""
 
 ACCURACY = (
-    "Test accuracy in percent: the baseline on imbalanced images, the control on class-balanced "
-    "batches of the same real images, the final classifier on synthetic ones too. The gain is "
+    "Test accuracy in percent: the baseline on imbalanced images, the control on the same real "
+    "images by the final classifier's recipe, the final one on synthetic images too. The gain is "
     "final minus control, in points, its interval over test images of this one run."
 )
 
