@@ -16,9 +16,16 @@ PYTHONS := python3.12 python3.11 python3.13 python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHON
 export TORCH
+
+# As they were typed: a folder may have a $ in its name, and what follows is no program.
+TYPED := $(filter command,$(origin DATA))
+override RECIPE := $(value RECIPE)
+override DATA := $(value DATA)
+override GENERATOR := $(value GENERATOR)
 export RECIPE
 export DATA
 export GENERATOR
+
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -27,7 +34,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 # DATA without RECIPE is a mistake on the command line, and none in the environment.
 repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracies and the gain
-	@python -m flows.repro $(if $(RECIPE)$(filter command,$(origin DATA)),$(FROM_RECIPE))
+	@python -m flows.repro $(if $(RECIPE)$(TYPED),$(FROM_RECIPE))
 
 FROM_RECIPE = --recipe "$$RECIPE" --data "$$DATA" --generator "$$GENERATOR"
 

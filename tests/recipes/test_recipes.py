@@ -330,9 +330,14 @@ def test_the_makefile_hands_everything_on_and_leaves_the_main_job_alone(
     job = "<-m><flows.repro>"
     assert called() == job
     assert called(DATA="/data", GENERATOR="x") == job  # somebody else's variables
-    assert called("RECIPE=nico", "DATA=/a b/$$c", "GENERATOR=o/n") == (
-        job + "<--recipe><nico><--data></a b/$c><--generator><o/n>"
+    data = "/a b/$c;\"`touch x`'$(shell touch made)$(touch made)"  # a path, and no program
+    assert called("RECIPE=nico", f"DATA={data}", "GENERATOR=o/$n") == (
+        job + f"<--recipe><nico><--data><{data}><--generator><o/$n>"
     )
+    assert called("RECIPE=$(shell touch made)", DATA=data) == (
+        job + f"<--recipe><$(shell touch made)><--data><{data}><--generator><>"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".venv", "Makefile"]
     assert called("RECIPE=nico", DATA="/data") == (
         job + "<--recipe><nico><--data></data><--generator><>"
     )
