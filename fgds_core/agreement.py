@@ -67,7 +67,10 @@ def disagreements(
 
 
 def training_disagreements(
-    baseline: TrainConfig, retrain: RetrainConfig, processes: int | None = 1
+    baseline: TrainConfig,
+    retrain: RetrainConfig,
+    processes: int | None = 1,
+    synthesize: SynthesizeConfig | None = None,
 ) -> Iterator[str]:
     """Says what makes no recipe of the baseline or of the final classifier.
 
@@ -75,6 +78,8 @@ def training_disagreements(
         baseline: The section train_baseline.
         retrain: The section retrain.
         processes: Those that learn together, `compute.training_processes`.
+        synthesize: The section synthesize, whose images the final classifier learns from; None
+            where it is not known.
     """
     mistakes = list(_recipe_disagreements(baseline))
     yield from (f"train_baseline.{mistake}" for mistake in mistakes)
@@ -94,6 +99,22 @@ def training_disagreements(
             "retrain.split_batch_norm: needs the whole batch in one process; set"
             " compute.training_processes to 1, or split_batch_norm to false"
         )
+    if synthesize is not None:
+        yield from _group_disagreements(final, synthesize)
+
+
+def _group_disagreements(final: TrainConfig, synthesize: SynthesizeConfig) -> Iterator[str]:
+    """Says what of the final recipe wants groups that the synthetic images will not have."""
+    if synthesize.conditioning != "text" or synthesize.target_per_group is not None:
+        return
+    by_group = {"sampling": "group_balanced", "loss": "group_dro", "mix": "lisa"}
+    for key, value in by_group.items():
+        if getattr(final, key) == value:
+            yield (
+                f"retrain.training.{key}: got {value}, but drawn from text alone a synthetic image"
+                " has no group; set synthesize.target_per_group, or choose another"
+                f" synthesize.conditioning or {key}"
+            )
 
 
 def _recipe_disagreements(config: TrainConfig) -> Iterator[str]:
@@ -169,6 +190,11 @@ def _treatment_disagreements(config: TrainConfig, retrain: RetrainConfig) -> Ite
         yield (
             f"retrain.split_batch_norm: mix {config.mix} makes images that are real and synthetic"
             " at once; set mix_within_source to true, or split_batch_norm to false"
+        )
+    if config.tune != "all":
+        yield (
+            f"retrain.split_batch_norm: with tune {config.tune} batch normalisation keeps the"
+            " statistics it has; set split_batch_norm to false, or tune to all"
         )
     norms = import_module("fgds_core.classify.norms")
     if not norms.has_batch_norm(config.model, config.model_kwargs):

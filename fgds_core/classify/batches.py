@@ -81,10 +81,7 @@ class TrainingImages:
         self.real_share = 1.0 if synthetic is None else real_share
         self.treatment = Treatment() if synthetic is None else treatment
         self.synthetic = torch.arange(len(self.images)) >= self.num_real
-        self.groups: Tensor | None = None
-        if (names := self.images.groups) is not None:
-            numbers = {name: number for number, name in enumerate(sorted(set(names)))}
-            self.groups = torch.tensor([numbers[name] for name in names], dtype=torch.int64)
+        self.groups = group_numbers(self.images)
 
     def batch(self, rows: list[int], x: Tensor, progress: float) -> Batch:
         """The images of some rows, as `x` on its device, with what is known of them."""
@@ -95,6 +92,14 @@ class TrainingImages:
             synthetic=self.synthetic[rows].to(x.device),
             progress=progress,
         )
+
+
+def group_numbers(images: ImageDataset) -> Tensor | None:
+    """Number of each image's group among the sorted names, int64, [N]; None without groups."""
+    if images.groups is None:
+        return None
+    numbers = {name: number for number, name in enumerate(sorted(set(images.groups)))}
+    return torch.tensor([numbers[name] for name in images.groups], dtype=torch.int64)
 
 
 BatchSource = Callable[[TrainingImages, TrainConfig, torch.Generator], Iterable[list[int]]]

@@ -13,12 +13,12 @@ from torch import Tensor
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig, Treatment
 from fgds_core.classify.forward import Forward
-from fgds_core.classify.losses import Priors
 from fgds_core.classify.metrics import macro_accuracy
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.norms import SyntheticNorms
 from fgds_core.classify.objective import Objective
 from fgds_core.classify.predict import predict_logits
+from fgds_core.classify.priors import Priors
 from fgds_core.classify.run import TrainingRun
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import TrainConfig, Treatment
-from fgds_core.classify.losses import Priors, create_loss
+from fgds_core.classify.losses import create_loss
+from fgds_core.classify.priors import Priors
 
 
 class Objective(nn.Module):

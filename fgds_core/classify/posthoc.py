@@ -16,6 +16,7 @@ from fgds_core.classify.heads import LastLayer, fold, last_layer
 from fgds_core.classify.metrics import macro_accuracy
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.predict import predict_logits
+from fgds_core.classify.priors import log_prior
 from fgds_core.images.dataset import ImageDataset
 
 logger = logging.getLogger(__name__)
@@ -34,17 +35,19 @@ def logit_adjustment(layer: LastLayer, counts: Tensor, tau: float) -> tuple[Tens
 
     Source: Menon et al. (2021), https://arxiv.org/abs/2007.07314
     """
-    n = counts.clamp(min=1).double()  # [K]
-    return torch.ones_like(n), -tau * (n / n.sum()).log()
+    log_p = log_prior(counts)  # [K]
+    return torch.ones_like(log_p), -tau * log_p
 
 
 def tau_normalization(layer: LastLayer, counts: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """Weights w of a class become w / ||w||^tau, its bias 0; the counts play no part.
 
+    Weights that are all 0, as those of an L1 regression may be, stay so.
+
     Source: Kang et al. (2020), https://arxiv.org/abs/1910.09217
     """
     norms = layer.weight.detach().cpu().double().norm(dim=1)  # [K]
-    factor = norms.clamp(min=torch.finfo(torch.float32).tiny) ** -tau
+    factor = torch.where(norms > 0, norms, 1.0) ** -tau
     bias = torch.zeros_like(norms) if layer.bias is None else layer.bias.detach().cpu().double()
     return factor, -factor * bias
 

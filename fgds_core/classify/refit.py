@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fgds_core.classify.batches import group_numbers
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
 
@@ -45,11 +46,10 @@ class Examples:
 
 def cells_of(images: ImageDataset) -> Tensor:
     """The number of each image's cell, [N]."""
-    if images.groups is None:
+    groups = group_numbers(images)
+    if groups is None:
         return images.labels
-    numbers = {name: number for number, name in enumerate(sorted(set(images.groups)))}
-    groups = torch.tensor([numbers[name] for name in images.groups], dtype=torch.int64)
-    return images.labels * len(numbers) + groups
+    return images.labels * (int(groups.max()) + 1) + groups
 
 
 def halves(images: ImageDataset, seed: int) -> tuple[ImageDataset, ImageDataset]:

@@ -20,22 +20,11 @@ import torch
 from torch import Tensor
 
 from fgds_core.classify.metrics import accuracies
+from fgds_core.classify.priors import log_prior
 from fgds_core.images.dataset import ImageDataset
 
 TAUS = tuple(step / 4 for step in range(-4, 9))
 """The strengths that are tried, from the published one taken back to twice that one."""
-
-
-def log_prior(counts: Sequence[int]) -> Tensor:
-    """Logarithm of each class's share of the real training images, [K].
-
-    A class without any counts as one with a single image, or its share would have no logarithm.
-
-    Args:
-        counts: Real training images of each class, K of them.
-    """
-    at_least_one = torch.tensor(counts, dtype=torch.float32).clamp(min=1)  # [K]
-    return (at_least_one / at_least_one.sum()).log()
 
 
 class TradeOff:
@@ -43,7 +32,7 @@ class TradeOff:
 
     def __init__(self, counts: Sequence[int]) -> None:
         """Takes the real training images of each class, K of them."""
-        self._log_prior = log_prior(counts)
+        self._log_prior = log_prior(torch.tensor(counts))
         self._predicted: list[Tensor] = []
 
     def add(self, logits: Tensor) -> None:

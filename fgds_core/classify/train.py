@@ -13,10 +13,10 @@ from fgds_core.classify.calibrate import calibrated
 from fgds_core.classify.card import CONFIG, read_classifier_config
 from fgds_core.classify.config import TrainConfig, Treatment
 from fgds_core.classify.learner import Learner
-from fgds_core.classify.losses import Priors
 from fgds_core.classify.network import Classifier, create_classifier
 from fgds_core.classify.phases import PHASES, Stage, examine, second_recipe
 from fgds_core.classify.posthoc import correct
+from fgds_core.classify.priors import priors_of
 from fgds_core.classify.refit import halves
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.stream import training_batches
@@ -151,18 +151,6 @@ class _Course:
 def _another(seed: int) -> int:
     """A seed that follows from another one and is unlike those of other runs."""
     return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
-
-
-def priors_of(training: TrainingImages) -> Priors:
-    """What losses know of the training images: the counts of the real ones."""
-    num_classes = len(training.images.class_names)
-    labels = training.images.labels[: training.num_real]
-    group_counts = None
-    if training.groups is not None:
-        num_groups = int(training.groups.max()) + 1
-        cells = labels * num_groups + training.groups[: training.num_real]
-        group_counts = cells.bincount(minlength=num_classes * num_groups).view(-1, num_groups)
-    return Priors(labels.bincount(minlength=num_classes), group_counts)
 
 
 def read_training(folder: Path) -> TrainConfig:

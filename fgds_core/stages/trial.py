@@ -20,11 +20,12 @@ from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.forward import autocast
 from fgds_core.classify.heads import fold, last_layer
 from fgds_core.classify.learner import create_optimizer
-from fgds_core.classify.losses import Priors, create_loss
+from fgds_core.classify.losses import create_loss
 from fgds_core.classify.network import Classifier, create_classifier, load_classifier
 from fgds_core.classify.phases import PHASES, Stage, second_recipe
 from fgds_core.classify.posthoc import POSTHOC
 from fgds_core.classify.predict import predict
+from fgds_core.classify.priors import Priors
 from fgds_core.classify.refit import Examples
 from fgds_core.classify.save import save_classifier
 from fgds_core.classify.tuning import TUNES

@@ -107,7 +107,10 @@ def read_params(
     if {"train_baseline", "retrain", "compute"} <= set(params):
         agreed = import_module("fgds_core.agreement")
         mistakes += agreed.training_disagreements(
-            params["train_baseline"], params["retrain"], params["compute"].training_processes
+            params["train_baseline"],
+            params["retrain"],
+            params["compute"].training_processes,
+            params.get("synthesize"),
         )
     _raise(f"{where} is not right", mistakes)
     return params

@@ -1,6 +1,7 @@
 """What the keys of a recipe have to agree on."""
 
 import pytest
+from micro import synthesize_config
 from training import recipe, retraining
 
 from fgds_core.agreement import training_disagreements
@@ -79,6 +80,11 @@ def test_recipes_whose_keys_agree_pass():
             "retrain.split_batch_norm: mix cmo makes images that are real and synthetic at once",
         ),
         (
+            {"tune": "lora", "pretrained": "default"},
+            {"split_batch_norm": True},
+            "retrain.split_batch_norm: with tune lora batch normalisation keeps the statistics",
+        ),
+        (
             {"model": "test_vit", "model_kwargs": {}},
             {"split_batch_norm": True},
             "retrain.split_batch_norm: test_vit has no batch normalisation; set it to false",
@@ -109,3 +115,19 @@ def test_several_processes_split_no_batch_norm_and_say_so_at_the_start(processes
     (said,) = training_disagreements(recipe(), apart, processes)
     assert said.startswith("retrain.split_batch_norm: needs the whole batch in one process")
     assert not list(training_disagreements(recipe(), apart, 1))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("sampling", "group_balanced"), ("loss", "group_dro"), ("mix", "lisa")]
+)
+def test_groups_that_synthetic_images_will_not_have_are_missed_before_they_are_drawn(key, value):
+    retrain = retraining(training={key: value})
+
+    def told(**changes):
+        drawn = synthesize_config(**changes)
+        return list(training_disagreements(recipe(), retrain, 1, drawn))
+
+    (said,) = told(conditioning="text")
+    assert said.startswith(f"retrain.training.{key}: got {value}, but drawn from text alone")
+    assert told(conditioning="text", target_per_group=20) == []
+    assert told(conditioning="dual") == []

@@ -12,9 +12,10 @@ from fgds_core.classify.losses.group_dro import GroupDRO
 from fgds_core.classify.losses.label_aware_smoothing import LabelAwareSmoothing
 from fgds_core.classify.losses.ldam import LDAM
 from fgds_core.classify.losses.logit_adjustment import BalancedSoftmax, LogitAdjustment
-from fgds_core.classify.losses.loss import Loss, Priors, Reduction
+from fgds_core.classify.losses.loss import Loss, Reduction
+from fgds_core.classify.priors import Priors
 
-__all__ = ["LOSSES", "Loss", "Priors", "Reduction", "check_loss", "create_loss"]
+__all__ = ["LOSSES", "Loss", "Reduction", "check_loss", "create_loss"]
 
 LOSSES: dict[str, Callable[..., Loss]] = {
     "cross_entropy": CrossEntropy,

@@ -4,7 +4,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.classify.batches import Batch
-from fgds_core.classify.losses.loss import Loss, Priors, Reduction
+from fgds_core.classify.losses.loss import Loss, Reduction
+from fgds_core.classify.priors import Priors
 
 
 class CrossEntropy(Loss):

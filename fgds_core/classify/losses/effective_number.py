@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.classify.batches import Batch
-from fgds_core.classify.losses.loss import Loss, Priors, Reduction, check_number, reduced
+from fgds_core.classify.losses.loss import Loss, Reduction, check_number, reduced
+from fgds_core.classify.priors import Priors
 
 
 def class_weights(priors: Priors, beta: float) -> Tensor:

@@ -5,7 +5,8 @@ import math
 from torch import Tensor
 
 from fgds_core.classify.batches import Batch
-from fgds_core.classify.losses.loss import Loss, Priors, Reduction, check_number, reduced
+from fgds_core.classify.losses.loss import Loss, Reduction, check_number, reduced
+from fgds_core.classify.priors import Priors
 
 
 class LabelAwareSmoothing(Loss):

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.heads import COSINE_SCALE
 from fgds_core.classify.losses.effective_number import class_weights
-from fgds_core.classify.losses.loss import Loss, Priors, Reduction, check_number, reduced
+from fgds_core.classify.losses.loss import Loss, Reduction, check_number, reduced
+from fgds_core.classify.priors import Priors
 
 
 class LDAM(Loss):

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.losses.cross_entropy import CrossEntropy
-from fgds_core.classify.losses.loss import Priors, Reduction, check_number
+from fgds_core.classify.losses.loss import Reduction, check_number
+from fgds_core.classify.priors import Priors, log_prior
 
 
 class LogitAdjustment(CrossEntropy):
@@ -17,19 +18,19 @@ class LogitAdjustment(CrossEntropy):
     Source: Menon et al. (2021), https://arxiv.org/abs/2007.07314
     """
 
-    log_prior: Tensor
+    addend: Tensor
 
     def __init__(self, priors: Priors, label_smoothing: float, tau: float = 1.0) -> None:
         super().__init__(priors, label_smoothing)
         check_number("tau", tau, 0)
-        log_prior = tau * (priors.sizes / priors.sizes.sum()).log()  # [K]
-        self.register_buffer("log_prior", log_prior.float(), persistent=False)
+        addend = tau * log_prior(priors.counts)  # [K]
+        self.register_buffer("addend", addend.float(), persistent=False)
 
     def forward(
         self, logits: Tensor, labels: Tensor, batch: Batch, reduction: Reduction = "mean"
     ) -> Tensor:
         """See `Loss`."""
-        return super().forward(logits + self.log_prior, labels, batch, reduction)
+        return super().forward(logits + self.addend, labels, batch, reduction)
 
 
 class BalancedSoftmax(LogitAdjustment):

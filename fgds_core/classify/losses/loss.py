@@ -1,6 +1,5 @@
-"""What a loss is, and what it knows of the training images."""
+"""What a loss is."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
@@ -8,25 +7,6 @@ from torch import Tensor, nn
 from fgds_core.classify.batches import Batch
 
 Reduction = Literal["mean", "none"]
-
-
-@dataclass(frozen=True, eq=False)
-class Priors:
-    """What is known of the training images before the first step: real ones alone, always.
-
-    Attributes:
-        counts: Real training images of each class, int64, [K].
-        group_counts: Those of each class in each group, groups numbered as in `Batch.groups`,
-            int64, [K, G]; None for images without groups.
-    """
-
-    counts: Tensor
-    group_counts: Tensor | None
-
-    @property
-    def sizes(self) -> Tensor:
-        """The counts as float64, [K]; a class without real images counts as one with a single."""
-        return self.counts.clamp(min=1).double()
 
 
 class Loss(nn.Module):

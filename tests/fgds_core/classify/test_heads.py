@@ -130,6 +130,17 @@ def test_tau_0_of_the_normalization_is_the_layer_without_its_bias(monkeypatch):
     assert not last_layer(classifier.network).bias.any()
 
 
+def test_tau_normalization_leaves_weights_of_0_as_they_are(monkeypatch):
+    monkeypatch.setattr("fgds_core.classify.posthoc.TAUS", (2.0,))
+    classifier = lopsided()
+    layer = last_layer(classifier.network)
+    layer.weight.data[1] = 0  # as an L1 regression of two classes leaves the first
+    correct(classifier, "tau_normalization", COUNTS, VAL)
+    assert not layer.weight[1].any()
+    assert layer.weight.isfinite().all()
+    assert layer.bias.isfinite().all()
+
+
 @pytest.mark.parametrize("name", ["logit_adjustment", "tau_normalization"])
 def test_tau_is_the_smallest_of_the_best_on_validation(name):
     classifier = lopsided()

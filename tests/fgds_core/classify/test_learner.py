@@ -11,8 +11,9 @@ from training import TRAIN, VAL, recipe, same_weights
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.learner import Learner, micro_batches
-from fgds_core.classify.losses import LOSSES, CrossEntropy, Priors
+from fgds_core.classify.losses import LOSSES, CrossEntropy
 from fgds_core.classify.network import create_classifier
+from fgds_core.classify.priors import Priors
 from fgds_core.classify.run import TrainingRun
 from fgds_core.classify.train import train_classifier
 from fgds_core.errors import InputError

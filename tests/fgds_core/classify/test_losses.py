@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from training import TRAIN, VAL, recipe, shaded
 
 from fgds_core.classify.batches import Batch, TrainingImages
-from fgds_core.classify.losses import LOSSES, Priors, check_loss, create_loss
+from fgds_core.classify.losses import LOSSES, check_loss, create_loss
 from fgds_core.classify.losses.effective_number import class_weights
+from fgds_core.classify.priors import Priors, priors_of
 from fgds_core.classify.run import TrainingRun
-from fgds_core.classify.train import priors_of, train_classifier
+from fgds_core.classify.train import train_classifier
 from fgds_core.errors import InputError
 from fgds_core.stages.trial import train_a_little
 

@@ -9,8 +9,9 @@ from training import TRAIN, VAL, recipe, same_weights, shaded
 
 from fgds_core.classify.batches import Batch
 from fgds_core.classify.config import Treatment
-from fgds_core.classify.losses import LOSSES, Loss, Priors
+from fgds_core.classify.losses import LOSSES, Loss
 from fgds_core.classify.objective import Objective
+from fgds_core.classify.priors import Priors
 from fgds_core.classify.train import train_classifier
 
 B, K = 12, 4

@@ -5,7 +5,8 @@ from training import VAL, recipe, shaded
 
 from fgds_core.classify.batches import BATCH_SOURCES, TrainingImages
 from fgds_core.classify.predict import predict_logits
-from fgds_core.classify.train import priors_of, train_classifier
+from fgds_core.classify.priors import priors_of
+from fgds_core.classify.train import train_classifier
 
 UNSEEN = shaded([24, 0, 6])
 SYNTHETIC = shaded([0, 20, 8], seed=2)
