@@ -334,9 +334,9 @@ def as_markdown(results: Mapping[str, Any]) -> str:
             f"| {title} | " + " | ".join(COLUMNS) + f" | macro, over {control} |",
             "|---" * (len(COLUMNS) + 2) + "|",
         ]
-        for name, arm in arms.items():
-            if arm[kind]["macro"] is None:
-                continue
+        trained = [name for name, arm in arms.items() if arm[kind]["macro"] is not None]
+        for name in sorted(trained, key=lambda each: -arms[each][kind]["macro"]["mean"]):
+            arm = arms[name]
             shown = f"**{name}**" if kind == "real" and name == strongest else name
             cells = [percent(arm[kind][column]) for column in COLUMNS]
             difference = percent(arm[f"{kind}_minus_control"]["macro"], "+")
