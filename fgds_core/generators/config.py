@@ -90,7 +90,10 @@ class GeneratorConfig(Section):
     def _name_the_class(cls, prompts: list[str]) -> list[str]:
         for prompt in prompts:
             try:
-                fields = {name for _, name, _, _ in string.Formatter().parse(prompt)}
+                fields = {
+                    f"{name}!{conversion}" if conversion else f"{name}:{spec}" if spec else name
+                    for _, name, spec, conversion in string.Formatter().parse(prompt)
+                }
             except ValueError as error:
                 raise ValueError(f"{prompt!r} is not a template: {error}") from error
             if fields - {"group", None} != {"class"}:

@@ -52,6 +52,9 @@ _CONTEXTS = frozenset(
 _DEEPEST = 4
 """Folders below a folder in which images are looked for."""
 
+_MOST_FOLDERS = 20_000
+"""Folders without an image that are looked through before giving up."""
+
 HELD_OUT = 75
 """Images of each class in a context that SubpopBench holds out."""
 
@@ -133,12 +136,25 @@ def find_folders(root: Path, classes: Which | None) -> Found:
 
 
 def pictures_below(folder: Path, depth: int = _DEEPEST) -> Path | None:
-    """An image below a folder, by its name; None if there is none."""
-    found = _scan(folder)
-    if found.has_pictures:
-        return next(path for path in entries(folder, [])[1] if is_picture_name(path.name))
-    below = (pictures_below(inner, depth - 1) for inner in found.inner if depth)
-    return next((path for path in below if path is not None), None)
+    """An image below a folder, by its name; None if there is none.
+
+    Raises:
+        InputError: There are too many folders without any image to look through.
+    """
+    pending = [(folder, depth)]
+    for _ in range(_MOST_FOLDERS):
+        if not pending:
+            return None
+        here, deeper = pending.pop()
+        found = _scan(here)
+        if found.has_pictures:
+            return next(path for path in entries(here, [])[1] if is_picture_name(path.name))
+        if deeper:
+            pending += [(inner, deeper - 1) for inner in reversed(found.inner)]
+    raise InputError(
+        f"{shown(folder)} holds no image in the first {_MOST_FOLDERS:,} folders below it; name "
+        "the folder that holds the raw images"
+    )
 
 
 def _scan(folder: Path) -> _Folder:

@@ -522,3 +522,10 @@ def test_a_data_set_of_the_hub_is_brought_at_a_commit(tmp_path, monkeypatch):
     assert found.data.revision == "c" * 40
     assert found.data.subset == "default"
     assert source.num_images == {"train": 18, "val": 2, "test": 20}
+
+
+def test_a_tree_without_images_is_not_looked_through_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("fgds_core.data.recognise.trees._MOST_FOLDERS", 5)
+    for name in range(9):
+        (tmp_path / "top" / str(name) / "inner").mkdir(parents=True)
+    refused(tmp_path, "holds no image in the first 5 folders")

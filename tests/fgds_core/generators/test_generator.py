@@ -168,7 +168,10 @@ def test_components_of_different_models_are_refused(damaged):
         load_generator(generator_config(damaged))
 
 
-@pytest.mark.parametrize("prompts", [[], ["a photo"], ["a {class} in {place}"], ["a {class"]])
+@pytest.mark.parametrize(
+    "prompts",
+    [[], ["a photo"], ["a {class} in {place}"], ["a {class"], ["{class:>9}"], ["{class!r}"]],
+)
 def test_templates_must_name_the_class_and_nothing_else(prompts):
     with pytest.raises(ValidationError, match="prompts"):
         generator_config("somewhere", prompts=prompts)
