@@ -153,7 +153,17 @@ class Learner:
         self.run.on_epoch(self.epochs[-1])
 
     def keep_best(self) -> None:
-        """Leaves the classifier with its best weights."""
+        """Leaves the classifier with its best weights.
+
+        Raises:
+            InputError: They are not finite: the last step broke them, or no loss showed it.
+        """
+        if not all(t.isfinite().all() for t in self.best_state.values()):
+            raise InputError(
+                "the weights that training ended with are not finite; lower learning_rate "
+                f"({self.config.learning_rate:g}), raise warmup_steps "
+                f"({self.config.warmup_steps}) or set precision to float32"
+            )
         self.classifier.load_state_dict(self.best_state)
         self.run.team.align(self.classifier)
         logger.info("kept the checkpoint with validation macro accuracy %.4f", self.best_accuracy)

@@ -188,3 +188,10 @@ def test_full_precision_is_what_it_was(monkeypatch):
     other.optimizer.step()
     assert same_weights(learner.classifier, other.classifier)
     assert learner.losses == [loss.item()]
+
+
+def test_weights_that_are_not_finite_are_not_kept():
+    learner = learning(recipe())
+    next(learner.classifier.parameters()).data[0] = float("nan")
+    with pytest.raises(InputError, match="training ended with are not finite; lower learning"):
+        learner.keep_best()
