@@ -82,11 +82,20 @@ def test_a_corrupt_image(workspace: Path, refused: Callable[..., str]) -> None:
     assert not (workspace / "data" / "prepared").exists()
 
 
-def test_an_empty_class(workspace: Path, refused: Callable[..., str]) -> None:
+def test_a_class_without_training_images_that_would_condition_on_one(
+    workspace: Path, run_stage: Run, refused: Callable[..., str]
+) -> None:
     path = workspace / "assets" / "pictures" / "train.parquet"
     table = pq.read_table(path)
     pq.write_table(table.slice(0, 36), path)
-    assert "owl" in refused("prepare")
+    assert run_stage("prepare") == 0  # it may be drawn from text
+    params = read_params()
+    with pytest.raises(InputError, match="classes owl have no real training image"):
+        check_wanted("train_baseline", params["synthesize"], params["generator"], FIRST)
+    assert run_stage("train_baseline") == 0
+    said = refused("synthesize")
+    assert "owl" in said
+    assert "synthesize.conditioning" in said
 
 
 def test_a_stage_before_its_turn(refused: Callable[..., str]) -> None:
