@@ -338,7 +338,11 @@ def test_what_is_damaged_in_the_store_is_drawn_again(case: Case, store: Network,
 @pytest.mark.case("two runs at once in one folder")
 def test_two_runs_at_once(case: Case) -> None:
     first = case.interrupted()
-    said = case.run(status=2)
+    os.kill(first.pid, signal.SIGSTOP)  # else it may be done before the other one has started
+    try:
+        said = case.run(status=2)
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
     assert f"process {first.pid} on" in said
     case.ended(first, 0)
     assert_whole(case, redone=0)
