@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from shown import as_datasets_shows
 
 from assets.corpus import COLOURS, CONTEXTS, appearance_hash, fashion_lt_hashes, render, resize
 from assets.fashion_contexts import FOLDER, GROUNDS, TRAIN_COUNTS, looks_of, make, train_counts
@@ -135,11 +136,7 @@ def test_groups_are_called_as_in_the_captions_the_generator_learned_from():
 
 
 def test_datasets_shows_pictures_class_names_and_groups(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    datasets = pytest.importorskip("datasets")
-    files = {"train": str(FOLDER / "train.parquet")}
-    data = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))["train"]
-    assert isinstance(data.features["image"], datasets.Image)
+    data = as_datasets_shows(FOLDER / "train.parquet", tmp_path, monkeypatch)
     assert tuple(data.features["label"].names) == CLASS_NAMES
     assert data[0]["image"].size == (32, 32)
     assert set(data["group"]) == set(GROUNDS)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from shown import as_datasets_shows
 
 from assets.fashion_lt import (
     CLASS_NAMES,
@@ -71,11 +72,7 @@ def test_no_picture_is_in_two_splits(tables):
 
 
 def test_datasets_shows_pictures_and_class_names(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    datasets = pytest.importorskip("datasets")
-    files = {"train": str(FOLDER / "train.parquet")}
-    data = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))["train"]
-    assert isinstance(data.features["image"], datasets.Image)
+    data = as_datasets_shows(FOLDER / "train.parquet", tmp_path, monkeypatch)
     assert tuple(data.features["label"].names) == CLASS_NAMES
     assert data[0]["image"].size == (28, 28)
 

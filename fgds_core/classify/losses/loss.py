@@ -1,5 +1,6 @@
 """What a loss is."""
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 from torch import Tensor, nn
@@ -9,9 +10,10 @@ from fgds_core.classify.batches import Batch
 Reduction = Literal["mean", "none"]
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, ABC):
     """A loss in nats; what it remembers from step to step stands in buffers and so is kept."""
 
+    @abstractmethod
     def forward(
         self, logits: Tensor, labels: Tensor, batch: Batch, reduction: Reduction = "mean"
     ) -> Tensor:
@@ -27,7 +29,6 @@ class Loss(nn.Module):
         Returns:
             A scalar, or one value for each image, [B], of which it is the mean.
         """
-        raise NotImplementedError
 
 
 def reduced(each: Tensor, reduction: Reduction) -> Tensor:
