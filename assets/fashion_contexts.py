@@ -2,8 +2,8 @@
 
 Command: `python -m assets.fashion_contexts` (a minute). It needs the four `idx` files of
 Fashion-MNIST (MIT licence), e.g. from the Debian package `dataset-fashion-mnist`, and
-`assets/fashion-lt/`, and writes three Parquet files and the data card to
-`assets/fashion-contexts/`. Same input, same bytes.
+`assets/fashion-lt/`, and writes three Parquet files, a fourth of pictures that are in none of
+these, and the data card to `assets/fashion-contexts/`. Same input, same bytes.
 
 Training garments are those that the embedded generator's corpus holds out, so it has seen none.
 """
@@ -25,6 +25,7 @@ from assets.fashion_lt import (
     CLASS_NAMES,
     DEBIAN_FOLDER,
     SPLITS,
+    UNUSED,
     Labels,
     Pixels,
     encode_png,
@@ -58,6 +59,9 @@ generator's text encoder knows it."""
 TRAIN_COUNTS = (100, 15, 6, 2, 0)
 """Training images of a class in its own ground and in the next ones, in the order of GROUNDS."""
 
+TARGET_PER_GROUP = 40
+"""What train and the unused images together hold of each cell at least; as the recipe has it."""
+
 
 @dataclass(frozen=True)
 class Garments:
@@ -85,6 +89,21 @@ def train_counts() -> dict[str, list[int]]:
         name: [TRAIN_COUNTS[(place - k) % num_grounds] for place in range(num_grounds)]
         for k, name in enumerate(CLASS_NAMES)
     }
+
+
+def unused_counts() -> dict[str, list[int]]:
+    """Unused images of every class in every group: what the training images lack."""
+    return {
+        name: [max(TARGET_PER_GROUP - count, 0) for count in counts]
+        for name, counts in train_counts().items()
+    }
+
+
+def validating(fashion_lt: Path) -> NDArray[np.int64]:
+    """Places in the official training part of Fashion-LT's validation pictures."""
+    images = pq.read_table(fashion_lt / "validation.parquet", columns=["image"])["image"]
+    names = [Path(image["path"]).stem for image in images.to_pylist()]  # such as train-00042
+    return np.array([int(name.removeprefix("train-")) for name in names], dtype=np.int64)
 
 
 def place_garments(
@@ -213,12 +232,16 @@ in surroundings: 32x32 colour pictures of {num_classes} kinds of garment before
   tells much of the class, and of the {num_cells} cells {num_empty} have no image and {num_rare}
   have 1 to 10. The rule was taken as it came, without looking at any accuracy.
 - **validation** and **test** have {num_validation} and {num_test} images in every cell.
-- **Garments**: each is in one picture of one split. Those of train are among the 2,000 that the
+- **unused**: {num_unused:,} images that fill every cell of train up to {target}: "more real
+  images", the ceiling of what synthetic ones can be worth. They are rendered like train.
+- **Garments**: each is in one picture of one file. Those of train are among the 2,000 that the
   corpus of the embedded generator (`assets/tiny-unclip`) holds out; those of validation and test
-  are official test pictures, which are the test split of Fashion-LT, and that corpus holds
-  nothing of Fashion-LT. So the generator, its decoders and the judge were trained on none of
-  them, neither as they are nor mirrored nor as a negative; `assets/fashion_contexts.py` asserts
-  it. How good the generator is was measured with held-out garments, those of train among them.
+  are official test pictures, which are the test split of Fashion-LT; those of unused are further
+  held-out ones and such as validate in Fashion-LT. That corpus holds nothing of Fashion-LT. So
+  the generator, its decoders and the judge were trained on none of them, neither as they are nor
+  mirrored nor as a negative; `assets/fashion_contexts.py` asserts it. They were trained on
+  thousands of others like them. How good the generator is was measured with held-out garments,
+  those of train and unused among them.
 - **Columns**: `image` (PNG bytes, and as path the official part and the index in it), `label`,
   `group`, and `garment`, by which garments are known: the smallest sha256 of the grey 28x28
   picture, its mirror image and the negatives of both.
@@ -229,17 +252,32 @@ Training images:
 |---|---|{ground_line}|---|
 {class_rows}
 
+Unused images:
+
+| class | label | {ground_names} | all |
+|---|---|{ground_line}|---|
+{unused_rows}
+
 | file | images | sha256 |
 |---|---|---|
 {file_rows}
 """
 
 
+def rows_of(counts: dict[str, list[int]]) -> str:
+    """The rows of a table of cells, with the sum of each."""
+    return "\n".join(
+        f"| {name} | {k} | {' | '.join(map(str, counts[name]))} | {sum(counts[name])} |"
+        for k, name in enumerate(CLASS_NAMES)
+    )
+
+
 def write_card(out: Path, seed: int, num_validation: int, num_test: int) -> None:
     """Writes the data card beside the files."""
     counts = train_counts()
     cells = [count for row in counts.values() for count in row]
-    num_images = (sum(cells), num_validation * len(cells), num_test * len(cells))
+    num_unused = sum(map(sum, unused_counts().values()))
+    num_images = (sum(cells), num_validation * len(cells), num_test * len(cells), num_unused)
     card = CARD.format(
         num_classes=len(CLASS_NAMES),
         num_grounds=len(GROUNDS),
@@ -253,14 +291,14 @@ def write_card(out: Path, seed: int, num_validation: int, num_test: int) -> None
         num_test=num_test,
         ground_names=" | ".join(GROUNDS),
         ground_line="|".join(["---"] * len(GROUNDS)),
-        class_rows="\n".join(
-            f"| {name} | {k} | {' | '.join(map(str, counts[name]))} | {sum(counts[name])} |"
-            for k, name in enumerate(CLASS_NAMES)
-        ),
+        class_rows=rows_of(counts),
+        unused_rows=rows_of(unused_counts()),
+        num_unused=num_unused,
+        target=TARGET_PER_GROUP,
         file_rows="\n".join(
             f"| {split}.parquet | {number} "
             f"| {hashlib.sha256((out / f'{split}.parquet').read_bytes()).hexdigest()} |"
-            for split, number in zip(SPLITS, num_images, strict=True)
+            for split, number in zip((*SPLITS, UNUSED), num_images, strict=True)
         ),
     )
     (out / "README.md").write_text(card)
@@ -269,7 +307,7 @@ def write_card(out: Path, seed: int, num_validation: int, num_test: int) -> None
 def make(
     source: Path, fashion_lt: Path, out: Path, seed: int, num_validation: int, num_test: int
 ) -> None:
-    """Writes the three splits and the card.
+    """Writes the three splits, the unused pictures and the card.
 
     Args:
         source: Folder of the four `idx` files.
@@ -291,14 +329,18 @@ def make(
     ]
     splits = place_garments(images, "train", labels, free[held_out], [train_counts()], rng)
     splits += place_garments(test_images, "t10k", test_labels, test_free, alike, rng)
+    left = np.setdiff1d(free[held_out], splits[0].indices)
+    others = np.concatenate([left, validating(fashion_lt)])
+    rng = np.random.default_rng([seed, len(SPLITS) + 2])
+    splits += place_garments(images, "train", labels, others, [unused_counts()], rng)
 
     out.mkdir(parents=True, exist_ok=True)
     taken = {appearance_hash(images[i]) for i in free[~held_out]}  # the generator's
-    for number, (split, garments) in enumerate(zip(SPLITS, splits, strict=True), start=1):
+    for number, (split, garments) in enumerate(zip((*SPLITS, UNUSED), splits, strict=True), 1):
         rng = np.random.default_rng([seed, number])
         hashes = write_split(out / f"{split}.parquet", garments, rng)
         assert len(hashes) == len(garments.indices), "no garment may be there twice"
-        assert not hashes & taken, "no garment may be in two splits, or have trained the generator"
+        assert not hashes & taken, "no garment may be in two files, or have trained the generator"
         taken |= hashes
     write_card(out, seed, num_validation, num_test)
 

@@ -2,7 +2,8 @@
 
 Command: `python -m assets.fashion_lt` (seconds). It needs the four `idx` files of Fashion-MNIST
 (MIT licence), e.g. from the Debian package `dataset-fashion-mnist`, and writes three Parquet
-files and the data card to `assets/fashion-lt/`. Same input, same bytes.
+files, a fourth of pictures that are in none of these, and the data card to `assets/fashion-lt/`.
+Same input, same bytes.
 """
 
 import argparse
@@ -34,6 +35,9 @@ CLASS_NAMES = (
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FOLDER = Path(__file__).parent / "fashion-lt"
 SPLITS = ("train", "validation", "test")
+UNUSED = "unused"
+UNUSED_PER_CLASS = 195
+"""As many as fill the rarest class up to 200."""
 IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
 
@@ -160,6 +164,31 @@ def split_source(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
 
 
+def choose_unused(images: Pixels, labels: Labels, folder: Path, seed: int) -> NDArray[np.int64]:
+    """Chooses pictures of no split, equally many of each class.
+
+    They are among those that the embedded generator's corpus holds out: it has seen none of them.
+
+    Args:
+        images: All images of the official training part, [N, 28, 28].
+        labels: Their labels, [N].
+        folder: Where the three splits are.
+        seed: Decides which.
+
+    Returns:
+        Indices into `images`, increasing.
+    """
+    from assets.corpus import free_garments  # which imports this module
+
+    free, held_out = free_garments(images, labels, folder)
+    rng = np.random.default_rng([seed, 1])
+    chosen = [
+        rng.choice(free[held_out & (labels[free] == label)], UNUSED_PER_CLASS, replace=False)
+        for label in range(len(CLASS_NAMES))
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
 def encode_png(image: Pixels) -> bytes:
     """A grey PNG with fixed settings, so that equal pixels give equal bytes."""
     buffer = io.BytesIO()
@@ -212,12 +241,16 @@ of {num_classes} kinds of garment, white on black.
   confused with the frequent shirt, a few-shot class, beside the distinct bag and trouser.
 - **validation**: {num_validation} images a class, from the rest of the official 60,000.
 - **test**: the official {num_test:,} test images.
-- No picture is in two splits (sha256 of the pixels); {num_dropped} of the official 60,000 repeat
+- **unused**: {num_unused} images a class that are in no split: "more real images", the ceiling
+  of what synthetic ones can be worth. They are among those of the official 60,000 that the corpus
+  of the embedded generator (`assets/tiny-unclip`) holds out, so it was trained on none of them;
+  but it was trained on thousands of others like them. Some of them train in Fashion-Contexts.
+- No picture is in two files (sha256 of the pixels); {num_dropped} of the official 60,000 repeat
   an earlier training or a test picture and were left out.
 - **Columns**: `image` (PNG bytes, and as path the official part and the index in it), `label`.
 
-| class | label | train | bin | validation | test |
-|---|---|---|---|---|---|
+| class | label | train | bin | validation | test | unused |
+|---|---|---|---|---|---|---|
 {class_rows}
 
 Bins by training count: many > 100, medium 20 to 100, few < 20.
@@ -236,7 +269,7 @@ def make(
     imbalance_factor: float,
     num_validation: int,
 ) -> None:
-    """Writes the three splits and the card.
+    """Writes the three splits, the unused pictures and the card.
 
     Args:
         source: Folder of the four `idx` files.
@@ -258,22 +291,28 @@ def make(
     write_split(out / "train.parquet", train_images, train_labels, train, "train")
     write_split(out / "validation.parquet", train_images, train_labels, validation, "train")
     write_split(out / "test.parquet", test_images, test_labels, test, "t10k")
+    unused = choose_unused(train_images, train_labels, out, seed)
+    write_split(out / f"{UNUSED}.parquet", train_images, train_labels, unused, "train")
+    used = np.concatenate([train, validation, unused])
+    assert len(np.unique(used)) == len(used), "no picture may be in two files"
 
     num_classes = len(CLASS_NAMES)
     per_split = {
         "train": np.bincount(train_labels[train], minlength=num_classes),
         "validation": np.bincount(train_labels[validation], minlength=num_classes),
         "test": np.bincount(test_labels, minlength=num_classes),
+        UNUSED: np.bincount(train_labels[unused], minlength=num_classes),
     }
     class_rows = [
         f"| {name} | {k} | {per_split['train'][k]} | {shot_bin(per_split['train'][k])} "
-        f"| {per_split['validation'][k]} | {per_split['test'][k]} |"
+        f"| {per_split['validation'][k]} | {per_split['test'][k]} "
+        f"| {per_split[UNUSED][k]} |"
         for k, name in sorted(enumerate(CLASS_NAMES), key=lambda c: -per_split["train"][c[0]])
     ]
     file_rows = [
         f"| {split}.parquet | {per_split[split].sum()} "
         f"| {hashlib.sha256((out / f'{split}.parquet').read_bytes()).hexdigest()} |"
-        for split in SPLITS
+        for split in (*SPLITS, UNUSED)
     ]
     card = CARD.format(
         num_classes=num_classes,
@@ -282,6 +321,7 @@ def make(
         imbalance_factor=imbalance_factor,
         num_validation=num_validation,
         num_test=len(test),
+        num_unused=UNUSED_PER_CLASS,
         num_dropped=len(train_images) - len(free),
         class_rows="\n".join(class_rows),
         file_rows="\n".join(file_rows),

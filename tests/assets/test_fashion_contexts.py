@@ -4,25 +4,37 @@ import hashlib
 import io
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 from shown import as_datasets_shows
 
 from assets.corpus import COLOURS, CONTEXTS, appearance_hash, fashion_lt_hashes, render, resize
-from assets.fashion_contexts import FOLDER, GROUNDS, TRAIN_COUNTS, looks_of, make, train_counts
-from assets.fashion_lt import CLASS_NAMES, DEBIAN_FOLDER, SPLITS
+from assets.fashion_contexts import (
+    FOLDER,
+    GROUNDS,
+    TARGET_PER_GROUP,
+    TRAIN_COUNTS,
+    looks_of,
+    make,
+    train_counts,
+)
+from assets.fashion_lt import CLASS_NAMES, DEBIAN_FOLDER, SPLITS, UNUSED
 from assets.fashion_lt import FOLDER as FASHION_LT
 
+FILES = (*SPLITS, UNUSED)
+RECIPE = Path(__file__).parents[2] / "recipes" / "fashion_contexts.yaml"
 BALANCED = {"validation": 20, "test": 60}
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return {split: pq.read_table(FOLDER / f"{split}.parquet").to_pylist() for split in SPLITS}
+    return {split: pq.read_table(FOLDER / f"{split}.parquet").to_pylist() for split in FILES}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +56,7 @@ def cells(rows):
 def test_files_are_those_of_the_card(tables):
     card = (FOLDER / "README.md").read_text()
     stated = re.findall(r"\| (\w+)\.parquet \| (\d+) \| ([0-9a-f]{64}) \|", card)
-    assert [split for split, _, _ in stated] == list(SPLITS)
+    assert [split for split, _, _ in stated] == list(FILES)
     for split, number, digest in stated:
         assert len(tables[split]) == int(number)
         assert hashlib.sha256((FOLDER / f"{split}.parquet").read_bytes()).hexdigest() == digest
@@ -76,10 +88,18 @@ def test_validation_and_test_are_balanced_over_all_cells(tables, split, number):
     assert cells(tables[split]) == {(k, g): number for k in CLASS_NAMES for g in GROUNDS}
 
 
+def test_unused_fills_every_cell_up_to_the_target_of_the_recipe(tables):
+    recipe = yaml.safe_load(RECIPE.read_text())["synthesize"]
+    assert recipe["target_per_group"] == TARGET_PER_GROUP
+    train, unused = cells(tables["train"]), cells(tables[UNUSED])
+    for cell in ((name, ground) for name in CLASS_NAMES for ground in GROUNDS):
+        assert unused[cell] == max(TARGET_PER_GROUP - train[cell], 0)
+
+
 def test_no_garment_is_there_twice(tables):
     rows = [row for rows in tables.values() for row in rows]
     for known_by in (lambda row: row["garment"], lambda row: row["image"]["path"]):
-        assert len({known_by(row) for row in rows}) == len(rows) == 1230 + 1000 + 3000
+        assert len({known_by(row) for row in rows}) == len(rows) == 1230 + 1000 + 3000 + 1370
 
 
 def test_garments_that_validate_and_test_are_official_test_pictures(tables, official_test):
@@ -88,6 +108,15 @@ def test_garments_that_validate_and_test_are_official_test_pictures(tables, offi
         label, image = official_test[row["image"]["path"]]
         assert label == row["label"]
         assert appearance_hash(image) == row["garment"]
+
+
+def test_unused_garments_are_such_as_the_generators_corpus_holds_out_or_never_had(tables):
+    """Those of Fashion-LT validate there; that others are held out, making them asserts."""
+    names = pq.read_table(FASHION_LT / "validation.parquet")["image"].to_pylist()
+    validating = {row["path"] for row in names}
+    of_fashion_lt = fashion_lt_hashes(FASHION_LT)
+    for row in tables[UNUSED]:
+        assert (row["garment"] in of_fashion_lt) == (row["image"]["path"] in validating)
 
 
 def test_garments_that_train_are_not_in_fashion_lt(tables):

@@ -15,18 +15,21 @@ from assets.fashion_lt import (
     DEBIAN_FOLDER,
     FOLDER,
     SPLITS,
+    UNUSED,
+    UNUSED_PER_CLASS,
     content_hash,
     long_tail,
     make,
     shot_bin,
 )
 
+FILES = (*SPLITS, UNUSED)
 TAIL = ("coat", "shirt", "pullover", "sneaker", "dress", "sandal", "ankle boot", "t-shirt", "bag")
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return {split: pq.read_table(FOLDER / f"{split}.parquet") for split in SPLITS}
+    return {split: pq.read_table(FOLDER / f"{split}.parquet") for split in FILES}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +47,8 @@ def pixels(row):
 def test_files_are_those_of_the_card():
     card = (FOLDER / "README.md").read_text()
     stated = dict(re.findall(r"\| (\w+)\.parquet \| \d+ \| ([0-9a-f]{64}) \|", card))
-    assert set(stated) == set(SPLITS)
-    for split in SPLITS:
+    assert set(stated) == set(FILES)
+    for split in FILES:
         digest = hashlib.sha256((FOLDER / f"{split}.parquet").read_bytes()).hexdigest()
         assert digest == stated[split]
 
@@ -66,9 +69,15 @@ def test_validation_and_test_are_balanced(tables):
         assert np.bincount(labels, minlength=10).tolist() == [count] * 10
 
 
-def test_no_picture_is_in_two_splits(tables):
+def test_unused_fills_every_class_up_to_200(tables, counts):
+    labels = tables[UNUSED]["label"].to_numpy()
+    assert np.bincount(labels, minlength=10).tolist() == [UNUSED_PER_CLASS] * 10
+    assert min(counts.values()) + UNUSED_PER_CLASS == 200
+
+
+def test_no_picture_is_in_two_files(tables):
     hashes = [content_hash(pixels(row)) for t in tables.values() for row in t["image"].to_pylist()]
-    assert len(set(hashes)) == len(hashes) == 1242 + 2000 + 10_000
+    assert len(set(hashes)) == len(hashes) == 1242 + 2000 + 10_000 + 1950
 
 
 def test_datasets_shows_pictures_and_class_names(tmp_path, monkeypatch):
