@@ -21,7 +21,7 @@ MOST = 100
 OWN = ("data",)
 """Sections whose keys depend on what is chosen in them."""
 
-FREE = ("model_kwargs", "loss_kwargs", "training", "prompts")
+FREE = ("model_kwargs", "loss_kwargs", "feedback_factors", "training", "prompts")
 """Keys whose value is as the recipe has it, whatever is below it in params.yaml."""
 
 

@@ -8,6 +8,20 @@ from fgds_core.diffusion.schedule import guided_steps
 from fgds_core.section import Section
 
 
+class FeedbackFactors(Section):
+    """How strong feedback is in the classes of each shot bin, as a share of feedback_scale."""
+
+    many: float = Field(
+        default=1.0, ge=0, le=1000, description="classes with more than 100 real training images"
+    )
+    medium: float = Field(
+        default=1.0, ge=0, le=1000, description="classes with 20 to 100 real training images"
+    )
+    few: float = Field(
+        default=1.0, ge=0, le=1000, description="classes with fewer than 20 real training images"
+    )
+
+
 class SynthesizeConfig(Section):
     """One set of synthetic images: how many, how conditioned, how sampled, how guided."""
 
@@ -87,6 +101,13 @@ class SynthesizeConfig(Section):
         description=(
             "relative: share of the latent's norm per guided step; score: weight of the"
             " gradient; 0 is off"
+        ),
+    )
+    feedback_factors: FeedbackFactors = Field(
+        default=FeedbackFactors(),
+        description=(
+            "of feedback_scale in the classes of each shot bin: many, medium, few; 1 is all of it,"
+            " 0 draws them without feedback"
         ),
     )
     feedback_decoder: Literal["exact", "half", "tiny"] = Field(

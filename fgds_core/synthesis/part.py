@@ -23,6 +23,7 @@ from fgds_core.synthesis.models import LoadedModels
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.request import ImageRequest, plan_images
+from fgds_core.synthesis.strength import for_class
 
 
 def write_part(
@@ -55,7 +56,8 @@ def write_part(
         InputError: If the class has no real image to condition on.
         FloatingPointError: If an image came out with values that are not finite in every attempt.
     """
-    config, own = recipe.synthesize, models.real.of_class(part.label)
+    own = models.real.of_class(part.label)
+    config = for_class(recipe.synthesize, len(own))
     if config.conditioning != "text" and not len(own):
         raise InputError(
             f"class {part.class_name!r} has no real training image to condition on; add one, or"

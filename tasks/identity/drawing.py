@@ -15,6 +15,7 @@ from fgds_core.feedback.load import read_by
 from fgds_core.generators.family import KINDS
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.recipe import Recipe
+from fgds_core.synthesis.strength import factors
 from tasks.identity import code
 from tasks.identity.cache import content_digests
 from tasks.identity.generator import generator_digests
@@ -36,11 +37,13 @@ NO_PIXEL = frozenset(
         "fgds_core.generators.config",
         "fgds_core.synthesis.config",
         "fgds_core.synthesis.plan",
+        "fgds_core.synthesis.strength",
     }
 )
 """Modules that drawing imports and that can change no pixel, left out with what only they import:
 the version, errors, how a file reaches its place whole, the trial of a solver, which images there
-shall be, and what the parameters may be (what they are is in a fingerprint)."""
+shall be, and what the parameters may be and feedback's factor in a class (what they are is in a
+fingerprint)."""
 
 AUGMENTATION = "fgds_core.images.augment"
 """The random changes of images, which draw nothing unless guidance sees images under them."""
@@ -77,7 +80,7 @@ def drawing_parameters(config: SynthesizeConfig) -> dict[str, Any]:
     same reason the default of a parameter that images were drawn with must never change. Without
     feedback nothing of it counts.
     """
-    exclude = set(NO_EFFECT)
+    exclude = NO_EFFECT | {"feedback_factors"}
     if not is_guided(config):
         exclude |= {name for name in type(config).model_fields if name.startswith("feedback")}
     return config.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
@@ -120,6 +123,9 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
         "real": real,
         "code": drawn_by,
     }
+    own = dict(zip(meta.class_names, factors(config, meta.counts["train"]), strict=True))
+    if is_guided(config) and (changed := {name: own[name] for name in own if own[name] != 1}):
+        decides["feedback_factors"] = changed
     if config.target_per_group is not None:  # which group an image is drawn for
         decides["cells"] = dict(zip(meta.class_names, meta.cells or (), strict=False))
     return decides
@@ -132,7 +138,11 @@ def fingerprint(made_by: Mapping[str, Any]) -> str:
 
 def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequence[str]) -> str:
     """sha256 of what decides the parts of one class, whatever the others' real images are."""
-    own = {"real": made_by["real"].get(class_names[label]), "label": label}
+    name = class_names[label]
+    own = {"real": made_by["real"].get(name), "label": label, "class_names": list(class_names)}
     if "cells" in made_by:
-        own["cells"] = made_by["cells"].get(class_names[label])
-    return fingerprint({**made_by, **own, "class_names": list(class_names)})
+        own["cells"] = made_by["cells"].get(name)
+    of_all = {key: made_by[key] for key in made_by if key != "feedback_factors"}
+    if name in (changed := made_by.get("feedback_factors", {})):
+        own["feedback_factors"] = changed[name]
+    return fingerprint({**of_all, **own})

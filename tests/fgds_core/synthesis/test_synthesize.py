@@ -303,6 +303,24 @@ def test_an_image_that_is_not_finite_is_drawn_again_from_other_noise_at_a_lower_
         assert [again[name][i] for i in others] == [undisturbed[name][i] for i in others]
 
 
+def test_a_factor_is_of_the_scale_in_the_classes_of_its_bin(write, tmp_path):
+    part, plain = Part(1, "dog", 0, 0, 3), synthesize_config(feedback_scale=0.25)  # of 4 images
+
+    def drawn(name: str, scale: float = 0.25, **factors: float) -> dict[str, list]:
+        settings = synthesize_config(feedback_scale=scale, feedback_factors=factors)
+        return rows(tmp_path, write(part, settings, out=tmp_path / name), name)
+
+    doubled = rows(tmp_path, write(part, synthesize_config(feedback_scale=0.5)))
+    assert drawn("twice", few=2.0) == doubled
+    other = drawn("other", many=2.0, medium=0.0)
+    assert other == rows(tmp_path, write(part, plain, out=tmp_path / "plain"), "plain")
+    assert other["image"] != doubled["image"]
+    off = drawn("off", few=0.0)
+    unguided = rows(tmp_path, write(part, synthesize_config(feedback="none")))
+    assert off["image"] == unguided["image"]
+    assert off["feedback"] == ["none"] * 3
+
+
 def test_a_class_without_real_images_needs_text(write, real, tmp_path):
     lonely = real.of_class(0)
     part = Part(1, "dog", 0, 0, 1)

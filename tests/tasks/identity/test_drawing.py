@@ -11,6 +11,7 @@ from micro import ROOT, random_images
 
 from fgds_core.data.meta import SPLITS, Meta, write_meta
 from fgds_core.images.table import image_table, write_images
+from fgds_core.synthesis.config import FeedbackFactors
 from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
 from tasks.identity.drawing import fingerprint, made_by, part_fingerprint
@@ -166,6 +167,20 @@ def test_unguided_images_outlive_a_new_baseline() -> None:
     before = of(unguided)
     rewrite("model.safetensors", lambda weights: weights + b"changed")
     assert of(unguided) == before
+
+
+def test_a_factor_of_feedback_redraws_the_classes_of_its_bin_alone() -> None:
+    few, medium = {"few": 2.0}, {"medium": 2.0}
+    plain = of_parts({})  # each class has one image
+    assert of_parts({"feedback_factors": FeedbackFactors(**medium)}) == plain
+    changed = of_parts({"feedback_factors": FeedbackFactors(**few)})
+    assert not set(changed) & set(plain)
+    prepare((0, *[1] * 20, 2))
+    mixed = of_parts({}), of_parts({"feedback_factors": FeedbackFactors(**few)})
+    assert [a == b for a, b in zip(*mixed, strict=True)] == [False, True, False]
+    assert mixed[1][0] == changed[0]  # whatever the other classes' bins
+    off = {"feedback": "none"}
+    assert of(off | {"feedback_factors": FeedbackFactors(**few)}) == of(off)
 
 
 def test_without_feedback_nothing_that_is_said_of_it_counts() -> None:

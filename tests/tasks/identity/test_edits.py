@@ -22,7 +22,7 @@ from fgds_core.feedback.criteria import CRITERIA
 from fgds_core.generators.config import AdapterConfig, GeneratorConfig
 from fgds_core.generators.family import KINDS
 from fgds_core.images.table import image_table, write_images
-from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.config import FeedbackFactors, SynthesizeConfig
 from fgds_core.synthesis.recipe import Recipe
 from flows.synth_pipeline import STAGES
 from tasks.identity import code
@@ -171,6 +171,9 @@ EDITS = {
     ),
     "how parts get another label": Edit("synthesize", NONE, file="fgds_core/synthesis/relabel.py"),
     "which images there shall be": Edit("synthesize", NONE, file="fgds_core/synthesis/plan.py"),
+    "feedback's factor in a class": Edit(
+        "synthesize", NONE, file="fgds_core/synthesis/strength.py"
+    ),
     "the card of the set": Edit("synthesize", NONE, file="fgds_core/synthesis/card.py"),
     "the trial of a solver": Edit("synthesize", NONE, file="fgds_core/diffusion/trial.py"),
     "how raw data become prepared ones": Edit("prepare", NONE, file="fgds_core/data/prepare.py"),
@@ -355,7 +358,10 @@ def test_a_configuration_declares_and_does_nothing() -> None:
                     assert "validator" in decorators, f"{module}: {inner.name} is no validator"
 
 
-DEFAULTS: dict[str, Any] = {"SynthesizeConfig.target_per_group": None}
+DEFAULTS: dict[str, Any] = {
+    "SynthesizeConfig.target_per_group": None,
+    "SynthesizeConfig.feedback_factors": FeedbackFactors(many=1, medium=1, few=1),
+}
 """The declared defaults of what decides an image. One that changes would leave images of the old
 one under the new parameters: name a new parameter instead."""
 
