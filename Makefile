@@ -30,7 +30,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro init test faults setup ablation bench clean
+.PHONY: repro init test faults setup ablation controls bench clean
 
 # DATA without RECIPE is a mistake on the command line, and none in the environment.
 repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracies and the gain
@@ -57,6 +57,9 @@ faults: setup  ## everything that can happen to a run, a quarter of an hour; doc
 
 ablation: setup  ## the table of arms over seeds, hours
 	python -m benchmarks.ablation
+
+controls: setup  ## what synthesis is worth against the strongest controls, hours; DATA=name
+	python -m benchmarks.controls --test $(if $(DATA),--data "$$DATA")
 
 bench: setup  ## the cost of guided sampling, minutes; `python -m benchmarks.modes` for its quality
 	python -m benchmarks.sampling

@@ -1,0 +1,137 @@
+"""What is compared: each arm by its name, with the images and the training it has.
+
+An arm differs from the parameters of its data set in what it names. Those of `TRIES` are compared
+on validation images alone; what is chosen among them, and all controls, stand in `FINAL`, which
+are compared on test images.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from benchmarks.controls.place import Overrides, Place
+from benchmarks.controls.sets import Best, Drawn, Made, MoreReal
+
+CONTROL = "real: strongest"
+"""The matched control: the strongest training on real images alone."""
+
+CEILING = "more real images"
+UNGUIDED = "unguided: dual + dropout"
+
+
+class Spec(Protocol):
+    """How a set of images is made."""
+
+    def made_by(self, place: Place) -> str:
+        """What decides the images of every seed, as far as it is known before they are made."""
+        ...
+
+    def make(self, place: Place, seed: int) -> Made:
+        """Makes it, or takes what is there."""
+        ...
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the table.
+
+    Attributes:
+        images: What it learns from beside the real images; None is nothing.
+        training: Keys of `retrain.training` in which it differs.
+        retrain: Keys of `retrain` in which it differs: what is done with the other images.
+        final: Whether it is compared on test images.
+    """
+
+    images: Spec | None = None
+    training: Overrides = field(default_factory=dict)
+    retrain: Overrides = field(default_factory=dict)
+    final: bool = True
+
+
+def unguided(**synthesize: object) -> Drawn:
+    """A set without feedback."""
+    return Drawn({"synthesize.feedback": "none", **_keys(synthesize)})
+
+
+def guided(feedback: str, scale: float = 0.01, **synthesize: object) -> Drawn:
+    """A set with feedback."""
+    keys = {"feedback": feedback, "feedback_scale": scale, **synthesize}
+    return Drawn(_keys(keys))
+
+
+def _keys(synthesize: Mapping[str, object]) -> dict[str, object]:
+    return {f"synthesize.{key}": value for key, value in synthesize.items()}
+
+
+PLAIN: Overrides = {"loss": "cross_entropy", "loss_kwargs": {}}
+INSTANCE: Overrides = {**PLAIN, "sampling": "instance"}
+BALANCED: Overrides = {**PLAIN, "sampling": "class_balanced"}
+
+LONG_TAILED: Mapping[str, Arm] = {
+    "real: instance": Arm(training=INSTANCE),
+    "real: class-balanced": Arm(training=BALANCED),
+    CONTROL: Arm(),
+    "real: strongest + CMO": Arm(training={"mix": "cmo"}),
+    "real: class-balanced + CMO": Arm(training={**BALANCED, "mix": "cmo"}),
+    "real: strongest + RandAugment": Arm(training={"rand_augment": "rand-m5-mstd0.5-inc1"}),
+    "real: strongest + cRT": Arm(training={"second_stage": "crt"}, final=False),
+    CEILING: Arm(MoreReal()),
+    "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
+    "unguided: dual": Arm(unguided(embedding_dropout=0.0)),
+    UNGUIDED: Arm(unguided()),
+    "feedback: loss": Arm(guided("loss")),
+    "feedback: entropy": Arm(guided("entropy")),
+    "feedback: hardness": Arm(guided("hardness")),
+    "equal compute: twice as many": Arm(Drawn(unguided().changes, times=2)),
+    "equal compute: best of 2 by loss": Arm(Best(Drawn(unguided().changes, times=2), "loss")),
+    "equal compute: best of 2 by entropy": Arm(
+        Best(Drawn(unguided().changes, times=2), "entropy"), final=False
+    ),
+}
+
+GROUPED: Mapping[str, Arm] = {
+    "real: instance": Arm(training=INSTANCE),
+    "real: class-balanced": Arm(training=BALANCED),
+    "real: group-balanced": Arm(training={**PLAIN, "sampling": "group_balanced"}),
+    "real: square root": Arm(training={**PLAIN, "sampling": "square_root"}, final=False),
+    "real: group DRO": Arm(
+        training={"loss": "group_dro", "loss_kwargs": {}, "sampling": "instance"}, final=False
+    ),
+    "real: group DRO, group-balanced": Arm(
+        training={"loss": "group_dro", "loss_kwargs": {}, "sampling": "group_balanced"},
+        final=False,
+    ),
+    "real: group-balanced + LISA": Arm(
+        training={**PLAIN, "sampling": "group_balanced", "mix": "lisa"}, final=False
+    ),
+    "real: class-balanced + LISA": Arm(training={**BALANCED, "mix": "lisa"}, final=False),
+    "real: group-balanced + mixup": Arm(
+        training={**PLAIN, "sampling": "group_balanced", "mix": "mixup"}, final=False
+    ),
+    "real: group-balanced + CutMix": Arm(
+        training={**PLAIN, "sampling": "group_balanced", "mix": "cutmix"}, final=False
+    ),
+    "real: group-balanced + colour jitter": Arm(
+        training={**PLAIN, "sampling": "group_balanced", "color_jitter": 0.4}, final=False
+    ),
+    "real: group-balanced + RandAugment": Arm(
+        training={**PLAIN, "sampling": "group_balanced", "rand_augment": "rand-m5-mstd0.5-inc1"},
+        final=False,
+    ),
+    CONTROL: Arm(),
+    CEILING: Arm(MoreReal()),
+    "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
+    "unguided: dual": Arm(unguided(embedding_dropout=0.0)),
+    UNGUIDED: Arm(unguided()),
+    "feedback: loss": Arm(guided("loss")),
+    "feedback: entropy": Arm(guided("entropy")),
+    "feedback: hardness": Arm(guided("hardness")),
+    "equal compute: twice as many": Arm(Drawn(unguided().changes, times=2)),
+    "equal compute: best of 2 by loss": Arm(Best(Drawn(unguided().changes, times=2), "loss")),
+}
+
+
+def arms_of(place: Place) -> Mapping[str, Arm]:
+    """The arms of a data set; without more real images where it has no unused ones."""
+    arms = LONG_TAILED if place.meta.groups is None else GROUPED
+    return {name: arm for name, arm in arms.items() if name != CEILING or place.has_unused}

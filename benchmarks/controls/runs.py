@@ -1,0 +1,74 @@
+"""What was done: `benchmarks/results/controls-<data>_runs.json`, an entry a piece."""
+
+import json
+import logging
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.controls.arms import arms_of
+from benchmarks.controls.pieces import Piece, run, source
+from benchmarks.controls.place import Place
+from benchmarks.experiments import write_json
+
+log = logging.getLogger(__name__)
+
+Runs = dict[str, dict[str, Any]]
+
+
+def read_runs(path: Path) -> Runs:
+    """The runs of a file; none if it is not there."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _init() -> None:
+    torch.set_num_threads(1)
+    logging.getLogger("fgds_core").setLevel(logging.WARNING)
+
+
+def is_current(place: Place, entry: Mapping[str, Any]) -> bool:
+    """Whether a run is of an arm as it is now: its training, its images and their code."""
+    arms = arms_of(place)
+    return entry["arm"] in arms and entry.get("made_of") == made_of(place, entry["arm"])
+
+
+def made_of(place: Place, name: str) -> str:
+    """Digest of an arm: how it is trained, and what its images are made by."""
+    arm = arms_of(place)[name]
+    images = None if arm.images is None else arm.images.made_by(place)
+    return place.identity(source(place, arm, 0, None), images, arm.retrain)
+
+
+def run_missing(place: Place, pieces: Sequence[Piece], path: Path, jobs: int) -> Runs:
+    """Makes what is not among the runs yet, or was made of something else; keeps each at once.
+
+    Raises:
+        SystemExit: Some failed; the others are kept.
+    """
+    runs = {name: entry for name, entry in read_runs(path).items() if is_current(place, entry)}
+    missing = [piece for piece in pieces if piece.name not in runs]
+    log.info("%s: %d pieces, %d are to be done", place.name, len(pieces), len(missing))
+    failed: list[str] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _init) as pool:
+        waiting: dict[Future[dict[str, Any]], Piece] = {
+            pool.submit(run, place, piece): piece for piece in missing
+        }
+        for number, done in enumerate(as_completed(waiting), start=1):
+            piece = waiting[done]
+            if (error := done.exception()) is not None:
+                failed.append(piece.name)
+                log.error("%s: %r", piece.name, error)
+                continue
+            found = done.result()
+            runs[piece.name] = {**found, "made_of": made_of(place, piece.arm)}
+            write_json(path, runs)
+            shown = {key: found["columns"][key] for key in ("macro", "few", "worst_group")}
+            log.info("%d/%d %s: %s", number, len(missing), piece.name, shown)
+    if failed:
+        raise SystemExit(f"{len(failed)} pieces failed: {'; '.join(failed)}")
+    return runs

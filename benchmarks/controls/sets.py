@@ -1,0 +1,271 @@
+"""The images that an arm learns from beside the real ones: drawn, chosen, real or of another kind.
+
+Every class of a set has as many images as the data's parameters want of it (`Place.wanted`), so
+that arms differ in nothing else. Drawn images are kept below `sets/` by what decides their pixels;
+of a set of which more are wanted only those that are missing are drawn.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from benchmarks.controls.place import ROOT, UNUSED, Overrides, Place, locked
+from fgds_core.assess.judge import load_judge
+from fgds_core.classify.network import Classifier, load_classifier
+from fgds_core.classify.predict import predict_logits
+from fgds_core.data.cells import filling
+from fgds_core.feedback.criteria import load_criterion
+from fgds_core.files import sha256_file, sha256_tree, write_json
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.synthesis.finished import finished_part
+from fgds_core.synthesis.models import load_models
+from fgds_core.synthesis.part import write_part
+from fgds_core.synthesis.plan import Part, plan_of
+from fgds_core.synthesis.recipe import Recipe
+from fgds_core.synthesis.record import part_path, read_sidecar
+from fgds_core.synthesis.shards import read_synthetic, write_index
+from tasks.identity.drawing import drawing_code, drawing_parameters, is_guided
+
+BATCH_SIZE = 50
+
+
+@dataclass(frozen=True)
+class Made:
+    """Images to learn from beside the real ones.
+
+    Attributes:
+        images: The images.
+        table: What is known of each, row by row; None of images that were not drawn.
+        identity: Digest of what decides them.
+        seconds_per_image: Processor time of drawing one, with what was drawn and not chosen.
+    """
+
+    images: ImageDataset
+    table: pa.Table | None
+    identity: str
+    seconds_per_image: float | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images of the generator.
+
+    Attributes:
+        changes: What differs from the parameters, by dotted path; `train_baseline` is the guide's.
+        times: How many times as many as are wanted of each class.
+    """
+
+    changes: Overrides = field(default_factory=dict)
+    times: int = 1
+
+    def made_by(self, place: Place) -> str:
+        """What decides the images of every seed, as far as it is known before the guide is."""
+        params = place.changed(self.changes)
+        recipe = Recipe(params["generator"], params["synthesize"], 0)
+        guide = params["train_baseline"] if is_guided(recipe.synthesize) else None
+        return "\n".join(map(str, (*_drawn_by(recipe), self._wanted(place, recipe), guide)))
+
+    def make(self, place: Place, seed: int) -> Made:
+        """Draws what is missing."""
+        params = place.changed({**self.changes, "seed": seed})
+        recipe = Recipe(params["generator"], params["synthesize"], seed)
+        guide = place.guide(params, seed)
+        out, wanted = self._folder(place, recipe, guide), self._wanted(place, recipe)
+        with locked(out):
+            seconds = _draw(place, recipe, guide, out, wanted)
+            images, table = read_synthetic(out)
+        indices = table["index"].to_numpy()
+        labels = images.labels.tolist()
+        rows = [row for row, label in enumerate(labels) if indices[row] < wanted[label]]
+        identity = f"{out.name}: {wanted}"
+        return Made(images.select(rows), table.take(rows), identity, seconds)
+
+    def _wanted(self, place: Place, recipe: Recipe) -> tuple[int, ...]:
+        plan = plan_of(place.meta, recipe.synthesize)
+        return tuple(self.times * number for number in plan.wanted)
+
+    def _folder(self, place: Place, recipe: Recipe, guide: Path) -> Path:
+        is_led = is_guided(recipe.synthesize)
+        guided_by = sha256_file(guide / "model.safetensors") if is_led else None
+        made_of = (*_drawn_by(recipe), guided_by, recipe.seed)
+        return place.folder / "sets" / place.identity(*made_of)
+
+
+def _drawn_by(recipe: Recipe) -> tuple[object, ...]:
+    """What decides images beside the seed, the real ones and the guide."""
+    config, generator = recipe.synthesize, recipe.generator
+    return (
+        drawing_code(recipe),
+        json.dumps(drawing_parameters(config), sort_keys=True),
+        generator.model_dump_json(exclude_defaults=True),
+        sha256_tree(ROOT / generator.path),
+        config.target_per_group is not None,
+    )
+
+
+def _draw(
+    place: Place, recipe: Recipe, guide: Path, out: Path, wanted: Sequence[int]
+) -> float | None:
+    """Draws the images of each class that are not there; seconds of processor time an image."""
+    meta, size = place.meta, recipe.synthesize.images_per_part
+    cost_file = out / ".cost.json"
+    cost = (
+        json.loads(cost_file.read_text()) if cost_file.is_file() else {"seconds": 0, "images": 0}
+    )
+    cells = meta.cells if recipe.synthesize.target_per_group is not None else None
+    records, present, missing = [], [0] * len(wanted), []
+    for label, name in enumerate(meta.class_names):
+        groups = tuple(islice(filling(cells[label]), max(wanted[label], 1))) if cells else ()
+        number = 0
+        while True:  # the parts that are there, each of the length it has
+            record = read_sidecar(out, part_path(label, name, number))
+            first = present[label]
+            length = min(size, wanted[label] - first) if record is None else record.num_rows
+            if length <= 0:
+                break
+            part = Part(label, name, number, first, length, groups[first : first + length])
+            found = finished_part(part, out.name, out)
+            if found is not None:
+                records.append(found)
+            else:
+                missing.append(part)
+            present[label] += length
+            number += 1
+    if missing:
+        models = load_models(recipe, place.prepared, guide)
+        for part in missing:
+            started = time.process_time()
+            records.append(write_part(part, recipe, models, out.name, out, batch_size=BATCH_SIZE))
+            cost["seconds"] += time.process_time() - started
+            cost["images"] += part.num_images
+            write_json(cost_file, cost)
+    write_index(
+        out,
+        records,
+        class_names=meta.class_names,
+        wanted=present,
+        fingerprint=out.name,
+        made_by={},
+    )
+    return cost["seconds"] / cost["images"] if cost["images"] else None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best of more images, as many of each class as are wanted.
+
+    Attributes:
+        of: What to choose among.
+        criterion: What is best, seen by the baseline: the largest values.
+        judged: Whether images in which the judge sees another class come last.
+    """
+
+    of: Drawn
+    criterion: str
+    judged: bool = True
+
+    def made_by(self, place: Place) -> str:
+        """What decides the images of every seed."""
+        return f"best by {self.criterion}, judged {self.judged}, of {self.of.made_by(place)}"
+
+    def make(self, place: Place, seed: int) -> Made:
+        """Chooses the images."""
+        pool = self.of.make(place, seed)
+        assert pool.table is not None
+        images = pool.images
+        guide = load_classifier(place.guide(place.changed({"seed": seed}), seed))
+        values = criterion_of(guide, images, self.criterion)  # [M]
+        if self.judged:
+            wrong = judge_of(place).argmax_of(images) != images.labels
+            values = values - 1e6 * wrong
+        groups = pool.table["group"].to_pylist()
+        cells: dict[tuple[int, Any], list[int]] = {}
+        for row, label in enumerate(images.labels.tolist()):
+            group = groups[row] if images.groups is not None else None
+            cells.setdefault((label, group), []).append(row)
+        rows = [
+            row
+            for members in cells.values()
+            for row in sorted(members, key=lambda row: -float(values[row]))[
+                : round(len(members) / self.of.times)
+            ]
+        ]
+        rows.sort()
+        made_by = f"best by {self.criterion}, judged {self.judged}, of {pool.identity}"
+        per_image = pool.seconds_per_image
+        return Made(
+            images.select(rows),
+            pool.table.take(rows),
+            made_by,
+            None if per_image is None else per_image * self.of.times,
+        )
+
+
+@dataclass(frozen=True)
+class MoreReal:
+    """Real images of no split in place of synthetic ones: the ceiling."""
+
+    def made_by(self, place: Place) -> str:
+        """What decides the images."""
+        return f"real images: {sha256_file(Path(place.params['data'].root) / UNUSED)}"
+
+    def make(self, place: Place, seed: int) -> Made:
+        """Takes the first of each class, or of each class in each group."""
+        plan = plan_of(place.meta, place.params["synthesize"])
+        images, cells = place.unused, place.meta.cells
+        by_group = place.params["synthesize"].target_per_group is not None
+        left: dict[tuple[int, str | None], int] = {}
+        for label, wanted in enumerate(plan.wanted):
+            if by_group and cells is not None:
+                for group in islice(filling(cells[label]), wanted):
+                    left[label, group] = left.get((label, group), 0) + 1
+            else:
+                left[label, None] = wanted
+        rows = []
+        for row, label in enumerate(images.labels.tolist()):
+            key = (label, images.groups[row] if by_group and images.groups else None)
+            if left.get(key, 0) > 0:
+                left[key] -= 1
+                rows.append(row)
+        if short := {key: number for key, number in left.items() if number}:
+            raise SystemExit(f"there are too few unused real images: {short} are missing")
+        made_by = f"unused real images: {sha256_file(place.folder / 'unused' / 'train.parquet')}"
+        return Made(images.select(rows), None, made_by)
+
+
+def criterion_of(guide: Classifier, images: ImageDataset, name: str) -> torch.Tensor:
+    """A criterion of each image, [M], where the classifier guides."""
+    from fgds_core.classify.predict import predictions
+    from fgds_core.feedback.criteria import Seen
+
+    parts = [torch.cat(each) for each in zip(*predictions(guide, images), strict=True)]
+    return load_criterion(name)(Seen(*parts), images.labels, None)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier that had no part in the drawing."""
+
+    classifier: Classifier
+
+    def argmax_of(self, images: ImageDataset) -> torch.Tensor:
+        """The class it sees in each image, [M]."""
+        return predict_logits(self.classifier, images).argmax(dim=-1)
+
+
+def judge_of(place: Place) -> Judge:
+    """The judge that the parameters name."""
+    return _judge(place.params["assess"].judge, place.meta.class_names)
+
+
+@cache
+def _judge(folder: str, class_names: tuple[str, ...]) -> Judge:
+    return Judge(load_judge(ROOT / folder, class_names, "cpu"))
