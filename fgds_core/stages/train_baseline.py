@@ -8,10 +8,8 @@ from fgds_core.classify.evaluation import write_evaluation
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.run import TrainingRun
 from fgds_core.data.splits import RealImages, read_real
-from fgds_core.feedback.fit import class_gaussians
-from fgds_core.feedback.gaussians import FEATURE_STATISTICS
-from fgds_core.feedback.targets import criteria_on_real
-from fgds_core.stages.training import save_trained, train_after_trial
+from fgds_core.stages.guide import save_guide
+from fgds_core.stages.training import train_after_trial
 
 
 def train_baseline(
@@ -53,24 +51,12 @@ def fit_baseline(
         real: The images to learn from and to choose by.
         config: Architecture, budget and recipe.
         seed: Seed of weights, batches and augmentation.
-        models: Gets `model.safetensors`, `config.json` (with the mean of each criterion over
-            each class's real validation images) and `feature_statistics.safetensors` (the class
-            Gaussians of `hardness`).
+        models: See `save_guide`.
         run: Where and how it runs.
 
     Returns:
         The trained classifier.
     """
     classifier = train_after_trial(real.train, real.val, config, seed, run)
-    workers = run.loader_workers
-    gaussians = class_gaussians(classifier, real.train, workers=workers)
-    gaussians.save(models / FEATURE_STATISTICS)
-    criteria = criteria_on_real(classifier, gaussians, real.val, workers=workers)
-    notes = {
-        "training": config.model_dump(mode="json"),
-        "image_size": real.meta.image_size,
-        "seed": seed,
-        **criteria,
-    }
-    save_trained(models, classifier, real.meta, notes)
+    save_guide(models, classifier, real, config, seed, run)
     return classifier

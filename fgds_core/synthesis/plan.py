@@ -1,7 +1,7 @@
 """What is to be drawn: how many images of each class, and in which files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from fgds_core.data.cells import Cells, cell_quota, filling
@@ -94,17 +94,31 @@ def plan_set(
     """
     wanted = _wanted(real, config, cells)
     size = config.images_per_part
-    parts = []
+    parts: list[Part] = []
     for label, (name, num_images) in enumerate(zip(class_names, wanted, strict=True)):
         groups: tuple[str, ...] = ()
         if cells is not None and num_images:
             groups = tuple(islice(filling(cells[label]), num_images))
-        for first in range(0, num_images, size):
-            number = min(size, num_images - first)
-            own = groups[first : first + number]
-            parts.append(Part(label, name, first // size, first, number, own))
+        parts += parts_of(Part(label, name, 0, 0, num_images, groups), size)
     parts.sort(key=lambda part: wanted[part.label], reverse=True)
     return Plan(tuple(parts), tuple(class_names), tuple(real), tuple(wanted))
+
+
+def parts_of(images: Part, size: int) -> Iterator[Part]:
+    """Cuts images of one class into parts of a stated size, but for the last one.
+
+    Args:
+        images: All of them, with the place of the first part.
+        size: Images in one file.
+    """
+    for place, start in enumerate(range(0, images.num_images, size)):
+        yield replace(
+            images,
+            index=images.index + place,
+            first_index=images.first_index + start,
+            num_images=min(size, images.num_images - start),
+            groups=images.groups[start : start + size],
+        )
 
 
 def _wanted(real: Sequence[int], config: SynthesizeConfig, cells: Cells | None) -> list[int]:

@@ -227,6 +227,11 @@ def remove_foreign_parts(out: Path, records: Iterable[PartRecord]) -> list[str]:
     return removed
 
 
+def in_order(records: Iterable[PartRecord]) -> list[PartRecord]:
+    """Parts as a set has them: by class and index."""
+    return sorted(records, key=lambda record: (record.label, record.first_index))
+
+
 def remove_index(out: Path) -> None:
     """Withdraws the index: from here until `write_index` there is no synthetic set, only parts."""
     for name in (INDEX_NAME, _BEFORE):
@@ -262,7 +267,7 @@ def write_index(
     """
     if len(wanted) != len(class_names):
         raise ValueError(f"wanted must have {len(class_names)} entries, got {len(wanted)}")
-    parts = sorted(records, key=lambda record: (record.label, record.first_index))
+    parts = in_order(records)
     present = [0] * len(class_names)
     for part in parts:
         if part.first_index != present[part.label]:
@@ -376,15 +381,34 @@ def read_synthetic(folder: Path) -> tuple[ImageDataset, pa.Table]:
             f"{folder} holds files that {INDEX_NAME} does not name: {', '.join(foreign[:5])}"
             f"{' ...' if len(foreign) > 5 else ''}; remove them or {_SYNTHESIZE_AGAIN}"
         )
-    schema = synthetic_schema(index.class_names)
+    return read_parts(folder, index.class_names, index.parts)
+
+
+def read_parts(
+    folder: Path, class_names: Sequence[str], parts: Sequence[PartRecord]
+) -> tuple[ImageDataset, pa.Table]:
+    """Opens some parts of a synthetic set, of which there need be no index yet.
+
+    Args:
+        folder: The synthetic set.
+        class_names: Name of each class.
+        parts: Records of the parts, at least one.
+
+    Returns:
+        See `read_synthetic`; in the order of the parts.
+
+    Raises:
+        InputError: A part is missing, truncated, changed or foreign.
+    """
+    schema = synthetic_schema(class_names)
     schema = schema.remove(schema.get_field_index("image"))
     tables: list[pa.Table] = []
-    for part in index.parts:
+    for part in parts:
         table = read_part(folder, part, images=False)
         if not table.schema.equals(schema, check_metadata=True):
             raise InputError(
-                f"{folder / part.path} has other columns or classes than {INDEX_NAME}"
+                f"{folder / part.path} has other columns or classes than the synthetic set"
             )
         tables.append(table)
     whole = pa.concat_tables(tables)
-    return images_of([folder / part.path for part in index.parts], whole), whole
+    return images_of([folder / part.path for part in parts], whole), whole
