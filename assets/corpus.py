@@ -157,6 +157,13 @@ def as_target(images: Tensor) -> Tensor:
     return images[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
+def in_target_look(x: Tensor) -> Tensor:
+    """Whether pictures in [-1, 1], [N, 3, H, W], are grey on a black border, bool [N]."""
+    border = torch.cat([x[..., 0], x[..., -1]], dim=-1).mean(dim=(1, 2))  # left and right edge
+    chroma = (x.amax(dim=1) - x.amin(dim=1)).mean(dim=(1, 2))
+    return (border < -0.6) & (chroma < 0.15)
+
+
 def garment_masks(grey: Tensor) -> Tensor:
     """Soft masks of the garments: what is not black, with small dark holes closed.
 

@@ -58,7 +58,7 @@ from transformers import (
 )
 
 from assets import corpus
-from assets.corpus import CONTEXTS, Corpus, draw_contexts, render
+from assets.corpus import CONTEXTS, Corpus, draw_contexts, in_target_look, render
 from assets.fashion_lt import CLASS_NAMES, DEBIAN_FOLDER, shot_bin
 from assets.fashion_lt import FOLDER as FASHION_LT
 from fgds_core.classify.network import create_classifier, load_classifier
@@ -944,13 +944,6 @@ def draw(
 def class_shares(right: Tensor, labels: Tensor) -> list[float]:
     """Share of `right` within each class."""
     return [right[labels == k].float().mean().item() for k in range(len(CLASS_NAMES))]
-
-
-def in_target_look(x: Tensor) -> Tensor:
-    """Whether pictures are grey on a black border, bool [N]."""
-    border = torch.cat([x[..., 0], x[..., -1]], dim=-1).mean(dim=(1, 2))  # left and right edge
-    chroma = (x.amax(dim=1) - x.amin(dim=1)).mean(dim=(1, 2))
-    return (border < -0.6) & (chroma < 0.15)
 
 
 def nearer_to_own(features: Tensor, real: Tensor, labels: Tensor) -> list[float]:
