@@ -61,11 +61,10 @@ def main() -> None:
     results = {**tables["test"], "validation": tables["val"]}
     write_json(args.out / f"controls-{place.name}.json", results)
     for split, table in tables.items():
-        if table["arms"]:
-            text = as_markdown(table)
-            print(f"{place.name}, {split} images\n\n{text}")
-            if args.out == RESULTS:
-                write_document(f"controls-{place.name}, {split}", text)
+        text = as_markdown(table)
+        print(f"{place.name}, {split} images\n\n{text}")
+        if args.out == RESULTS:
+            write_document(f"controls-{place.name}, {split}", text)
     print(json.dumps({"tries on validation": tables["val"]["tries"]}))
 
 

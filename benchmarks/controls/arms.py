@@ -66,6 +66,8 @@ def _keys(synthesize: Mapping[str, object]) -> dict[str, object]:
 PLAIN: Overrides = {"loss": "cross_entropy", "loss_kwargs": {}}
 INSTANCE: Overrides = {**PLAIN, "sampling": "instance"}
 BALANCED: Overrides = {**PLAIN, "sampling": "class_balanced"}
+GROUP_BALANCED: Overrides = {**PLAIN, "sampling": "group_balanced"}
+RAND_AUGMENT = "rand-m5-mstd0.5-inc1"
 
 LONG_TAILED: Mapping[str, Arm] = {
     "real: instance": Arm(training=INSTANCE),
@@ -73,7 +75,10 @@ LONG_TAILED: Mapping[str, Arm] = {
     CONTROL: Arm(),
     "real: strongest + CMO": Arm(training={"mix": "cmo"}),
     "real: class-balanced + CMO": Arm(training={**BALANCED, "mix": "cmo"}),
-    "real: strongest + RandAugment": Arm(training={"rand_augment": "rand-m5-mstd0.5-inc1"}),
+    "real: strongest + RandAugment": Arm(training={"rand_augment": RAND_AUGMENT}),
+    "real: strongest + RandAugment + mixup": Arm(
+        training={"rand_augment": RAND_AUGMENT, "mix": "mixup"}, final=False
+    ),
     "real: strongest + cRT": Arm(training={"second_stage": "crt"}, final=False),
     CEILING: Arm(MoreReal()),
     "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
@@ -92,7 +97,7 @@ LONG_TAILED: Mapping[str, Arm] = {
 GROUPED: Mapping[str, Arm] = {
     "real: instance": Arm(training=INSTANCE),
     "real: class-balanced": Arm(training=BALANCED),
-    "real: group-balanced": Arm(training={**PLAIN, "sampling": "group_balanced"}),
+    "real: group-balanced": Arm(training=GROUP_BALANCED),
     "real: square root": Arm(training={**PLAIN, "sampling": "square_root"}, final=False),
     "real: group DRO": Arm(
         training={"loss": "group_dro", "loss_kwargs": {}, "sampling": "instance"}, final=False
@@ -101,21 +106,29 @@ GROUPED: Mapping[str, Arm] = {
         training={"loss": "group_dro", "loss_kwargs": {}, "sampling": "group_balanced"},
         final=False,
     ),
-    "real: group-balanced + LISA": Arm(
-        training={**PLAIN, "sampling": "group_balanced", "mix": "lisa"}, final=False
-    ),
+    "real: group-balanced + LISA": Arm(training={**GROUP_BALANCED, "mix": "lisa"}, final=False),
     "real: class-balanced + LISA": Arm(training={**BALANCED, "mix": "lisa"}, final=False),
-    "real: group-balanced + mixup": Arm(
-        training={**PLAIN, "sampling": "group_balanced", "mix": "mixup"}, final=False
-    ),
+    "real: group-balanced + mixup": Arm(training={**GROUP_BALANCED, "mix": "mixup"}, final=False),
     "real: group-balanced + CutMix": Arm(
-        training={**PLAIN, "sampling": "group_balanced", "mix": "cutmix"}, final=False
+        training={**GROUP_BALANCED, "mix": "cutmix"}, final=False
     ),
     "real: group-balanced + colour jitter": Arm(
-        training={**PLAIN, "sampling": "group_balanced", "color_jitter": 0.4}, final=False
+        training={**GROUP_BALANCED, "color_jitter": 0.4}, final=False
     ),
     "real: group-balanced + RandAugment": Arm(
-        training={**PLAIN, "sampling": "group_balanced", "rand_augment": "rand-m5-mstd0.5-inc1"},
+        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT}, final=False
+    ),
+    "real: group-balanced + RandAugment 9": Arm(
+        training={**GROUP_BALANCED, "rand_augment": "rand-m9-mstd0.5-inc1"}, final=False
+    ),
+    "real: group-balanced + RandAugment + mixup": Arm(
+        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT, "mix": "mixup"}, final=False
+    ),
+    "real: group-balanced + RandAugment + LISA": Arm(
+        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT, "mix": "lisa"}, final=False
+    ),
+    "real: group-balanced + RandAugment + colour jitter": Arm(
+        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT, "color_jitter": 0.4},
         final=False,
     ),
     CONTROL: Arm(),

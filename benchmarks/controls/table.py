@@ -135,6 +135,8 @@ def percent(value: Interval | None, sign: str = "", digits: int = 1) -> str:
 def as_markdown(results: Mapping[str, Any]) -> str:
     """The table: accuracies in percent, differences in points, what of the gap is closed."""
     arms = results["arms"]
+    if not arms:
+        return ""
     grouped = any(arm["worst_group"] is not None for arm in arms.values())
     columns = ("overall", *GROUPS) if grouped else SHOWN
     key = "worst_tenth" if grouped else "few"
