@@ -84,7 +84,7 @@ def summary(runs: Mapping[str, Any], arms: Sequence[str], split: str) -> dict[st
     Returns:
         `arms`: per arm its columns, `{mean, low, high, seeds}` each (95 %, Student t, over seeds),
         `over_control` and `over_unguided` (paired differences), `gap_closed` by column, and
-        `seconds_per_image` (processor time). `tries`: how many arms there are.
+        `seconds_per_image` (processor time). `order`: their names. `tries`: how many there are.
     """
     found: dict[str, Any] = {}
     names = [name for name in arms if of_arm(runs, name, split, "overall")]
@@ -113,7 +113,7 @@ def summary(runs: Mapping[str, Any], arms: Sequence[str], split: str) -> dict[st
             },
             "seconds_per_image": round(sum(seconds) / len(seconds), 4) if seconds else None,
         }
-    return {"arms": found, "tries": len(found), "split": split}
+    return {"arms": found, "order": names, "tries": len(found), "split": split}
 
 
 def _over(values: Mapping[str, Any], name: str, other: str) -> dict[str, Interval | None]:
@@ -147,7 +147,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         f"control | gap closed, {spoken.get(key, key)} | s an image | seeds |",
         "|---" * (len(columns) + 6) + "|",
     ]
-    for name, arm in arms.items():
+    for name in results["order"]:
+        arm = arms[name]
         over, seconds = arm["over_control"], arm["seconds_per_image"]
         cells = [percent(arm[column]) for column in columns]
         if name == CONTROL:
