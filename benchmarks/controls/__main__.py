@@ -10,7 +10,7 @@ import benchmarks.controls
 from benchmarks.controls.arms import arms_of
 from benchmarks.controls.pieces import Piece
 from benchmarks.controls.place import Place
-from benchmarks.controls.runs import read_runs, run_missing
+from benchmarks.controls.runs import measure_missing, read_runs, run_missing
 from benchmarks.controls.table import as_markdown, summary, write_document
 from benchmarks.experiments import RESULTS, write_json
 
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", help="names of arms; without, all of them")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--test", action="store_true", help="final arms on test images, too")
+    parser.add_argument("--unmeasured", action="store_true", help="train, measure no set")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each of one thread")
     parser.add_argument("--runs", type=Path, help="another folder for what is made")
     parser.add_argument("--out", type=Path, default=RESULTS, help="another folder for the results")
@@ -57,6 +58,8 @@ def main() -> None:
             if split == "val" or arms[name].final
         ]
         runs = run_missing(place, pieces, path, args.jobs)
+        if not args.unmeasured:
+            runs = measure_missing(place, pieces, path, args.jobs)
     tables = {split: summary(runs, list(arms), split) for split in ("test", "val")}
     results = {**tables["test"], "validation": tables["val"]}
     write_json(args.out / f"controls-{place.name}.json", results)

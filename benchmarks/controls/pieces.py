@@ -1,12 +1,15 @@
 """One training of an arm: made of a set, kept as a classifier, evaluated."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from benchmarks.controls.arms import Arm, arms_of
+from benchmarks.controls.arms import CONTROL, Arm, arms_of
+from benchmarks.controls.audit import audited
+from benchmarks.controls.measures import Yardstick, measured
 from benchmarks.controls.place import TRAINING, Place, locked
 from benchmarks.controls.sets import Made
+from fgds_core.assess.features import tower_of
 from fgds_core.classify.config import RetrainConfig, TrainConfig, final_recipe
 from fgds_core.classify.groups import train_counts
 from fgds_core.classify.metrics import evaluate
@@ -120,6 +123,29 @@ def run(place: Place, piece: Piece) -> dict[str, Any]:
     }
 
 
-def classifier_folder(place: Place, made_of: str) -> Path:
-    """Where the classifier of a run lies."""
-    return place.folder / "classifiers" / made_of
+def measure(place: Place, piece: Piece) -> dict[str, Any]:
+    """The measures of an arm's set, and the audit of the classifier that learned from it.
+
+    Returns:
+        `measures`, `audit` and `audit_of_control`, the same of the control; nothing for an arm of
+        real images alone.
+    """
+    made = make_set(place, piece)
+    if made is None:
+        return {}
+    control, unaided = trained(place, Piece(CONTROL, piece.seed, piece.split), None)
+    _, classifier = trained(place, piece, made)
+    yardstick = Yardstick(
+        place.prepared,
+        place.guide(place.params, piece.seed),
+        tower_of(place.params["generator"]),
+        place.params["assess"],
+        place.folder / "classifiers" / control,
+        piece.seed,
+    )
+    audit = partial(audited, train=place.real.train, synthetic=made.images, val=place.real.val)
+    return {
+        "measures": measured(made.images, made.table, yardstick),
+        "audit": audit(classifier),
+        "audit_of_control": audit(unaided),
+    }

@@ -3,15 +3,15 @@
 import json
 import logging
 import multiprocessing
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.controls.arms import arms_of
-from benchmarks.controls.pieces import Piece, run, source
+from benchmarks.controls.pieces import Piece, measure, run, source
 from benchmarks.controls.place import Place
 from benchmarks.experiments import write_json
 
@@ -52,23 +52,60 @@ def run_missing(place: Place, pieces: Sequence[Piece], path: Path, jobs: int) ->
     runs = {name: entry for name, entry in read_runs(path).items() if is_current(place, entry)}
     missing = [piece for piece in pieces if piece.name not in runs]
     log.info("%s: %d pieces, %d are to be done", place.name, len(pieces), len(missing))
+
+    def keep(piece: Piece, found: dict[str, Any]) -> None:
+        runs[piece.name] = {**found, "made_of": made_of(place, piece.arm)}
+        write_json(path, runs)
+        shown = {key: found["columns"][key] for key in ("macro", "few", "worst_tenth")}
+        log.info("%s: %s", piece.name, shown)
+
+    _each(run, place, missing, keep, jobs)
+    return runs
+
+
+def measure_missing(place: Place, pieces: Sequence[Piece], path: Path, jobs: int) -> Runs:
+    """Measures the sets of runs that are there and were not measured; keeps each at once.
+
+    Raises:
+        SystemExit: Some failed; the others are kept.
+    """
+    runs = read_runs(path)
+    missing = [
+        piece
+        for piece in pieces
+        if piece.split == "val"
+        and (entry := runs.get(piece.name, {})).get("set") is not None
+        and "measures" not in entry
+    ]
+    log.info("%s: %d sets are to be measured", place.name, len(missing))
+
+    def keep(piece: Piece, found: dict[str, Any]) -> None:
+        runs[piece.name] |= found
+        write_json(path, runs)
+
+    _each(measure, place, missing, keep, jobs)
+    return runs
+
+
+def _each(
+    make: Callable[[Place, Piece], dict[str, Any]],
+    place: Place,
+    pieces: Sequence[Piece],
+    keep: Callable[[Piece, dict[str, Any]], None],
+    jobs: int,
+) -> None:
+    """Makes something of each piece in processes of their own, of one thread each."""
     failed: list[str] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _init) as pool:
-        waiting: dict[Future[dict[str, Any]], Piece] = {
-            pool.submit(run, place, piece): piece for piece in missing
-        }
+        waiting = {pool.submit(make, place, piece): piece for piece in pieces}
         for number, done in enumerate(as_completed(waiting), start=1):
             piece = waiting[done]
             if (error := done.exception()) is not None:
                 failed.append(piece.name)
                 log.error("%s: %r", piece.name, error)
                 continue
-            found = done.result()
-            runs[piece.name] = {**found, "made_of": made_of(place, piece.arm)}
-            write_json(path, runs)
-            shown = {key: found["columns"][key] for key in ("macro", "few", "worst_group")}
-            log.info("%d/%d %s: %s", number, len(missing), piece.name, shown)
+            log.info("%d of %d", number, len(pieces))
+            keep(piece, done.result())
     if failed:
         raise SystemExit(f"{len(failed)} pieces failed: {'; '.join(failed)}")
-    return runs
