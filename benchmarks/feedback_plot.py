@@ -16,7 +16,6 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.feedback_study import RESULTS
-from fgds_core.feedback.criteria import CRITERIA
 
 PICTURE = Path("docs/images/feedback_study.png")
 GUIDANCE_SCALE = 1.5
@@ -127,8 +126,8 @@ def main() -> None:
     print(table(rows))
     figure, lines = plt.subplots(len(DROPOUTS), 4, figsize=(13, 6.2), layout="constrained")
     for dropout, panels in zip(DROPOUTS, lines, strict=True):
-        for feedback in CRITERIA:
-            scales, colour = by_scale(rows, feedback, dropout), COLOURS[feedback]
+        for feedback, colour in COLOURS.items():
+            scales = by_scale(rows, feedback, dropout)
             for axes, value in zip(
                 panels,
                 (

@@ -154,7 +154,7 @@ def draw_set(params: Mapping[str, Any], seed: int, guide: Path, out: Path) -> tu
     from fgds_core.synthesis.shards import read_synthetic, write_index
 
     recipe, meta = Recipe(params["generator"], params["synthesize"], seed), read_meta(PREPARED)
-    models = load_models(recipe, PREPARED, guide)
+    models = load_models(recipe, PREPARED, [guide])
     plan = plan_set(meta.counts["train"], meta.class_names, recipe.synthesize)
     batch_size, name = params["compute"].batch_size, "feedback-study"
     records = [
@@ -190,7 +190,7 @@ def _measure(
     from fgds_core.classify.train import train_classifier
     from fgds_core.data.meta import read_meta
     from fgds_core.data.splits import read_prepared
-    from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
+    from fgds_core.feedback.criteria import CRITERIA, OF_A_COMMITTEE, Seen, load_criterion
     from fgds_core.feedback.gaussians import ClassGaussians
 
     guide = train_guide(params, seed)
@@ -209,7 +209,9 @@ def _measure(
             for label in present
         }
         for name, values in (
-            (name, load_criterion(name)(seen, images.labels, gaussians)) for name in CRITERIA
+            (name, load_criterion(name)(seen, images.labels, gaussians))
+            for name in CRITERIA
+            if name not in OF_A_COMMITTEE
         )
     }
     agreement = {}

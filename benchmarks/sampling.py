@@ -104,7 +104,7 @@ class Bench:
 
     def objective(self, num_images: int) -> Objective:
         """Entropy feedback for a batch."""
-        feedback = Feedback(entropy, self.classifier)
+        feedback = Feedback(entropy, (self.classifier,))
         labels = torch.zeros(num_images, dtype=torch.int64, device=self.generator.device)
         return lambda x, which: feedback(x, labels[: len(which)])
 
@@ -167,7 +167,7 @@ class Bench:
         solver.set_timesteps(STEPS)
         z = self.latents(1, index)
         labels = torch.zeros(1, dtype=torch.int64, device=device)
-        feedback = Feedback(entropy, self.classifier)
+        feedback = Feedback(entropy, (self.classifier,))
         for step, t in enumerate(solver.timesteps):
             with torch.no_grad():
                 both = unet(

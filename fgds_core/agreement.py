@@ -39,6 +39,7 @@ def disagreements(
             f"synthesize.noise_level: got {synthesize.noise_level}, but IP-Adapters are not"
             " trained with noised image embeddings; set it to 0"
         )
+    yield from _guide_disagreements(synthesize)
     if synthesize.feedback_decoder == "tiny" and generator.tiny_decoder is None:
         yield (
             "synthesize.feedback_decoder: got tiny, but generator.tiny_decoder is null; name an"
@@ -63,6 +64,39 @@ def disagreements(
         yield (
             f"synthesize.scheduler: got {synthesize.scheduler}, which solves flows, but"
             f" generator.kind {kind} is a diffusion model; choose another, such as DDIMScheduler"
+        )
+
+
+BASELINE_ALONE = {
+    "feedback": ("hardness", "the Gaussians of its features"),
+    "feedback_target": ("real", "its criterion on real images"),
+    "feedback_augment": (True, "the size of the images it was shown"),
+}
+"""Values of `synthesize` that need more of a guide than its network, and what that is."""
+
+
+def _guide_disagreements(config: SynthesizeConfig) -> Iterator[str]:
+    """Says what the classifier that guides cannot give."""
+    if config.feedback == "none":
+        return
+    if config.feedback == "disagreement" and config.guide != "both":
+        yield (
+            f"synthesize.feedback: got disagreement, which is that of a committee, but guide is"
+            f" {config.guide}; set synthesize.guide to both, or choose another criterion"
+        )
+    if config.guide != "baseline":
+        for key, (value, what) in BASELINE_ALONE.items():
+            if getattr(config, key) == value:
+                shown = str(value).lower()
+                yield (
+                    f"synthesize.{key}: got {shown}, but guide is {config.guide}, and {what} is"
+                    " known of the baseline alone; set synthesize.guide to baseline, or choose"
+                    f" another {key}"
+                )
+    if config.feedback_tau and config.feedback_target == "real":
+        yield (
+            f"synthesize.feedback_tau: got {config.feedback_tau:g}, but what feedback_target real"
+            " stops at was measured with the prior; set it to 0, or feedback_target to none"
         )
 
 

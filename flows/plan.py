@@ -3,9 +3,9 @@
     python -m flows.plan
     python -m flows.plan --max-device-hours 100 && dvc repro
 
-Counts images and parts by shot bin and class, and what of them is finished. Where there is a
-baseline, it draws a batch of the run's own images to measure the rest. Writes nothing to the
-workspace and needs no Prefect server. About 20 s for the embedded default on 2 CPU cores.
+Counts images and parts by shot bin and class, and what of them is finished. Where the classifier
+that guides is there, it draws a batch of the run's own images to measure the rest. Writes nothing
+to the workspace and needs no Prefect server. About 20 s for the embedded default on 2 CPU cores.
 """
 
 import argparse
@@ -75,19 +75,21 @@ def show_plan(
     """
     from fgds_core.synthesis.recipe import Recipe
     from tasks.cost import check_device_hours, cost, longest, planned_workers, probe
+    from tasks.identity.drawing import guides
     from tasks.plan import workload
     from tasks.survey import read_plan, survey
 
-    compute, guide = params["compute"], workspace.guide
+    compute = params["compute"]
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
     plan = read_plan(recipe.synthesize, workspace)
-    needs = f"needs {guide}; make it with `{workspace.makes_guide}`"
-    if limit is not None and (num_images == 0 or not guide.exists()):
-        reason = "needs a probe of 1 image or more" if guide.exists() else needs
-        raise InputError(f"--max-device-hours {reason}")
-    if not guide.exists():
+    missing = [each for each in guides(recipe.synthesize, workspace) if not each.exists()]
+    needs = " and ".join(f"{each}; make it with `{workspace.makes(each)}`" for each in missing)
+    if limit is not None and (num_images == 0 or missing):
+        reason = needs or "a probe of 1 image or more"
+        raise InputError(f"--max-device-hours needs {reason}")
+    if missing:
         show_workload(workload(plan, plan.parts), workspace)
-        print(f"Cost: measuring it, and finding finished parts, {needs}.")
+        print(f"Cost: measuring it, and finding finished parts, needs {needs}.")
         return
     found = survey(recipe, params["store"], workspace, verify=True)
     load = workload(plan, found.left)

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Guide = Literal["baseline", "control", "both"]
+"""Which classifier guides, `synthesize.guide`."""
 
 RUNS = Path(".runs")
 """What runs keep for themselves, in no round: beside the outputs, which DVC removes before a stage
@@ -13,8 +17,8 @@ class Workspace:
     """The folders of one round; those of the first are the ones `dvc.yaml` names.
 
     A round draws a synthetic set under the guidance of a classifier and trains another with it.
-    The first is guided by the baseline, each further one by the final classifier of the round
-    before. Prepared images, baseline and control are the same for all rounds.
+    The first is guided by the baseline or the control, each further one by the final classifier of
+    the round before. Prepared images, baseline and control are the same for all rounds.
 
     Attributes:
         round: 1 or more.
@@ -44,16 +48,26 @@ class Workspace:
         """The classifier of real images alone, by the final recipe."""
         return Path("models/control")
 
-    @property
-    def guide(self) -> Path:
-        """The classifier that guides the drawing."""
-        return self.baseline if self.round == 1 else Workspace(self.round - 1).final
+    def guides(self, which: Guide = "baseline") -> tuple[Path, ...]:
+        """The classifiers that guide the drawing; several are a committee.
 
-    @property
-    def makes_guide(self) -> str:
-        """The command that makes the classifier that guides."""
-        if self.round <= 2:
-            return f"dvc repro {'train_baseline' if self.round == 1 else 'retrain'}"
+        In a further round the final classifier of the round before has the place of the baseline,
+        and that of the control where it would guide alone.
+        """
+        if self.round == 1:
+            alone = self.control if which == "control" else self.baseline
+        else:
+            alone = Workspace(self.round - 1).final
+        return (alone, self.control) if which == "both" else (alone,)
+
+    def makes(self, guide: Path) -> str:
+        """The command that makes a classifier that guides."""
+        if guide == self.baseline:
+            return "dvc repro train_baseline"
+        if guide == self.control:
+            return "python -m flows.train_control"
+        if self.round == 2:
+            return "dvc repro retrain"
         return f"python -m flows.retrain --round {self.round - 1}"
 
     @property

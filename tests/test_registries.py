@@ -58,6 +58,7 @@ IN_PLACE = {
     "prepare.near_duplicates",
     "synthesize.target_per_class",
     "synthesize.conditioning",
+    "synthesize.guide",
     "synthesize.feedback_target",
     "compute.runner",
     "compute.attention",

@@ -140,7 +140,7 @@ def _draw(
             present[label] += length
             number += 1
     if missing:
-        models = load_models(recipe, place.prepared, guide)
+        models = load_models(recipe, place.prepared, [guide])
         for part in missing:
             started = time.process_time()
             records.append(write_part(part, recipe, models, out.name, out, batch_size=BATCH_SIZE))

@@ -1,5 +1,6 @@
-"""A criterion of one classifier, as a function of images."""
+"""A criterion of a classifier, or of a committee of them, as a function of images."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
@@ -44,18 +45,21 @@ class TrainingAugmentation:
 
 @dataclass(frozen=True)
 class Feedback:
-    """A criterion of one classifier, as a function of images."""
+    """A criterion of a classifier, or of a committee of them, as a function of images."""
 
     criterion: Criterion
-    classifier: Critic
+    classifiers: tuple[Critic, ...]
+    """One, or the M members of a committee, which know the same classes."""
     gaussians: ClassGaussians | None = None
     calibrated: bool = False
-    """Whether the logits are divided by the classifier's temperature."""
+    """Whether the logits are divided by their classifier's temperature."""
     augmentation: TrainingAugmentation | None = None
     """What happens to an image before the classifier sees it while it guides; None is nothing."""
     limits: Tensor | None = None
     """Per class the value beyond which an image is pushed no further, [K]; None is without
     limit."""
+    prior: Tensor | None = None
+    """What is taken from the logits of each classifier, [K]; None is nothing."""
 
     def __call__(
         self, x: Tensor, labels: Tensor, rngs: Sequence[torch.Generator] | None = None
@@ -75,8 +79,21 @@ class Feedback:
             x = torch.cat(
                 [augment(one[None], change, rng) for one, rng in zip(x, rngs, strict=True)]
             )
-        logits, features = self.classifier.logits_and_features(x)
+        return self.criterion(self.see(x), labels, self.gaussians)
+
+    def see(self, x: Tensor) -> Seen:
+        """What the classifiers make of images in [-1, 1], [B, 3, H, W]."""
+        views = [self._view(classifier, x) for classifier in self.classifiers]
+        if len(views) == 1:
+            return views[0]
+        members = torch.stack([view.logits.log_softmax(dim=-1) for view in views])  # [M, B, K]
+        log_mean = members.logsumexp(dim=0) - math.log(len(members))  # [B, K]
+        return Seen(log_mean, torch.cat([view.features for view in views], dim=1), members)
+
+    def _view(self, classifier: Critic, x: Tensor) -> Seen:
+        logits, features = classifier.logits_and_features(x)
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        temperature = self.classifier.temperature if self.calibrated else 1.0
-        seen = Seen(logits.to(dtype) / temperature, features.to(dtype))
-        return self.criterion(seen, labels, self.gaussians)
+        logits = logits.to(dtype) / (classifier.temperature if self.calibrated else 1.0)
+        if self.prior is not None:
+            logits = logits - self.prior.to(logits)
+        return Seen(logits, features.to(dtype))

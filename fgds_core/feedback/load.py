@@ -1,13 +1,14 @@
 """Loads the feedback that the parameters ask for."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from fgds_core.classify.card import CONFIG, read_classifier_config
 from fgds_core.classify.network import WEIGHTS
@@ -46,20 +47,28 @@ class FeedbackParameters(Protocol):
         """Whether the classifier sees the image changed as in its training."""
         ...
 
+    @property
+    def feedback_tau(self) -> float:
+        """How much of the classes' prior is taken from the logits; 0 is nothing."""
+        ...
+
 
 def load_feedback(
     config: FeedbackParameters,
-    folder: Path,
-    classifier: Critic,
+    folders: Sequence[Path],
+    classifiers: Sequence[Critic],
+    real_counts: Sequence[int],
     device: torch.device | str = "cpu",
 ) -> Feedback | None:
     """Builds the feedback that the parameters ask for.
 
     Args:
         config: The parameters.
-        folder: The classifier's folder, with its feature statistics and its criteria on real
-            validation images.
-        classifier: The classifier of that folder.
+        folders: The folders of the classifiers. What is read beside their networks - feature
+            statistics, criteria on real validation images, augmentation - is the first one's, the
+            baseline's.
+        classifiers: The classifier of each folder; several are a committee.
+        real_counts: Real training images of each class, [K].
         device: Where the statistics shall lie.
 
     Returns:
@@ -70,6 +79,7 @@ def load_feedback(
     """
     if config.feedback == "none" or config.feedback_scale == 0:
         return None
+    folder, classifier = folders[0], classifiers[0]
     gaussians = None
     if config.feedback == "hardness":
         path = folder / FEATURE_STATISTICS
@@ -88,12 +98,33 @@ def load_feedback(
     augmentation = _read_augmentation(folder) if config.feedback_augment else None
     return Feedback(
         load_criterion(config.feedback),
-        classifier,
+        tuple(classifiers),
         gaussians,
         config.feedback_calibrated,
         augmentation,
         limits,
+        prior_of(real_counts, config.feedback_tau).to(device) if config.feedback_tau else None,
     )
+
+
+def prior_of(real_counts: Sequence[int], tau: float) -> Tensor:
+    """What is taken from logits to take the classes' prior out of them.
+
+    That is tau log pi, pi a class's share of the real training images. The same for all classes
+    changes no probability, so it is counted from the largest class: where all are equally large,
+    the logits stay as they are, bit for bit. A class without images counts as one with a single.
+
+    Args:
+        real_counts: Real training images of each class, [K].
+        tau: 1 takes the whole prior out, 0 nothing.
+
+    Returns:
+        At most 0, [K].
+
+    Source: Menon et al. (2021), https://arxiv.org/abs/2007.07314, section 4.1
+    """
+    n = torch.tensor(real_counts).clamp(min=1).double()  # [K]
+    return (tau * (n / n.max()).log()).float()
 
 
 def read_by(config: FeedbackParameters, folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import torch
 
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.predict import predictions
-from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
+from fgds_core.feedback.criteria import CRITERIA, OF_A_COMMITTEE, Seen, load_criterion
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.images.dataset import ImageDataset
 
@@ -26,10 +26,11 @@ def criteria_on_real(
         without images.
     """
     counts = torch.bincount(images.labels, minlength=len(images.class_names))  # [K]
+    names = [name for name in CRITERIA if name not in OF_A_COMMITTEE]
     sums = {
         (key, name): torch.zeros(len(counts), dtype=torch.float64)
         for key in KEYS.values()
-        for name in CRITERIA
+        for name in names
     }
     start = 0
     for logits, features in predictions(classifier, images, workers=workers):
@@ -38,7 +39,7 @@ def criteria_on_real(
         for calibrated, key in KEYS.items():
             scores = logits.float() / (classifier.temperature if calibrated else 1.0)
             seen = Seen(scores, features.float())
-            for name in CRITERIA:
+            for name in names:
                 values = load_criterion(name)(seen, labels, gaussians)  # [B]
                 sums[key, name].index_add_(0, labels, values.double())
     return {
@@ -47,7 +48,7 @@ def criteria_on_real(
                 float(total / count) if count else None
                 for total, count in zip(sums[key, name], counts, strict=True)
             ]
-            for name in CRITERIA
+            for name in names
         }
         for key in KEYS.values()
     }

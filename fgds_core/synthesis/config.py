@@ -83,9 +83,16 @@ class SynthesizeConfig(Section):
         ge=1, le=1000, description="weight of classifier-free guidance; 1 is off"
     )
 
-    feedback: Literal["none", "loss", "hardness", "entropy"] = Field(
+    guide: Literal["baseline", "control", "both"] = Field(
+        default="baseline",
         description=(
-            "criterion of the baseline that guidance climbs; none is off, whatever the other"
+            "the classifier that guides: the baseline, the control that retrain.training makes of"
+            " the same real images, or a committee of both"
+        ),
+    )
+    feedback: Literal["none", "loss", "hardness", "entropy", "disagreement"] = Field(
+        description=(
+            "criterion of the guide that guidance climbs; none is off, whatever the other"
             " feedback values"
         )
     )
@@ -159,7 +166,13 @@ class SynthesizeConfig(Section):
             " fitted on validation"
         )
     )
-
+    feedback_tau: Annotated[float, Field(ge=0, le=10)] = Field(
+        default=0.0,
+        description=(
+            "how much of the classes' prior is taken out of the guide: its logits less tau times"
+            " the log of each class's share of the real training images; 0 is nothing, 1 all of it"
+        ),
+    )
     feedback_augment: bool = Field(
         description=(
             "whether the classifier sees the image with the random shifts, flips and erasures of"

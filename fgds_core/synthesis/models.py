@@ -41,7 +41,7 @@ class LoadedModels:
 def load_models(
     recipe: Recipe,
     prepared: Path,
-    guide: Path,
+    guides: Sequence[Path],
     device: torch.device | str = "cpu",
     *,
     micro_batch: int | None = None,
@@ -54,7 +54,7 @@ def load_models(
     Args:
         recipe: How they are drawn.
         prepared: Folder of the prepared data.
-        guide: Folder of the classifier that guides.
+        guides: Folder of the classifier that guides; of several that are a committee.
         device: Where the networks shall be.
         micro_batch: Images that go through encoders and decoder at a time; None is all of them.
         channels_last: Whether the generator keeps images channels last in memory.
@@ -66,8 +66,10 @@ def load_models(
     """
     config = recipe.synthesize
     real = read_prepared(prepared, "train")
-    classifier = load_classifier(guide, device)
-    check_fit(real.class_names, classifier)
+    meta = read_meta(prepared)
+    classifiers = [load_classifier(guide, device) for guide in guides]
+    for guide, classifier in zip(guides, classifiers, strict=True):
+        check_fit(real.class_names, classifier, guide)
     generator = load_generator(
         recipe.generator,
         device,
@@ -77,22 +79,23 @@ def load_models(
         gradient_checkpointing=gradient_checkpointing,
     )
     check_solver(config.scheduler, generator.scheduler_config, config.num_inference_steps)
-    feedback = load_feedback(config, guide, classifier, device)
-    return LoadedModels(generator, feedback, real, read_meta(prepared).encoding)
+    feedback = load_feedback(config, guides, classifiers, meta.counts["train"], device)
+    return LoadedModels(generator, feedback, real, meta.encoding)
 
 
-def check_fit(class_names: Sequence[str], classifier: Classifier) -> None:
+def check_fit(class_names: Sequence[str], classifier: Classifier, folder: Path) -> None:
     """Refuses a classifier that knows other classes than the data.
 
     Args:
         class_names: Names of the data's classes.
         classifier: Gives feedback.
+        folder: Where it is.
 
     Raises:
         InputError: The names differ, or their order.
     """
     if classifier.class_names != tuple(class_names):
         raise InputError(
-            f"the baseline knows the classes {list(classifier.class_names)}, the data has"
-            f" {list(class_names)}; run the stage train_baseline again"
+            f"the classifier in {folder} knows the classes {list(classifier.class_names)}, the"
+            f" data has {list(class_names)}; train it again"
         )

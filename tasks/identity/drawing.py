@@ -10,6 +10,7 @@ from typing import Any
 from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import class_digests
 from fgds_core.diffusion.guidance.rules import RULES
+from fgds_core.errors import InputError
 from fgds_core.feedback.criteria import CRITERIA
 from fgds_core.feedback.load import read_by
 from fgds_core.generators.family import KINDS
@@ -21,8 +22,9 @@ from tasks.identity.cache import content_digests
 from tasks.identity.generator import generator_digests
 from tasks.workspace import Workspace
 
-NO_EFFECT = {"target_per_class", "target_per_group", "min_per_class", "images_per_part"}
-"""Parameters that say how many images there are and how they are packed, not what they show."""
+NO_EFFECT = {"target_per_class", "target_per_group", "min_per_class", "images_per_part", "guide"}
+"""Parameters that say how many images there are, how they are packed and whose classifier guides
+(what it is counts itself), not what they show."""
 
 DRAWING = "fgds_core.synthesis.part"
 """The module whose imports are the code that draws, whatever the parameters."""
@@ -73,6 +75,11 @@ def is_guided(config: SynthesizeConfig) -> bool:
     return config.feedback != "none" and config.feedback_scale > 0
 
 
+def guides(config: SynthesizeConfig, workspace: Workspace) -> tuple[Path, ...]:
+    """The folders of the classifiers that drawing loads; the baseline's where none guides."""
+    return workspace.guides(config.guide if is_guided(config) else "baseline")
+
+
 def drawing_parameters(config: SynthesizeConfig) -> dict[str, Any]:
     """The parameters of the section `synthesize` that can change an image, as JSON values.
 
@@ -92,23 +99,33 @@ def input_digests(recipe: Recipe, workspace: Workspace) -> dict[str, str]:
     Raises:
         InputError: An input is missing.
     """
-    made_here = content_digests(workspace.prepared, workspace.guide)
+    its_guides = guides(recipe.synthesize, workspace)
+    for guide in its_guides:
+        if not guide.exists():
+            raise InputError(
+                f"{guide}, which guides, is missing; make it with `{workspace.makes(guide)}`, or"
+                " with `dvc repro`, which runs the earlier stages first"
+            )
+    made_here = content_digests(workspace.prepared, *its_guides)
     return made_here | generator_digests(recipe.generator)
 
 
 def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> dict[str, Any]:
     """Everything that decides what the synthetic images show, for their fingerprints.
 
-    The classifier counts only if it guides, and only what guidance reads of it. Of the real
-    images those of the training split count, each for its own class and only where they condition.
+    A classifier counts only if it guides, and only what guidance reads of it. Of the real images
+    those of the training split count, each for its own class and only where they condition; how
+    many each class has counts where their prior is taken out of the guide.
 
     Args:
         recipe: How the images are drawn.
         inputs: From `input_digests`.
-        workspace: Where prepared data and the classifier are.
+        workspace: Where prepared data and classifiers are.
     """
-    config, prepared, guide = recipe.synthesize, workspace.prepared, workspace.guide
-    made_here = (prepared.as_posix(), guide.as_posix())
+    config, prepared = recipe.synthesize, workspace.prepared
+    its_guides = guides(config, workspace)
+    made_here = [path.as_posix() for path in (prepared, *its_guides)]
+    read = [read_by(config, guide) for guide in its_guides] if is_guided(config) else [None]
     parameters, drawn_by = drawing_parameters(config), drawing_code(recipe)
     meta = read_meta(prepared)
     real = {} if config.conditioning == "text" else class_digests(prepared, "train")
@@ -117,7 +134,7 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
         "synthesize": parameters,
         "seed": recipe.seed,
         "inputs": {path: inputs[path] for path in inputs if path not in made_here},
-        "guide": read_by(config, guide) if is_guided(config) else None,
+        "guide": read[0] if len(read) == 1 else read,
         "image_size": meta.image_size,
         "encoding": asdict(meta.encoding),
         "real": real,
@@ -126,6 +143,8 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     own = dict(zip(meta.class_names, factors(config, meta.counts["train"]), strict=True))
     if is_guided(config) and (changed := {name: own[name] for name in own if own[name] != 1}):
         decides["feedback_factors"] = changed
+    if is_guided(config) and config.feedback_tau:
+        decides["real_counts"] = meta.counts["train"]
     if config.target_per_group is not None:  # which group an image is drawn for
         decides["cells"] = dict(zip(meta.class_names, meta.cells or (), strict=False))
     return decides

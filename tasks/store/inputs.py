@@ -71,7 +71,7 @@ def fetch(shared: Shared, workspace: Workspace = FIRST) -> None:
     Raises:
         InputError: One is not in the store, is damaged there, or the user's own differs here.
     """
-    made_here = (workspace.prepared, workspace.guide)
+    made_here = (workspace.prepared, *workspace.guides("both"))
     for path, digest in shared.inputs:
         if Path(path).exists() and content_digests(path)[path] == digest:
             continue

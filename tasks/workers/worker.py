@@ -14,7 +14,7 @@ import torch
 from fgds_core.errors import InputError
 from fgds_core.synthesis.models import LoadedModels, load_models
 from fgds_core.synthesis.recipe import Recipe
-from tasks.identity.drawing import drawing_code
+from tasks.identity.drawing import drawing_code, guides
 from tasks.store.inputs import Shared, fetch
 from tasks.watch.progress import say
 from tasks.watch.timing import work
@@ -89,7 +89,7 @@ class Worker:
             return load_models(
                 sources.recipe,
                 workspace.prepared,
-                workspace.guide,
+                guides(sources.recipe.synthesize, workspace),
                 device,
                 micro_batch=compute.micro_batch,
                 channels_last=compute.channels_last,

@@ -1,10 +1,11 @@
 """What the keys of a recipe have to agree on."""
 
 import pytest
-from micro import synthesize_config
+from micro import generator_config, synthesize_config
 from training import recipe, retraining
 
-from fgds_core.agreement import training_disagreements
+from fgds_core.agreement import disagreements, training_disagreements
+from fgds_core.assess.config import AssessConfig
 
 
 def told(training=None, **changes):
@@ -131,3 +132,39 @@ def test_groups_that_synthetic_images_will_not_have_are_missed_before_they_are_d
     assert said.startswith(f"retrain.training.{key}: got {value}, but drawn from text alone")
     assert told(conditioning="text", target_per_group=20) == []
     assert told(conditioning="dual") == []
+
+
+def told_of_drawing(**changes):
+    assess = AssessConfig.model_construct(features="inception")
+    return list(disagreements(generator_config("there"), synthesize_config(**changes), assess))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feedback": "disagreement"}, "synthesize.feedback: got disagreement"),
+        ({"feedback": "disagreement", "guide": "control"}, "set synthesize.guide to both"),
+        ({"feedback": "hardness", "guide": "control"}, "synthesize.feedback: got hardness"),
+        ({"feedback": "hardness", "guide": "both"}, "Gaussians of its features is known"),
+        ({"feedback_target": "real", "guide": "control"}, "synthesize.feedback_target: got real"),
+        ({"feedback_augment": True, "guide": "both"}, "synthesize.feedback_augment: got true"),
+        ({"feedback_target": "real", "feedback_tau": 0.5}, "synthesize.feedback_tau: got 0.5"),
+    ],
+)
+def test_what_a_guide_cannot_give_is_refused(changes, message):
+    (said,) = told_of_drawing(**changes)
+    assert message in said
+    assert told_of_drawing(**changes | {"feedback": "none"}) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"feedback": "disagreement", "guide": "both", "feedback_tau": 1.0},
+        {"feedback": "entropy", "guide": "both", "feedback_calibrated": True},
+        {"feedback": "loss", "guide": "control"},
+        {"feedback": "hardness", "feedback_target": "real", "feedback_augment": True},
+    ],
+)
+def test_what_a_guide_can_give_is_not(changes):
+    assert told_of_drawing(**changes) == []

@@ -64,7 +64,7 @@ def parameters(section: str) -> dict[str, object]:
 def draw_part(out: Path, prepared: Path, baseline: Path, device: str, settings, **changes):
     """Draws two images of the last class under feedback."""
     recipe = Recipe(settings, synthesize_config(**changes), 0)
-    models = load_models(recipe, prepared, baseline, device)
+    models = load_models(recipe, prepared, [baseline], device)
     part = Part(2, CLASS_NAMES[2], 0, 0, 2)
     return write_part(part, recipe, models, "made so", out, batch_size=2)
 

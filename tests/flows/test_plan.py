@@ -56,6 +56,17 @@ def test_without_a_baseline_it_counts_and_measures_nothing(
     assert "--max-device-hours needs models/baseline" in capsys.readouterr().err
 
 
+def test_without_the_control_that_guides_it_says_what_makes_it(
+    workspace: Path, ready: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_params(workspace, {"synthesize": {"guide": "both"}})
+    assert main([]) == 0
+    needs = "needs models/control; make it with `python -m flows.train_control`"
+    assert needs in capsys.readouterr().out
+    assert main(["--max-device-hours", "1"]) == 2
+    assert f"--max-device-hours {needs}" in capsys.readouterr().err
+
+
 def test_the_probe_draws_the_images_of_the_run_and_leaves_nothing(
     workspace: Path,
     ready: Run,

@@ -1,5 +1,6 @@
 """The stage that draws: resumes, survives a failing class, loads its networks once."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,31 @@ def test_a_new_real_image_redraws_its_class_or_what_the_new_baseline_guides(
     assert again(ready, drawn) == []  # the same baseline
     add_pictures(1, split="validation")
     assert len(again(ready, drawn)) == 3  # what guidance reads of the baseline is another
+
+
+def test_the_control_guides_where_it_is_asked_to_and_redraws_nothing_elsewhere(
+    workspace: Path, ready: Run, drawn: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(**synthesize: object) -> int:
+        drawn.clear()
+        assert ready("synthesize", synthesize=synthesize) == 0
+        return len(drawn)
+
+    assert draw() == 3
+    assert ready("synthesize", synthesize={"guide": "control"}) == 2
+    assert "make it with `python -m flows.train_control`" in capsys.readouterr().err
+    assert ready("train_control", synthesize={"guide": "baseline"}) == 0
+    assert draw() == 0
+    assert draw(guide="control") == 3
+    assert draw(guide="both", feedback="disagreement") == 3
+    _, rows = read_synthetic(workspace / "data" / "synthetic")
+    assert min(rows["criterion_final"].to_pylist()) > 0
+    assert max(rows["criterion_final"].to_pylist()) <= math.log(2)
+    assert ready("train_control", retrain={"training": {"loss": "balanced_softmax"}}) == 0
+    assert draw() == 3
+    assert draw(guide="baseline", feedback="entropy") == 3
+    assert ready("train_control", retrain={"training": {"loss": "cross_entropy"}}) == 0
+    assert draw() == 0
 
 
 @pytest.mark.parametrize("place", [0, 3])

@@ -66,7 +66,7 @@ def synthesize(params: dict[str, Any], meta: Meta) -> ImageDataset:
     """Draws the synthetic set."""
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
     planned = plan_of(meta, recipe.synthesize)
-    models = load_models(recipe, FIRST.prepared, FIRST.guide)
+    models = load_models(recipe, FIRST.prepared, FIRST.guides())
     out, size = FIRST.synthetic, params["compute"].batch_size
     write_index(
         out,

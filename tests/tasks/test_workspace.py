@@ -9,7 +9,7 @@ from tasks.workspace import Workspace
 def test_the_first_round_lies_where_dvc_looks() -> None:
     first = Workspace()
     assert first.synthetic.as_posix() == "data/synthetic"
-    assert first.guide == first.baseline
+    assert first.guides() == (first.baseline,)
     assert first.final.as_posix() == "models/final"
     assert first.reports.as_posix() == "reports"
 
@@ -17,15 +17,25 @@ def test_the_first_round_lies_where_dvc_looks() -> None:
 def test_each_round_is_guided_by_the_one_before_and_shares_the_real_images() -> None:
     first = Workspace()
     second, third = first.next(), first.next().next()
-    assert second.guide == first.final
-    assert third.guide == second.final
-    assert [each.makes_guide for each in (first, second, third)] == [
+    assert second.guides() == (first.final,)
+    assert third.guides() == (second.final,)
+    assert [each.makes(each.guides()[0]) for each in (first, second, third)] == [
         "dvc repro train_baseline",
         "dvc repro retrain",
         "python -m flows.retrain --round 2",
     ]
     for shared in ("prepared", "baseline", "control"):
         assert getattr(second, shared) == getattr(first, shared)
+
+
+def test_a_control_guides_the_first_round_alone_and_is_of_every_committee() -> None:
+    first, third = Workspace(), Workspace(3)
+    assert first.guides("control") == (first.control,)
+    assert first.guides("both") == (first.baseline, first.control)
+    assert third.guides("control") == third.guides() == (Workspace(2).final,)
+    assert third.guides("both") == (Workspace(2).final, third.control)
+    assert first.makes(first.control) == third.makes(third.control)
+    assert third.makes(third.control) == "python -m flows.train_control"
 
 
 def test_no_round_writes_into_what_another_replaces() -> None:

@@ -16,12 +16,15 @@ from fgds_core.feedback.gaussians import ClassGaussians
 
 
 class Seen(NamedTuple):
-    """What a classifier makes of a batch of images."""
+    """What a classifier, or a committee of M, makes of a batch of images."""
 
     logits: Tensor
-    """Class scores, [B, K]."""
+    """Class scores, [B, K]; of a committee the logarithm of its members' mean probability."""
     features: Tensor
-    """Penultimate features, [B, D]."""
+    """Penultimate features, [B, D]; of a committee those of its members side by side."""
+    members: Tensor | None = None
+    """Log-probabilities of each member of a committee, [M, B, K]; None where one classifier
+    judges."""
 
 
 Criterion = Callable[[Seen, Tensor, ClassGaussians | None], Tensor]
@@ -31,8 +34,12 @@ CRITERIA = {
     "loss": "fgds_core.feedback.criteria.loss",
     "hardness": "fgds_core.feedback.criteria.hardness",
     "entropy": "fgds_core.feedback.criteria.entropy",
+    "disagreement": "fgds_core.feedback.criteria.disagreement",
 }
 """The module of each criterion by its name in the parameters; its function has the same name."""
+
+OF_A_COMMITTEE = ("disagreement",)
+"""Criteria that compare classifiers, and say nothing of one alone."""
 
 
 def load_criterion(name: str) -> Criterion:

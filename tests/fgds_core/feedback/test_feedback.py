@@ -14,7 +14,7 @@ from sets import gather, image_set
 from fgds_core.classify.network import load_classifier
 from fgds_core.diffusion.noise import stream
 from fgds_core.errors import InputError
-from fgds_core.feedback.criteria import CRITERIA, Seen, load_criterion
+from fgds_core.feedback.criteria import CRITERIA, OF_A_COMMITTEE, Seen, load_criterion
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.hardness import hardness
 from fgds_core.feedback.criteria.loss import loss
@@ -31,6 +31,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 LABELS = torch.tensor([0, 2, 1, 2])
+COUNTS = (10, 10, 10)
 
 
 def seen(logits=None, features=None) -> Seen:
@@ -83,7 +84,8 @@ def test_gradients_agree_with_finite_differences(name):
     known = gaussians()
 
     def values(logits, features):
-        return load_criterion(name)(Seen(logits, features), LABELS, known)
+        members = torch.stack([logits, 2 * logits.roll(1, 0)]).log_softmax(dim=-1)
+        return load_criterion(name)(Seen(logits, features, members), LABELS, known)
 
     inputs = (randn(4, 3).requires_grad_(), randn(4, 6).requires_grad_())
     assert torch.autograd.gradcheck(values, inputs)
@@ -186,16 +188,19 @@ def test_a_missing_or_damaged_statistics_file_is_named(tmp_path: Path):
 
 
 def test_feedback_off_loads_nothing(tmp_path: Path):
-    assert load_feedback(synthesize_config(feedback="none"), tmp_path, None) is None
-    assert load_feedback(synthesize_config(feedback_scale=0.0), tmp_path, None) is None
+    assert load_feedback(synthesize_config(feedback="none"), [tmp_path], [], []) is None
+    assert load_feedback(synthesize_config(feedback_scale=0.0), [tmp_path], [], []) is None
 
 
 def test_real_images_set_the_limits(tiny_classifier: Path):
     classifier = load_classifier(tiny_classifier)
     stored = json.loads((tiny_classifier / "config.json").read_text())
-    for name in sorted(CRITERIA):
+    for name in sorted(CRITERIA.keys() - set(OF_A_COMMITTEE)):
         feedback = load_feedback(
-            synthesize_config(feedback=name, feedback_target="real"), tiny_classifier, classifier
+            synthesize_config(feedback=name, feedback_target="real"),
+            [tiny_classifier],
+            [classifier],
+            COUNTS,
         )
         torch.testing.assert_close(
             feedback.limits, torch.tensor(stored["criterion_on_real"][name])
@@ -220,7 +225,10 @@ def test_limits_that_were_never_measured_are_asked_for(tmp_path: Path, tiny_clas
     describe(tmp_path)
     with pytest.raises(InputError, match=r"criterion_on_real\.entropy"):
         load_feedback(
-            synthesize_config(feedback_target="real"), tmp_path, load_classifier(tiny_classifier)
+            synthesize_config(feedback_target="real"),
+            [tmp_path],
+            [load_classifier(tiny_classifier)],
+            COUNTS,
         )
 
 
@@ -231,7 +239,7 @@ def test_criteria_on_real_are_class_means_and_null_without_images(tiny_classifie
     images = image_set(randn(5, 3, 16, 16).float(), labels, classifier.class_names)
     measured = criteria_on_real(classifier, known, images)
     with torch.no_grad():
-        values = Feedback(loss, classifier)(gather(images), labels)
+        values = Feedback(loss, (classifier,))(gather(images), labels)
     means = measured["criterion_on_real"]["loss"]
     assert means[0] == pytest.approx(float(values[[0, 2]].mean()), abs=1e-6)
     assert means[1] is None
@@ -241,10 +249,10 @@ def test_criteria_on_real_are_class_means_and_null_without_images(tiny_classifie
 def test_calibration_divides_the_logits(tiny_classifier: Path):
     classifier = load_classifier(tiny_classifier)
     images = randn(4, 3, 16, 16).float()
-    plain = Feedback(entropy, classifier)(images, LABELS)
+    plain = Feedback(entropy, (classifier,))(images, LABELS)
     classifier.temperature = 1e4
-    assert torch.equal(plain, Feedback(entropy, classifier)(images, LABELS))
-    calibrated = Feedback(entropy, classifier, calibrated=True)(images, LABELS)
+    assert torch.equal(plain, Feedback(entropy, (classifier,))(images, LABELS))
+    calibrated = Feedback(entropy, (classifier,), calibrated=True)(images, LABELS)
     torch.testing.assert_close(calibrated, torch.full((4,), math.log(3)), rtol=0, atol=1e-6)
 
 
@@ -263,18 +271,20 @@ class Recording:
 def augmented(tmp_path: Path) -> Feedback:
     training = {"shift": 2, "horizontal_flip": True, "erase": 0.4}
     describe(tmp_path, training=training, image_size=8)
-    return load_feedback(synthesize_config(feedback_augment=True), tmp_path, Recording())
+    return load_feedback(
+        synthesize_config(feedback_augment=True), [tmp_path], [Recording()], COUNTS
+    )
 
 
 def test_each_image_is_changed_by_its_own_chance_whatever_its_batch(augmented):
     x, labels = torch.randn(3, 3, 8, 8), torch.zeros(3, dtype=torch.int64)
     augmented(x, labels, [stream(seed, "changes") for seed in range(3)])
-    together = augmented.classifier.seen
+    together = augmented.classifiers[0].seen
     augmented(x[2:], labels[2:], [stream(2, "changes")])
-    assert torch.equal(augmented.classifier.seen, together[2:])
+    assert torch.equal(augmented.classifiers[0].seen, together[2:])
     assert not torch.equal(together, x)
     augmented(x, labels)
-    assert torch.equal(augmented.classifier.seen, x)
+    assert torch.equal(augmented.classifiers[0].seen, x)
 
 
 def test_gradients_pass_through_the_changes(augmented):
@@ -306,7 +316,9 @@ def test_changes_need_what_the_baseline_says_of_its_training(tmp_path: Path):
     ):
         describe(tmp_path, **entries)
         with pytest.raises(InputError, match="needs the entries training and image_size"):
-            load_feedback(synthesize_config(feedback_augment=True), tmp_path, Recording())
+            load_feedback(
+                synthesize_config(feedback_augment=True), [tmp_path], [Recording()], COUNTS
+            )
 
 
 STATISTICS = {
@@ -341,5 +353,5 @@ def test_statistics_that_make_no_sense_are_refused(
     tensors = {name: t for name, t in (STATISTICS | change).items() if t is not None}
     save_file(tensors, tmp_path / "feature_statistics.safetensors")
     with pytest.raises(InputError, match=message) as caught:
-        load_feedback(synthesize_config(feedback="hardness"), tmp_path, classifier)
+        load_feedback(synthesize_config(feedback="hardness"), [tmp_path], [classifier], COUNTS)
     assert "feature_statistics.safetensors" in str(caught.value)

@@ -57,7 +57,7 @@ def recipe(**changes) -> Recipe:
 @pytest.fixture
 def write(generator, classifier, real, tiny_classifier, tmp_path):
     def run(part: Part, settings: SynthesizeConfig, out: Path = tmp_path, **changes):
-        feedback = load_feedback(settings, tiny_classifier, classifier)
+        feedback = load_feedback(settings, [tiny_classifier], [classifier], [4, 4, 4])
         models = LoadedModels(generator, feedback, changes.pop("real", real))
         its = dataclasses.replace(recipe(), synthesize=settings)
         return write_part(part, its, models, "made so", out, **{"batch_size": 3, **changes})
@@ -330,9 +330,9 @@ def test_a_class_without_real_images_needs_text(write, real, tmp_path):
 
 
 def test_a_classifier_of_other_classes_is_refused(classifier):
-    check_fit(NAMES, classifier)
-    with pytest.raises(InputError, match="baseline knows the classes"):
-        check_fit(("dog", "cat", "owl"), classifier)
+    check_fit(NAMES, classifier, Path("models/some"))
+    with pytest.raises(InputError, match="classifier in models/some knows the classes"):
+        check_fit(("dog", "cat", "owl"), classifier, Path("models/some"))
 
 
 @pytest.mark.parametrize(

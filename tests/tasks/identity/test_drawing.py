@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from micro import ROOT, random_images
+from micro import ROOT, random_images, synthesize_config
 
 from fgds_core.data.meta import SPLITS, Meta, write_meta
+from fgds_core.errors import InputError
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.config import FeedbackFactors
 from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
-from tasks.identity.drawing import fingerprint, made_by, part_fingerprint
+from tasks.identity.drawing import fingerprint, input_digests, made_by, part_fingerprint
 from tasks.workspace import FIRST
 
 NAMES = ("cat", "dog", "owl")
-PREPARED, BASELINE = (path.as_posix() for path in (FIRST.prepared, FIRST.baseline))
+PREPARED, BASELINE, CONTROL = (
+    path.as_posix() for path in (FIRST.prepared, FIRST.baseline, FIRST.control)
+)
 INPUTS = {PREPARED: "1", BASELINE: "2", "assets/tiny-unclip": "3"}
 
 
@@ -96,10 +99,64 @@ def test_seed_generator_and_baseline_are_in_the_fingerprint() -> None:
     assert of({}) not in all_of_them
 
 
-def rewrite(name: str, change: Callable[[bytes], bytes]) -> None:
-    """Changes a file of the baseline."""
-    file = Path(BASELINE, name)
+def rewrite(name: str, change: Callable[[bytes], bytes], folder: str = BASELINE) -> None:
+    """Changes a file of the baseline, or of another classifier."""
+    file = Path(folder, name)
     file.write_bytes(change(file.read_bytes()))
+
+
+@pytest.fixture
+def control(tiny_classifier: Path) -> str:
+    """The folder of a control with other weights than the baseline."""
+    shutil.copytree(tiny_classifier, FIRST.control)
+    rewrite("model.safetensors", lambda weights: weights + b"its own", CONTROL)
+    return CONTROL
+
+
+@pytest.mark.parametrize(
+    ("guide", "counts"),
+    [("baseline", {BASELINE}), ("control", {CONTROL}), ("both", {BASELINE, CONTROL})],
+)
+def test_of_the_classifiers_those_that_guide_count(
+    guide: str, counts: set[str], control: str
+) -> None:
+    for folder in (BASELINE, control):
+        before, unguided = of({"guide": guide}), of({"guide": guide, "feedback": "none"})
+        rewrite("model.safetensors", lambda weights: weights + b"changed", folder)
+        assert (of({"guide": guide}) != before) == (folder in counts)
+        assert of({"guide": guide, "feedback": "none"}) == unguided
+
+
+def test_which_folder_a_guide_lies_in_does_not_count(tiny_classifier: Path) -> None:
+    shutil.copytree(tiny_classifier, FIRST.control)
+    inputs = {path: digest for path, digest in INPUTS.items() if path != BASELINE}
+    baseline, control, both = (
+        of({"guide": guide}, inputs) for guide in ("baseline", "control", "both")
+    )
+    assert baseline == control != both
+
+
+def test_the_class_counts_matter_where_the_prior_is_taken_out() -> None:
+    rid, text = {"feedback_tau": 1.0}, {"conditioning": "text"}
+    before = of_parts(rid | text), of_parts(text)
+    assert of({"feedback_tau": 0.0}) == of({}) not in (of(rid), of({"feedback_tau": 0.5}))
+    prepare((0, 1, 1, 2))
+    assert of_parts(text) == before[1]
+    assert not set(of_parts(rid | text)) & set(before[0])
+    assert of(rid | {"feedback": "none"}) == of({"feedback": "none"})
+
+
+@pytest.mark.parametrize(
+    ("guide", "missing"), [("control", CONTROL), ("both", CONTROL), ("baseline", BASELINE)]
+)
+def test_a_guide_that_is_missing_is_told_with_what_makes_it(guide: str, missing: str) -> None:
+    if missing == BASELINE:
+        shutil.rmtree(BASELINE)
+    makes = {CONTROL: "python -m flows.train_control", BASELINE: "dvc repro train_baseline"}
+    config = synthesize_config(guide=guide)
+    recipe = Recipe(read_params(ROOT / "params.yaml")["generator"], config, 0)
+    with pytest.raises(InputError, match=f"{missing}, which guides.*`{makes[missing]}`"):
+        input_digests(recipe, FIRST)
 
 
 def config(**entries: Any) -> Callable[[bytes], bytes]:

@@ -361,6 +361,8 @@ def test_a_configuration_declares_and_does_nothing() -> None:
 DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.target_per_group": None,
     "SynthesizeConfig.feedback_factors": FeedbackFactors(many=1, medium=1, few=1),
+    "SynthesizeConfig.guide": "baseline",
+    "SynthesizeConfig.feedback_tau": 0.0,
 }
 """The declared defaults of what decides an image. One that changes would leave images of the old
 one under the new parameters: name a new parameter instead."""
@@ -411,7 +413,7 @@ def draw(settings, folder):
     generator = GeneratorConfig.model_validate(settings["generator"])
     config = SynthesizeConfig.model_validate(settings["synthesize"])
     classifier = load_classifier(Path(settings["classifier"]))
-    feedback = load_feedback(config, Path(settings["classifier"]), classifier)
+    feedback = load_feedback(config, [Path(settings["classifier"])], [classifier], [1, 1, 1])
     models = LoadedModels(load_generator(generator), feedback, read_images(Path(folder, "real")))
     part = Part(0, "cat", 0, 0, 1)
     write_part(part, Recipe(generator, config, 0), models, "f", Path(folder), batch_size=1)
