@@ -51,6 +51,24 @@ class SynthesizeConfig(Section):
         le=100_000,
         description="images in one file, the unit that is kept when a run is interrupted",
     )
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description=(
+            "rounds in which the images are drawn, equally many in each; from the second on a"
+            " classifier guides that learns, by the recipe of retrain, from real images and those"
+            " of the rounds before; 1 draws all at once"
+        ),
+    )
+    round_quotas: Literal["even", "by_error"] = Field(
+        default="by_error",
+        description=(
+            "how the images of a later round are shared out: even by what each class lacks,"
+            " by_error by its quota times the current classifier's error on its real validation"
+            " images, at most twice the quota in all"
+        ),
+    )
 
     conditioning: Literal["dual", "text", "image"] = Field(
         description="what the generator is told: the prompt, a real image of the class, or both"

@@ -22,9 +22,17 @@ from tasks.identity.cache import content_digests
 from tasks.identity.generator import generator_digests
 from tasks.workspace import Workspace
 
-NO_EFFECT = {"target_per_class", "target_per_group", "min_per_class", "images_per_part", "guide"}
-"""Parameters that say how many images there are, how they are packed and whose classifier guides
-(what it is counts itself), not what they show."""
+NO_EFFECT = {
+    "target_per_class",
+    "target_per_group",
+    "min_per_class",
+    "images_per_part",
+    "rounds",
+    "round_quotas",
+    "guide",
+}
+"""Parameters that say how many images there are, how they are packed, in which rounds they are
+drawn and whose classifier guides (what it is counts itself), not what they show."""
 
 DRAWING = "fgds_core.synthesis.part"
 """The module whose imports are the code that draws, whatever the parameters."""
