@@ -29,6 +29,11 @@ def disagreements(
             f"synthesize.conditioning: got {synthesize.conditioning}, but generator.kind {kind}"
             " takes text alone; set it to text, or choose stable-unclip or ip-adapter"
         )
+    if synthesize.embedding_mix != "none" and synthesize.conditioning == "text":
+        yield (
+            f"synthesize.embedding_mix: got {synthesize.embedding_mix}, but with conditioning text"
+            " no image is embedded; set it to none, or choose another synthesize.conditioning"
+        )
     if kind in TEXT_ALONE and assess.features == "clip":
         yield (
             f"assess.features: got clip, but generator.kind {kind} has no CLIP vision tower;"

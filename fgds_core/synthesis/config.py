@@ -73,6 +73,23 @@ class SynthesizeConfig(Section):
     conditioning: Literal["dual", "text", "image"] = Field(
         description="what the generator is told: the prompt, a real image of the class, or both"
     )
+    embedding_mix: Literal["none", "slerp", "transfer", "any_class"] = Field(
+        default="none",
+        description=(
+            "what the conditioning image's embedding is mixed with: slerp is another image of its"
+            " class, transfer the class's mean and another class's variation, any_class any real"
+            " image"
+        ),
+    )
+    embedding_mix_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description=(
+            "share of what embedding_mix adds, 0 is the conditioning image alone; with slerp each"
+            " image's own is drawn evenly from 0 to it"
+        ),
+    )
     embedding_dropout: float = Field(
         ge=0, lt=1, description="share of the image embedding's coordinates set to zero; 0 is off"
     )

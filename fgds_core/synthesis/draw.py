@@ -70,7 +70,7 @@ def draw(
     Args:
         generator: The generator.
         requests: The images, B of them.
-        embeddings: Embedding of each one's conditioning image, [B, D]; None for text alone.
+        embeddings: Of what conditions each one, [B, D]; None for text alone.
         config: How to draw.
         feedback: What guidance climbs; None, or a `feedback_scale` of 0, draws without.
         image_size: Height and width of the finished images; one number for both.
@@ -144,7 +144,7 @@ def draw(
 def draw_finite(
     generator: Generator,
     requests: Sequence[ImageRequest],
-    embedded: Mapping[int | None, Tensor],
+    embedded: Mapping[int, Tensor],
     config: "SynthesizeConfig",
     feedback: Feedback | None,
     *,
@@ -156,7 +156,7 @@ def draw_finite(
     Args:
         generator: The generator.
         requests: The images.
-        embedded: Embedding of each conditioning image by its place, [D]; empty for text alone.
+        embedded: What conditions each image, by its index, [D]; empty for text alone.
         config: How to draw.
         feedback: What guidance climbs; None draws without.
         image_size: Height and width of the finished images.
@@ -174,7 +174,7 @@ def draw_finite(
         gentler = config.model_copy(update={"feedback_scale": scale_of(config, attempt)})
         embeddings = None
         if embedded:
-            embeddings = torch.stack([embedded[r.conditioning_id] for r in left])  # [B, D]
+            embeddings = torch.stack([embedded[r.index] for r in left])  # [B, D]
         drawn = draw(
             generator,
             left,

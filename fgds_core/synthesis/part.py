@@ -16,7 +16,7 @@ from fgds_core.images.formats import Encoding
 from fgds_core.images.pixels import encode
 from fgds_core.images.table import image_table
 from fgds_core.synthesis import columns, record
-from fgds_core.synthesis.condition import embed_each_once
+from fgds_core.synthesis.condition import embed
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.draw import Drawn, draw_finite, scale_of
 from fgds_core.synthesis.models import LoadedModels
@@ -64,7 +64,7 @@ def write_part(
             " set synthesize.conditioning to text"
         )
     requests = plan_images(part, recipe, len(own), own.groups)
-    embedded = embed_each_once(models.generator, requests, own, batch_size)
+    embedded = embed(models.generator, requests, models.real, config, batch_size)
     tables = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]

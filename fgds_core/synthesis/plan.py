@@ -54,7 +54,8 @@ def plan_of(meta: Meta, config: SynthesizeConfig) -> Plan:
     """Plans what to draw beside prepared data; see `plan_set`.
 
     Raises:
-        InputError: No class needs an image, or one that does has no real image to condition on.
+        InputError: No class needs an image, or one that does has no real image to condition on, or
+            no other class to take variation from.
     """
     real, names = meta.counts["train"], meta.class_names
     cells = None if config.target_per_group is None else meta.cells
@@ -68,6 +69,13 @@ def plan_of(meta: Meta, config: SynthesizeConfig) -> Plan:
                 f"synthesize.conditioning: got {config.conditioning}, but the classes "
                 f"{listed(alone)} have no real training image to condition on; set it to text, "
                 "add images, or leave the classes out of the data"
+            )
+    if config.embedding_mix == "transfer":
+        several = {label for label, own in enumerate(real) if own > 1}
+        if any(new and not several - {label} for label, new in enumerate(plan.wanted)):
+            raise InputError(
+                "synthesize.embedding_mix: got transfer, but no other class has two real training "
+                "images whose difference could be transferred; choose another one"
             )
     return plan
 

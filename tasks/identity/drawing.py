@@ -15,6 +15,7 @@ from fgds_core.feedback.criteria import CRITERIA
 from fgds_core.feedback.load import read_by
 from fgds_core.generators.family import KINDS
 from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.embeddings import MIXTURES, load_mixture
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.strength import factors
 from tasks.identity import code
@@ -63,13 +64,16 @@ def drawing_code(recipe: Recipe, root: Path = code.ROOT) -> str:
     """Digest of the code that draws: what is common, and what of the registries was chosen.
 
     Args:
-        recipe: Names the family, and criterion and rule of the feedback, if there is any.
+        recipe: Names the family, and criterion and rule of the feedback and the mixture of
+            embeddings, if there are any.
         root: The folder that holds our packages.
     """
     config, without = recipe.synthesize, NO_PIXEL
     chosen = [KINDS[recipe.generator.kind]]
     if is_guided(config):
         chosen += [CRITERIA[config.feedback], RULES[config.feedback_rule]]
+    if config.embedding_mix != "none":
+        chosen.append(MIXTURES[config.embedding_mix])
     if not (is_guided(config) and config.feedback_augment):
         without |= {AUGMENTATION}
     return code.digest(DRAWING, *chosen, registered=False, without=without, root=root)
@@ -93,11 +97,13 @@ def drawing_parameters(config: SynthesizeConfig) -> dict[str, Any]:
 
     What has its declared default is left out, so that a new parameter redraws nothing; for the
     same reason the default of a parameter that images were drawn with must never change. Without
-    feedback nothing of it counts.
+    feedback nothing of it counts, and without a mixture no share.
     """
     exclude = NO_EFFECT | {"feedback_factors"}
     if not is_guided(config):
         exclude |= {name for name in type(config).model_fields if name.startswith("feedback")}
+    if config.embedding_mix == "none":
+        exclude.add("embedding_mix_share")
     return config.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
 
 
@@ -122,8 +128,9 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     """Everything that decides what the synthetic images show, for their fingerprints.
 
     A classifier counts only if it guides, and only what guidance reads of it. Of the real images
-    those of the training split count, each for its own class and only where they condition; how
-    many each class has counts where their prior is taken out of the guide.
+    those of the training split count, only where they condition, and each for its own class unless
+    embeddings are mixed across classes; how many each class has counts where their prior is taken
+    out of the guide.
 
     Args:
         recipe: How the images are drawn.
@@ -155,6 +162,8 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
         decides["real_counts"] = meta.counts["train"]
     if config.target_per_group is not None:  # which group an image is drawn for
         decides["cells"] = dict(zip(meta.class_names, meta.cells or (), strict=False))
+    if config.embedding_mix != "none" and load_mixture(config.embedding_mix).of_others:
+        decides["donors"] = meta.content_sha256["train"]  # images of other classes
     return decides
 
 

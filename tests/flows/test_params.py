@@ -83,6 +83,10 @@ def test_a_mistake_names_the_key_the_value_and_what_is_allowed(
             {"generator.kind": "ip-adapter", "generator.adapter": ADAPTER} | NOISED,
             r"synthesize\.noise_level: got 7.*set it to 0",
         ),
+        (
+            {"synthesize.embedding_mix": "slerp", "synthesize.conditioning": "text"},
+            r"synthesize\.embedding_mix: got slerp.*no image is embedded",
+        ),
         ({"generator.kind": "ip-adapter"}, r"generator: .*adapter must be given"),
         ({"generator.kind": "ip-adapter", "generator.adapter": {"path": "x"}}, r"weight_name"),
     ],

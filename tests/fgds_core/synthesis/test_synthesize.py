@@ -18,6 +18,7 @@ from fgds_core.generators.load import load_generator
 from fgds_core.generators.model import Generator
 from fgds_core.images.dataset import ImageDataset, read_images
 from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.embeddings import MIXTURES
 from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.models import LoadedModels, check_fit
 from fgds_core.synthesis.part import write_part
@@ -219,6 +220,18 @@ def test_an_image_depends_on_neither_part_nor_batch(write, tmp_path):
     assert tail["image"] == whole["image"][3:]
     assert tail["seed"] == whole["seed"][3:]
     assert tail["criterion_last"] == pytest.approx(whole["criterion_last"][3:], abs=1e-10)
+
+
+@pytest.mark.parametrize("mix", MIXTURES)
+def test_a_mixed_image_depends_on_neither_part_nor_batch(write, tmp_path, mix):
+    settings = synthesize_config(feedback="none", embedding_mix=mix)
+    whole = rows(tmp_path / "a", write(Part(0, "cat", 0, 0, 5), settings, tmp_path / "a"))
+    part = Part(0, "cat", 1, 3, 2)
+    tail = rows(tmp_path / "b", write(part, settings, tmp_path / "b", batch_size=1))
+    assert tail["image"] == whole["image"][3:]
+    plain = rows(tmp_path / "c", write(part, synthesize_config(feedback="none"), tmp_path / "c"))
+    assert tail["conditioning_id"] == plain["conditioning_id"]
+    assert all(a != b for a, b in zip(tail["image"], plain["image"], strict=True))
 
 
 def test_the_same_part_has_the_same_bytes(write, tmp_path):

@@ -219,6 +219,25 @@ def test_real_images_count_only_where_they_condition() -> None:
     assert (of_parts(text), of(text)) == before
 
 
+@pytest.mark.parametrize(
+    ("mix", "kept"), [("slerp", [True, False, True]), ("transfer", [False] * 3)]
+)
+def test_where_other_classes_are_mixed_in_all_real_images_count(
+    mix: str, kept: list[bool]
+) -> None:
+    before = of_parts({"embedding_mix": mix})
+    prepare((0, 1, 2, 1))
+    after = of_parts({"embedding_mix": mix})
+    assert [a == b for a, b in zip(after, before, strict=True)] == kept
+
+
+def test_the_share_of_a_mixture_counts_where_there_is_one() -> None:
+    share = {"embedding_mix_share": 0.2}
+    assert of(share) == of({})
+    mixed = {"embedding_mix": "any_class"}
+    assert len({of({}), of(mixed), of(mixed | share)}) == 3
+
+
 def test_unguided_images_outlive_a_new_baseline() -> None:
     unguided = {"feedback": "none"}
     before = of(unguided)

@@ -23,6 +23,7 @@ from fgds_core.generators.config import AdapterConfig, GeneratorConfig
 from fgds_core.generators.family import KINDS
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.config import FeedbackFactors, SynthesizeConfig
+from fgds_core.synthesis.embeddings import MIXTURES
 from fgds_core.synthesis.recipe import Recipe
 from flows.synth_pipeline import STAGES
 from tasks.identity import code
@@ -43,12 +44,15 @@ class Drawn(NamedTuple):
     rule: str
     augment: bool = False
     """Whether guidance sees images under random changes."""
+    mix: str = "none"
+    """What embeddings are mixed with."""
 
 
 ALL = frozenset(
     [Drawn(kind, "entropy", "relative") for kind in KINDS]
     + [Drawn("stable-unclip", criterion, "score") for criterion in (*CRITERIA, "none")]
     + [Drawn("stable-unclip", criterion, "score", augment=True) for criterion in ("loss", "none")]
+    + [Drawn("stable-unclip", "none", "relative", mix=mix) for mix in MIXTURES]
 )
 NONE: frozenset[Drawn] = frozenset()
 
@@ -142,6 +146,12 @@ EDITS = {
         "fgds_core/diffusion/guidance/rules/new.py",
         "synthesize",
     ),
+    "a mixture of embeddings": registered(
+        "fgds_core/synthesis/embeddings/__init__.py",
+        "MIXTURES = {",
+        "fgds_core/synthesis/embeddings/new.py",
+        "synthesize",
+    ),
     "a data source": registered(
         "fgds_core/data/sources/__init__.py",
         "SOURCES = {",
@@ -212,6 +222,11 @@ EDITS = {
     "one rule": Edit(
         "synthesize", rule("score"), file="fgds_core/diffusion/guidance/rules/score.py"
     ),
+    "one mixture of embeddings": Edit(
+        "synthesize",
+        frozenset([Drawn("stable-unclip", "none", "relative", mix="transfer")]),
+        file="fgds_core/synthesis/embeddings/transfer.py",
+    ),
     "random changes of images": Edit(
         "train_baseline train_control synthesize retrain",
         frozenset([Drawn("stable-unclip", "loss", "score", augment=True)]),
@@ -232,6 +247,7 @@ EDITS = {
             "generators/model.py",
             "synthesis/condition.py",
             "synthesis/draw.py",
+            "synthesis/embeddings/pool.py",
             "synthesis/part.py",
             "synthesis/request.py",
         )
@@ -301,7 +317,10 @@ def drawn(root: Path) -> dict[Drawn, str]:
         its = adapter if each.kind == "ip-adapter" else None
         generator = generator_config("there", kind=each.kind, adapter=its)
         config = synthesize_config(
-            feedback=each.criterion, feedback_rule=each.rule, feedback_augment=each.augment
+            feedback=each.criterion,
+            feedback_rule=each.rule,
+            feedback_augment=each.augment,
+            embedding_mix=each.mix,
         )
         found[each] = drawing_code(Recipe(generator, config, 0), root)
     return found
@@ -363,6 +382,8 @@ DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.feedback_factors": FeedbackFactors(many=1, medium=1, few=1),
     "SynthesizeConfig.guide": "baseline",
     "SynthesizeConfig.feedback_tau": 0.0,
+    "SynthesizeConfig.embedding_mix": "none",
+    "SynthesizeConfig.embedding_mix_share": 0.5,
 }
 """The declared defaults of what decides an image. One that changes would leave images of the old
 one under the new parameters: name a new parameter instead."""
@@ -460,7 +481,12 @@ def test_drawing_imports_its_own_code_and_no_other_familys(
     for (each, *_), line in zip(every, told.stdout.splitlines(), strict=True):
         imported = set(line.split())
         chosen = (KINDS[each.kind], CRITERIA[each.criterion], RULES[each.rule])
-        alternatives = {*KINDS.values(), *CRITERIA.values(), *RULES.values()}
+        alternatives = {
+            *KINDS.values(),
+            *CRITERIA.values(),
+            *RULES.values(),
+            *MIXTURES.values(),
+        }
         known = modules(code.closure(DRAWING, *chosen, registered=False))
         assert imported & alternatives == known & alternatives
         assert imported <= known
