@@ -61,10 +61,12 @@ class Drawn:
     Attributes:
         changes: What differs from the parameters, by dotted path; `train_baseline` is the guide's.
         times: How many times as many as are wanted of each class.
+        most: Of each class at most, for a look at a few; None is no limit.
     """
 
     changes: Overrides = field(default_factory=dict)
     times: int = 1
+    most: int | None = None
 
     def made_by(self, place: Place) -> str:
         """What decides the images of every seed, as far as it is known before the guide is."""
@@ -90,7 +92,8 @@ class Drawn:
 
     def _wanted(self, place: Place, recipe: Recipe) -> tuple[int, ...]:
         plan = plan_of(place.meta, recipe.synthesize)
-        return tuple(self.times * number for number in plan.wanted)
+        wanted = tuple(self.times * number for number in plan.wanted)
+        return wanted if self.most is None else tuple(min(self.most, each) for each in wanted)
 
     def _folder(self, place: Place, recipe: Recipe, guide: Path) -> Path:
         is_led = is_guided(recipe.synthesize)

@@ -1,0 +1,37 @@
+"""Accuracy over the scale of the feedback, a line for each imbalance factor."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+PICTURE = Path("docs/images/strength.png")
+COLOURS = {"10": "#1e8449", "50": "#2471a3", "100": "#7d3c98", "200": "#c0392b"}
+TITLES = {"macro": "all classes", "few": "the three rarest classes"}
+
+
+def write_picture(imbalance: Mapping[str, Any], picture: Path = PICTURE) -> Path:
+    """Draws mean and each training's value over the scales; dashes are the control's mean."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axes, (column, title) in zip(panels, TITLES.items(), strict=True):
+        for factor in sorted(imbalance, key=int):
+            rows = dict(imbalance[factor]["scales"])
+            control, colour = rows.pop("control"), COLOURS[factor]
+            means = [100 * row[column]["mean"] for row in rows.values()]
+            axes.plot(range(len(rows)), means, "o-", color=colour, label=factor, lw=1.6, ms=4)
+            axes.axhline(100 * control[column]["mean"], color=colour, ls="--", lw=0.9)
+        axes.set_xticks(range(len(rows)), rows)
+        axes.set_xlabel("feedback_scale")
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("recall on validation images, %")
+    panels[0].legend(title="imbalance factor", frameon=False, fontsize=9)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+    return picture

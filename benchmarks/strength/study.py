@@ -1,0 +1,312 @@
+"""What is asked of the pieces: does a proxy rank like a retraining, what wins, and over imbalance.
+
+Every number is a mean class recall on validation images; no test image is opened. What a half of
+them has chosen is reported on the other half, and the halves then change places.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from benchmarks.strength.halving import Rung, successive_halving
+from benchmarks.strength.pieces import Candidate, OutOfTime, Piece, Study, mean, plain
+from benchmarks.strength.variants import place_at
+from fgds_core.classify.metrics import interval
+
+SCALES = (0.0, 0.005, 0.01, 0.02, 0.04)
+GUIDANCE_SCALES = (1.0, 1.5, 2.0, 3.0)
+DROPOUTS = (0.5, 0.8, 0.9, None)
+DEFAULT = plain(1.5, 0.9, 0.01)
+
+GRID = tuple(plain(*each) for each in product(GUIDANCE_SCALES, DROPOUTS, SCALES))
+NUM_TRIED, GRID_SEED = 24, 0
+"""Candidates of the first rung, the default among them, and the seed of their choice."""
+
+RUNGS = (Rung(20, 8), Rung(60, 3), Rung(200, 1))
+"""Budgets are synthetic images a class."""
+
+MEASURES = {20: "head", 60: "head", 200: "full"}
+"""How a candidate is valued at a budget."""
+
+HALVES = (0, 1)
+FINAL_SEEDS = (0, 1, 2)
+"""Of the trainings by which the last rung chooses, and by which its winner is reported."""
+
+RANKED = (
+    *(plain(1.5, 0.9, scale) for scale in SCALES),
+    plain(1.5, 0.0, 0.0),
+    plain(1.5, None, 0.0),
+    plain(3.0, 0.9, 0.0),
+    plain(1.5, 0.5, 0.01),
+    plain(1.0, 0.9, 0.02),
+    plain(1.5, None, 0.01),
+    plain(3.0, 0.5, 0.02),
+)
+"""Candidates by which proxies are compared with the full retraining."""
+
+PROXIES = (("head", 20), ("head", 60), ("head", None), ("short", 60))
+
+FACTORS = (100, 50, 200, 10)
+
+BLENDS = tuple(
+    Candidate(1.5, 0.9, scales)
+    for scales in (
+        (0.01, 0.01, 0.0),
+        (0.01, 0.01, 0.02),
+        (0.0, 0.0, 0.01),
+        (0.0, 0.0, 0.02),
+        (0.02, 0.02, 0.01),
+    )
+)
+"""The default with another scale in the classes of some bin."""
+
+FEWER = Candidate(1.5, 0.9, (0.01, 0.01, 0.01), target=100)
+
+BOOTSTRAPS = 2000
+
+
+def tried() -> list[Candidate]:
+    """The candidates of the first rung: some of the grid at random, the default first."""
+    others = [candidate for candidate in GRID if candidate != DEFAULT]
+    chosen = np.random.default_rng(GRID_SEED).choice(len(others), NUM_TRIED - 1, replace=False)
+    return [DEFAULT, *(others[i] for i in sorted(chosen.tolist()))]
+
+
+def crossed(factor: int, candidate: Candidate | None) -> list[Piece]:
+    """Two full trainings: another seed, and the other half to choose the checkpoint by."""
+    return [Piece(candidate, half, seed=half, factor=factor) for half in HALVES]
+
+
+def ranking_pieces() -> Iterator[Piece]:
+    """Of the comparison of proxies, candidate by candidate."""
+    for candidate in RANKED:
+        yield from crossed(100, candidate)
+        for measure, most in PROXIES:
+            for half in HALVES:
+                yield Piece(candidate, half, measure=measure, most=most)
+
+
+def imbalance_pieces() -> Iterator[Piece]:
+    """Of the study over the imbalance factor, factor by factor."""
+    for factor in FACTORS:
+        for candidate in (None, *(plain(1.5, 0.9, scale) for scale in SCALES)):
+            yield from crossed(factor, candidate)
+
+
+def blend_pieces() -> Iterator[Piece]:
+    """Of scales by bin, and of fewer images; the sets are those of other pieces."""
+    for seed in FINAL_SEEDS:
+        for candidate in (DEFAULT, plain(1.5, 0.9, 0.0), *BLENDS, FEWER):
+            for half in HALVES:
+                yield Piece(candidate, half, seed)
+
+
+Values = Sequence[float]
+
+
+def rank_correlation(pairs: Sequence[tuple[Values, Values]]) -> dict[str, Any]:
+    """Spearman's, the mean of several pairs of rankings of the same candidates.
+
+    Args:
+        pairs: Two values of each candidate, [C] and [C].
+
+    Returns:
+        `mean`, and `low` and `high` of the 95 % interval of a bootstrap over the candidates.
+    """
+    ranked = np.asarray(pairs)  # [P, 2, C]
+    number = ranked.shape[-1]
+
+    def correlation(rows: NDArray[np.int64]) -> float:
+        return float(np.mean([spearmanr(*pair[:, rows]).statistic for pair in ranked]))
+
+    rng = np.random.default_rng(0)
+    found = [correlation(rng.integers(number, size=number)) for _ in range(BOOTSTRAPS)]
+    low, high = np.nanquantile(found, [0.025, 0.975])  # nan: one candidate, drawn again and again
+    of_all = correlation(np.arange(number))
+    return {"mean": of_all, "low": float(low), "high": float(high), "candidates": number}
+
+
+def ranking(study: Study) -> dict[str, Any]:
+    """How each proxy ranks the candidates beside a full training, by macro and by few.
+
+    A proxy is read on the half that would choose, the full training on the other half; both ways
+    round. `full` is another full training in a proxy's place: no proxy can do much better.
+    """
+    found: dict[str, Any] = {}
+    for name, classes in COLUMNS.items():
+        full = [
+            [mean(study.recalls(crossed(100, each)[half])["other"], classes()) for each in RANKED]
+            for half in HALVES
+        ]
+        rows = {"full": [(full[0], full[1])]}
+        for measure, most in PROXIES:
+            rows[f"{measure}, {most or 'all'} a class"] = [
+                (
+                    [
+                        mean(study.recalls(piece)["chosen"], classes())
+                        for piece in (Piece(each, half, 0, measure, most) for each in RANKED)
+                    ],
+                    full[half],
+                )
+                for half in HALVES
+            ]
+        found[name] = {proxy: rank_correlation(pairs) for proxy, pairs in rows.items()}
+        of_all = np.mean(full, axis=0)
+        found[f"{name} of the full trainings"] = {
+            str(each): round(float(value), 4) for each, value in zip(RANKED, of_all, strict=True)
+        }
+    return found
+
+
+def rare_classes() -> list[int]:
+    """The three classes with the fewest images at every factor: Fashion-LT's bin few."""
+    meta = place_at(100).meta
+    return [label for label, name in enumerate(meta.class_names) if meta.bins[name] == "few"]
+
+
+COLUMNS: Mapping[str, Callable[[], list[int] | None]] = {
+    "macro": lambda: None,
+    "few": rare_classes,
+}
+"""What is told of recalls, and of which classes it is the mean; None is all of them."""
+
+
+def halved(study: Study, half: int) -> list[list[tuple[Candidate, float]]]:
+    """Successive halving by one half of the validation images; the rungs, the best first."""
+
+    def value(candidate: Candidate, budget: int) -> float:
+        measure = MEASURES[budget]
+        if measure == "full":
+            pieces = [Piece(candidate, half, seed) for seed in FINAL_SEEDS]
+        else:
+            pieces = [Piece(candidate, half, 0, measure, budget)]
+        return float(np.mean([mean(study.recalls(piece)["chosen"]) for piece in pieces]))
+
+    return successive_halving(tried(), RUNGS, value)
+
+
+def halving(study: Study) -> dict[str, Any]:
+    """Both ways round: the rungs, and what the winner is worth on the half that did not choose.
+
+    Differences are within a seed of the trainings, mean and 95 % interval.
+    """
+    found: dict[str, Any] = {"grid": len(GRID), "tries": NUM_TRIED, "ways": []}
+    for half in HALVES:
+        rungs = halved(study, half)
+        winner = rungs[-1][0][0]
+        found["ways"].append(
+            {
+                "chosen_on": half,
+                "rungs": [
+                    {
+                        "images": rung.budget,
+                        "measure": MEASURES[rung.budget],
+                        "candidates": {str(each): round(value, 4) for each, value in ranked},
+                    }
+                    for rung, ranked in zip(RUNGS, rungs, strict=True)
+                ],
+                "winner": str(winner),
+                "reported": {
+                    "winner": over_seeds(study, winner, half),
+                    "over default": over_seeds(study, winner, half, DEFAULT),
+                    "over unguided": over_seeds(study, winner, half, plain(1.5, 0.9, 0.0)),
+                    "over control": over_seeds(study, winner, half, None),
+                },
+            }
+        )
+    return found
+
+
+NOTHING = object()
+
+
+def over_seeds(
+    study: Study, candidate: Candidate | None, half: int, other: object = NOTHING
+) -> dict[str, Any]:
+    """Macro and few on the half that did not choose, or differences from another candidate."""
+    found = {}
+    for name, classes in COLUMNS.items():
+        values = [
+            mean(study.recalls(Piece(candidate, half, seed))["other"], classes())
+            for seed in FINAL_SEEDS
+        ]
+        if other is not NOTHING:
+            assert other is None or isinstance(other, Candidate)
+            beside = [Piece(other, half, seed) for seed in FINAL_SEEDS]
+            values = [
+                own - mean(study.recalls(piece)["other"], classes())
+                for own, piece in zip(values, beside, strict=True)
+            ]
+        found[name] = interval(values)
+    return found
+
+
+def blends(study: Study) -> dict[str, Any]:
+    """Each scale by bin, over the default; of all seeds and both halves."""
+    found = {}
+    for candidate in (plain(1.5, 0.9, 0.0), *BLENDS, FEWER):
+        of_candidate = {}
+        for name, classes in COLUMNS.items():
+            differences = [
+                np.mean([_over_default(study, candidate, h, seed, classes()) for h in HALVES])
+                for seed in FINAL_SEEDS
+            ]
+            of_candidate[name] = interval([float(each) for each in differences])
+        found[str(candidate)] = of_candidate
+    return found
+
+
+def _over_default(
+    study: Study, candidate: Candidate, half: int, seed: int, classes: Sequence[int] | None
+) -> float:
+    own, default = (
+        mean(study.recalls(Piece(each, half, seed))["other"], classes)
+        for each in (candidate, DEFAULT)
+    )
+    return own - default
+
+
+def imbalance(study: Study) -> dict[str, Any]:
+    """Macro and few over the scale at each factor, and without synthetic images."""
+    found: dict[str, Any] = {}
+    for factor in FACTORS:
+        rows = {}
+        for scale in (None, *SCALES):
+            candidate = None if scale is None else plain(1.5, 0.9, scale)
+            told = [study.recalls(piece)["other"] for piece in crossed(factor, candidate)]
+            rows["control" if scale is None else f"{scale:g}"] = {
+                name: interval([mean(each, classes()) for each in told])
+                for name, classes in COLUMNS.items()
+            }
+        found[str(factor)] = {"real": list(place_at(factor).meta.counts["train"]), "scales": rows}
+    return found
+
+
+PARTS = {
+    "ranking": (ranking_pieces, ranking),
+    "halving": (None, halving),
+    "imbalance": (imbalance_pieces, imbalance),
+    "blends": (blend_pieces, blends),
+}
+"""Name -> its pieces in the order in which they are made, and what is said of them."""
+
+
+def run(study: Study, part: str) -> Mapping[str, Any] | None:
+    """Makes the pieces of a part and sums them up; None where the time did not suffice."""
+    pieces, summed = PARTS[part]
+    try:
+        for piece in pieces() if pieces is not None else ():
+            study.recalls(piece)
+        return summed(study)
+    except OutOfTime:
+        return None
+
+
+def run_all(study: Study, parts: Iterable[str]) -> dict[str, Any]:
+    """Of each part that is complete what it says."""
+    found = {part: run(study, part) for part in parts}
+    return {part: told for part, told in found.items() if told is not None}
