@@ -124,9 +124,10 @@ def rank_correlation(pairs: Sequence[tuple[Values, Values]]) -> dict[str, Any]:
         return float(np.mean([spearmanr(*pair[:, rows]).statistic for pair in ranked]))
 
     rng = np.random.default_rng(0)
-    found = [correlation(rng.integers(number, size=number)) for _ in range(BOOTSTRAPS)]
+    drawn = rng.integers(number, size=(BOOTSTRAPS, number))
+    found = [correlation(rows) for rows in drawn]
     low, high = np.nanquantile(found, [0.025, 0.975])  # nan: one candidate, drawn again and again
-    of_all = correlation(np.arange(number))
+    of_all = correlation(np.arange(number, dtype=np.int64))
     return {"mean": of_all, "low": float(low), "high": float(high), "candidates": number}
 
 
