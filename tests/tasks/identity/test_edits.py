@@ -379,6 +379,8 @@ def test_a_configuration_declares_and_does_nothing() -> None:
 
 DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.target_per_group": None,
+    "SynthesizeConfig.rounds": 1,
+    "SynthesizeConfig.round_quotas": "by_error",
     "SynthesizeConfig.feedback_factors": FeedbackFactors(many=1, medium=1, few=1),
     "SynthesizeConfig.guide": "baseline",
     "SynthesizeConfig.feedback_tau": 0.0,
