@@ -30,7 +30,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro init test faults setup ablation controls bench clean
+.PHONY: repro init test faults setup ablation controls usefulness bench clean
 
 # DATA without RECIPE is a mistake on the command line, and none in the environment.
 repro: setup .prefect/prefect.db  ## the main job: all stages, then the accuracies and the gain
@@ -60,6 +60,9 @@ ablation: setup  ## the table of arms over seeds, hours
 
 controls: setup  ## what synthesis is worth against the strongest controls, hours; DATA=name
 	python -m benchmarks.controls --test $(if $(DATA),--data "$$DATA")
+
+usefulness: setup  ## which number of a synthetic set foretells what it adds; after `make controls`
+	python -m benchmarks.usefulness
 
 bench: setup  ## the cost of guided sampling, minutes; `python -m benchmarks.modes` for its quality
 	python -m benchmarks.sampling

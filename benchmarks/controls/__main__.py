@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-import benchmarks.controls
+from benchmarks.controls import __doc__ as about
 from benchmarks.controls.arms import arms_of
 from benchmarks.controls.pieces import Piece
 from benchmarks.controls.place import Place
@@ -19,7 +19,7 @@ def main() -> None:
     """Runs what is missing and writes the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.controls",
-        description=benchmarks.controls.__doc__,
+        description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", help="name of the data; without, those of params.yaml")

@@ -1,0 +1,45 @@
+"""Reads the runs of the comparison; writes JSON, table and picture."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.controls.arms import GROUPED, LONG_TAILED
+from benchmarks.controls.runs import read_runs
+from benchmarks.controls.table import write_document
+from benchmarks.experiments import RESULTS, write_json
+from benchmarks.usefulness import __doc__ as about
+from benchmarks.usefulness.gains import Row, rows_of, usefulness
+from benchmarks.usefulness.plot import draw
+from benchmarks.usefulness.table import as_markdown
+
+DATA = {"fashion-lt": LONG_TAILED, "fashion-contexts": GROUPED}
+"""The arms of each data set."""
+
+RESULT = "usefulness.json"
+
+
+def main() -> None:
+    """Writes JSON, table and picture."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.usefulness",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="another folder of results")
+    args = parser.parse_args()
+    rows: list[Row] = []
+    for data, arms in DATA.items():
+        rows += rows_of(data, read_runs(args.out / f"controls-{data}_runs.json"), arms)
+    if not rows:
+        raise SystemExit(f"no set in {args.out} has been measured; run `make controls` first")
+    found = usefulness(rows)
+    write_json(args.out / RESULT, found)
+    text = as_markdown(found)
+    print(text)
+    if args.out == RESULTS:
+        write_document(RESULT, text)
+        draw(found)
+
+
+if __name__ == "__main__":
+    main()
