@@ -190,13 +190,14 @@ def _measure(
     from fgds_core.classify.train import train_classifier
     from fgds_core.data.meta import read_meta
     from fgds_core.data.splits import read_prepared
-    from fgds_core.feedback.criteria import CRITERIA, OF_A_COMMITTEE, Seen, load_criterion
+    from fgds_core.feedback.criterion import Known, Seen
     from fgds_core.feedback.gaussians import ClassGaussians
+    from fgds_core.feedback.targets import MEASURED
 
     guide = train_guide(params, seed)
     images, _ = draw_set(params, seed, guide, folder)
     classifier = load_classifier(guide)
-    gaussians = ClassGaussians.load(guide / "feature_statistics.safetensors")
+    known = Known(ClassGaussians.load(guide / "feature_statistics.safetensors"))
     passes = zip(*predictions(classifier, images), strict=True)
     seen = Seen(*(torch.cat(parts) for parts in passes))
     present = [label for label in range(len(images.class_names)) if label in images.labels]
@@ -209,9 +210,7 @@ def _measure(
             for label in present
         }
         for name, values in (
-            (name, load_criterion(name)(seen, images.labels, gaussians))
-            for name in CRITERIA
-            if name not in OF_A_COMMITTEE
+            (name, criterion(seen, images.labels, known)) for name, criterion in MEASURED.items()
         )
     }
     agreement = {}

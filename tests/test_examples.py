@@ -85,7 +85,8 @@ def a_criterion_climbs() -> None:
     from guide import guide
 
     from fgds_core.diffusion.denoise import ClassifierFree, NoiseLevel
-    from fgds_core.feedback.criteria import Seen, load_criterion
+    from fgds_core.feedback.criterion import NOTHING, Seen
+    from fgds_core.feedback.registry import load_criterion
 
     rng = torch.Generator().manual_seed(0)
     weights = torch.randn(48, 5, dtype=torch.float64, generator=rng)
@@ -95,7 +96,7 @@ def a_criterion_climbs() -> None:
 
     def value(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         features = x.flatten(1)
-        return criterion(Seen(features @ weights, features), labels[which], None)
+        return criterion(Seen(features @ weights, features), labels[which], NOTHING)
 
     def network(z: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         return torch.tanh(z)

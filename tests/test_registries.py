@@ -34,7 +34,7 @@ REGISTRIES = {
     "train_baseline.posthoc": "fgds_core.classify.posthoc:POSTHOC",
     "generator.kind": "fgds_core.generators.family:KINDS",
     "synthesize.embedding_mix": "fgds_core.synthesis.embeddings:MIXTURES",
-    "synthesize.feedback": "fgds_core.feedback.criteria:CRITERIA",
+    "synthesize.feedback": "fgds_core.feedback.registry:CRITERIA",
     "synthesize.feedback_rule": "fgds_core.diffusion.guidance.rules:RULES",
     "synthesize.feedback_decoder": "fgds_core.synthesis.draw:FEEDBACK_DECODERS",
     "assess.features": "fgds_core.assess.features:EXTRACTORS",

@@ -35,8 +35,9 @@ from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.classify.predict import predictions
 from fgds_core.data.meta import Meta, read_meta
 from fgds_core.data.splits import read_prepared
-from fgds_core.feedback.criteria import Seen, load_criterion
+from fgds_core.feedback.criterion import NOTHING, Known, Seen
 from fgds_core.feedback.gaussians import FEATURE_STATISTICS, ClassGaussians
+from fgds_core.feedback.registry import load_criterion
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.pixels import from_uint8
 from fgds_core.synthesis.columns import COLUMNS
@@ -302,11 +303,12 @@ def criticised(seen: Seen, labels: Tensor, critic: Critic) -> Columns:
     """
     found: Columns = {}
     for name in ("loss", "entropy", "hardness"):
-        known = name != "hardness" or critic.gaussians is not None
-        values = load_criterion(name)(seen, labels, critic.gaussians) if known else None
+        applies = name != "hardness" or critic.gaussians is not None
+        known = Known(critic.gaussians)
+        values = load_criterion(name)(seen, labels, known) if applies else None
         found[name] = None if values is None else values.mean().item()
     loss = load_criterion("loss")
-    ours, theirs = loss(seen, labels, None), loss(critic.val, critic.val_labels, None)
+    ours, theirs = loss(seen, labels, NOTHING), loss(critic.val, critic.val_labels, NOTHING)
     found["excess_loss"] = _mean(
         (ours[labels == k].mean() - theirs[critic.val_labels == k].mean()).item()
         for k in _common(labels.numpy(), critic.val_labels.numpy())

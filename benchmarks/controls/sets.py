@@ -22,7 +22,8 @@ from fgds_core.assess.judge import load_judge
 from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.classify.predict import predict_logits
 from fgds_core.data.cells import filling
-from fgds_core.feedback.criteria import load_criterion
+from fgds_core.feedback.criterion import NOTHING
+from fgds_core.feedback.registry import load_criterion
 from fgds_core.files import sha256_file, sha256_tree, write_json
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.synthesis.finished import finished_part
@@ -247,10 +248,10 @@ class MoreReal:
 def criterion_of(guide: Classifier, images: ImageDataset, name: str) -> torch.Tensor:
     """A criterion of each image, [M], where the classifier guides."""
     from fgds_core.classify.predict import predictions
-    from fgds_core.feedback.criteria import Seen
+    from fgds_core.feedback.criterion import Seen
 
     parts = [torch.cat(each) for each in zip(*predictions(guide, images), strict=True)]
-    return load_criterion(name)(Seen(*parts), images.labels, None)
+    return load_criterion(name)(Seen(*parts), images.labels, NOTHING)
 
 
 @dataclass(frozen=True)

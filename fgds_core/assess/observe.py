@@ -20,9 +20,9 @@ from fgds_core.assess.features import Extractor
 from fgds_core.assess.judge import verdict
 from fgds_core.assess.vectors import Features, write_vectors
 from fgds_core.classify.network import Classifier
-from fgds_core.feedback.criteria import Seen
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.loss import loss
+from fgds_core.feedback.criterion import NOTHING, Seen
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.loader import batches
 from fgds_core.images.pixels import from_uint8
@@ -113,7 +113,7 @@ def observe(
             seen = Seen(logits.float().cpu(), penultimate.float().cpu())
             labels = images.labels[rows]
             keep(rows, predicted=logits.argmax(dim=-1))
-            keep(rows, **{name: value(seen, labels, None) for name, value in CRITERIA.items()})
+            keep(rows, **{name: value(seen, labels, NOTHING) for name, value in CRITERIA.items()})
             if extract.classifier is baseline:
                 found = penultimate
         if judge is not None:

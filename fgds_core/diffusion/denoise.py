@@ -12,8 +12,8 @@ https://arxiv.org/abs/2210.02747, for the flow), so nothing else asks what the n
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -128,10 +128,25 @@ class ClassifierFree:
     conditional: Condition
     unconditional: Condition
     guidance_scale: float
+    at_a_time: int | None = None
+    """Images that the network is asked of together; None is all of the batch."""
 
     def __call__(self, z: Tensor, level: NoiseLevel) -> Tensor:
         """Predicts the clean latent, both halves in one forward of twice the batch."""
-        return self.halves(z, level).z0
+        if self.at_a_time is None or len(z) <= self.at_a_time:
+            return self.halves(z, level).z0
+        return torch.cat([one.halves(some, level).z0 for one, some in self.split(z)])
+
+    def split(self, z: Tensor) -> Iterator[tuple["ClassifierFree", Tensor]]:
+        """The denoisers of `at_a_time` images each, in order, with their noisy latents."""
+        size = self.at_a_time or len(z)
+        for first in range(0, len(z), size):
+            conditional, unconditional = (
+                {name: told[first : first + size] for name, told in condition.items()}
+                for condition in (self.conditional, self.unconditional)
+            )
+            one = replace(self, conditional=conditional, unconditional=unconditional)
+            yield one, z[first : first + size]
 
     def halves(self, z: Tensor, level: NoiseLevel) -> Halves:
         """Predicts the clean latent and hands out the conditional half it came from.

@@ -3,28 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import torch
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from torch import Tensor
 
-from fgds_core.feedback.criteria import Criterion, Seen
-from fgds_core.feedback.gaussians import ClassGaussians
+from fgds_core.feedback.criterion import NOTHING, Criterion, Critic, Known, Seen, Together
 from fgds_core.images.augment import augment
-
-
-class Critic(Protocol):
-    """A classifier, as far as feedback needs it."""
-
-    class_names: tuple[str, ...]
-    temperature: float
-    """Fitted on validation; divides the logits where calibrated ones are wanted."""
-
-    def logits_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images in [-1, 1], [B, 3, H, W] -> logits [B, K] and features [B, D]."""
-        ...
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(strict=True))
@@ -50,7 +37,8 @@ class Feedback:
     criterion: Criterion
     classifiers: tuple[Critic, ...]
     """One, or the M members of a committee, which know the same classes."""
-    gaussians: ClassGaussians | None = None
+    known: Known = NOTHING
+    """What the criterion knows of real images."""
     calibrated: bool = False
     """Whether the logits are divided by their classifier's temperature."""
     augmentation: TrainingAugmentation | None = None
@@ -60,9 +48,15 @@ class Feedback:
     limit."""
     prior: Tensor | None = None
     """What is taken from the logits of each classifier, [K]; None is nothing."""
+    together: bool = False
+    """Whether the criterion values images by those they are drawn with."""
 
     def __call__(
-        self, x: Tensor, labels: Tensor, rngs: Sequence[torch.Generator] | None = None
+        self,
+        x: Tensor,
+        labels: Tensor,
+        rngs: Sequence[torch.Generator] | None = None,
+        together: Together | None = None,
     ) -> Tensor:
         """Values images, at least in float32 whatever the classifier computes in.
 
@@ -70,6 +64,7 @@ class Feedback:
             x: Images in [-1, 1], [B, 3, H, W].
             labels: Intended classes, [B].
             rngs: One per image, for the augmentation; None leaves it out.
+            together: Those they are drawn with; None: these are all.
 
         Returns:
             One value per image, [B].
@@ -79,10 +74,13 @@ class Feedback:
             x = torch.cat(
                 [augment(one[None], change, rng) for one, rng in zip(x, rngs, strict=True)]
             )
-        return self.criterion(self.see(x), labels, self.gaussians)
+        seen = self.see(x)
+        if together is not None:
+            seen = seen._replace(together=together)
+        return self.criterion(seen, labels, self.known)
 
     def see(self, x: Tensor) -> Seen:
-        """What the classifiers make of images in [-1, 1], [B, 3, H, W]."""
+        """What the classifiers make of images in [-1, 1], [B, 3, H, W], at least in float32."""
         views = [self._view(classifier, x) for classifier in self.classifiers]
         if len(views) == 1:
             return views[0]

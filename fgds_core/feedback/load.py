@@ -1,8 +1,8 @@
 """Loads the feedback that the parameters ask for."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,19 +13,15 @@ from torch import Tensor, nn
 from fgds_core.classify.card import CONFIG, read_classifier_config
 from fgds_core.classify.network import WEIGHTS
 from fgds_core.errors import InputError
-from fgds_core.feedback.criteria import load_criterion
-from fgds_core.feedback.critic import Critic, Feedback, TrainingAugmentation
-from fgds_core.feedback.gaussians import FEATURE_STATISTICS, ClassGaussians
+from fgds_core.feedback.criterion import Critic, Parameters, Seen, Sources
+from fgds_core.feedback.critic import Feedback, TrainingAugmentation
+from fgds_core.feedback.registry import load_criterion, needs_of
 from fgds_core.files import sha256_file
+from fgds_core.images.dataset import ImageDataset
 
 
-class FeedbackParameters(Protocol):
-    """What the parameters say of feedback, as in `SynthesizeConfig`."""
-
-    @property
-    def feedback(self) -> str:
-        """Name of the criterion; none is off."""
-        ...
+class FeedbackParameters(Parameters, Protocol):
+    """What the parameters say of feedback, as in `SynthesizeConfig`; the name none is off."""
 
     @property
     def feedback_scale(self) -> float:
@@ -59,6 +55,9 @@ def load_feedback(
     classifiers: Sequence[Critic],
     real_counts: Sequence[int],
     device: torch.device | str = "cpu",
+    *,
+    images: Callable[[str], ImageDataset] | None = None,
+    seed: int = 0,
 ) -> Feedback | None:
     """Builds the feedback that the parameters ask for.
 
@@ -70,41 +69,48 @@ def load_feedback(
         classifiers: The classifier of each folder; several are a committee.
         real_counts: Real training images of each class, [K].
         device: Where the statistics shall lie.
+        images: Opens a split of the real images; None for criteria that know none of them.
+        seed: Of the run.
 
     Returns:
         The feedback, or None where it is off.
 
     Raises:
-        InputError: If the folder lacks the statistics that the criterion needs.
+        InputError: If the folder or the real images lack what the criterion needs.
     """
     if config.feedback == "none" or config.feedback_scale == 0:
         return None
-    folder, classifier = folders[0], classifiers[0]
-    gaussians = None
-    if config.feedback == "hardness":
-        path = folder / FEATURE_STATISTICS
-        gaussians = ClassGaussians.load(path).to(device)
-        wanted = [len(classifier.class_names), _num_features(classifier, device)]
-        if list(gaussians.means.shape) != wanted:
-            raise InputError(
-                f"{path} describes {len(gaussians.means)} classes by {gaussians.means.shape[1]}"
-                f" features, the classifier has {wanted[0]} and {wanted[1]}; train the baseline"
-                " again"
-            )
+    folder = folders[0]
     limits = None
     if config.feedback_target == "real":
         targets = _read_targets(folder, config)
         limits = torch.tensor([math.inf if t is None else t for t in targets], device=device)
-    augmentation = _read_augmentation(folder) if config.feedback_augment else None
-    return Feedback(
+    prior = None
+    if config.feedback_tau:
+        prior = prior_of(real_counts, config.feedback_tau).to(device)
+    needs = needs_of(config.feedback)
+    feedback = Feedback(
         load_criterion(config.feedback),
         tuple(classifiers),
-        gaussians,
-        config.feedback_calibrated,
-        augmentation,
-        limits,
-        prior_of(real_counts, config.feedback_tau).to(device) if config.feedback_tau else None,
+        calibrated=config.feedback_calibrated,
+        augmentation=_read_augmentation(folder) if config.feedback_augment else None,
+        limits=limits,
+        prior=prior,
+        together=needs.together,
     )
+    first = classifiers[0]
+    weights = first.parameters() if isinstance(first, nn.Module) else iter(())
+    dtype = next((weight.dtype for weight in weights), torch.float32)
+
+    def see(x: Tensor) -> Seen:
+        return feedback.see(x.to(device, dtype))
+
+    sources = Sources(folder, tuple(classifiers), see, images or _no_images, seed, device)
+    return replace(feedback, known=needs.find(config, sources))
+
+
+def _no_images(split: str) -> ImageDataset:
+    raise ValueError("load_feedback was told of no real images, which the criterion needs")
 
 
 def prior_of(real_counts: Sequence[int], tau: float) -> Tensor:
@@ -127,14 +133,15 @@ def prior_of(real_counts: Sequence[int], tau: float) -> Tensor:
     return (tau * (n / n.max()).log()).float()
 
 
-def read_by(config: FeedbackParameters, folder: Path) -> dict[str, Any]:
-    """What of a classifier's folder decides its feedback, as JSON values, for a fingerprint.
+def read_by(config: FeedbackParameters, folder: Path, prepared: Path) -> dict[str, Any]:
+    """What decides a classifier's feedback, as JSON values, for a fingerprint.
 
-    What else lies there, such as the values of other criteria, changes no image.
+    What else lies in its folder, such as the values of other criteria, changes no image.
 
     Args:
         config: The parameters; with feedback.
         folder: The classifier's.
+        prepared: That of the prepared data.
 
     Raises:
         InputError: A file is absent or damaged.
@@ -144,8 +151,7 @@ def read_by(config: FeedbackParameters, folder: Path) -> dict[str, Any]:
         "network": stored.model_dump(mode="json", include=NETWORK),
         "weights": sha256_file(folder / WEIGHTS),
     }
-    if config.feedback == "hardness":
-        read["gaussians"] = sha256_file(folder / FEATURE_STATISTICS)
+    read |= needs_of(config.feedback).digests(folder, prepared)
     if config.feedback_calibrated:
         read["temperature"] = stored.temperature
     if config.feedback_target == "real":
@@ -165,15 +171,6 @@ NETWORK = {
     "interpolation",
 }
 """Entries of a classifier's configuration that make the network."""
-
-
-@torch.no_grad()
-def _num_features(classifier: Critic, device: torch.device | str) -> int:
-    """D, the width of a classifier's features."""
-    weights = classifier.parameters() if isinstance(classifier, nn.Module) else iter(())
-    dtype = next((weight.dtype for weight in weights), torch.float32)
-    x = torch.zeros(1, 3, 32, 32, dtype=dtype, device=device)  # of any size: it is resized
-    return classifier.logits_and_features(x)[1].shape[1]
 
 
 def _read_targets(folder: Path, config: FeedbackParameters) -> list[float | None]:

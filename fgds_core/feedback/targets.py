@@ -4,9 +4,16 @@ import torch
 
 from fgds_core.classify.network import Classifier
 from fgds_core.classify.predict import predictions
-from fgds_core.feedback.criteria import CRITERIA, OF_A_COMMITTEE, Seen, load_criterion
+from fgds_core.feedback.criteria.entropy import entropy
+from fgds_core.feedback.criteria.hardness import hardness
+from fgds_core.feedback.criteria.loss import loss
+from fgds_core.feedback.criterion import Criterion, Known, Seen
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.images.dataset import ImageDataset
+
+MEASURED: dict[str, Criterion] = {"loss": loss, "hardness": hardness, "entropy": entropy}
+"""The criteria that are measured on real images: those by which one image is valued alone, and
+that the training knows all about."""
 
 
 def criteria_on_real(
@@ -26,21 +33,20 @@ def criteria_on_real(
         without images.
     """
     counts = torch.bincount(images.labels, minlength=len(images.class_names))  # [K]
-    names = [name for name in CRITERIA if name not in OF_A_COMMITTEE]
     sums = {
         (key, name): torch.zeros(len(counts), dtype=torch.float64)
         for key in KEYS.values()
-        for name in names
+        for name in MEASURED
     }
-    start = 0
+    known, start = Known(gaussians=gaussians), 0
     for logits, features in predictions(classifier, images, workers=workers):
         labels = images.labels[start : start + len(logits)]  # [B]
         start += len(logits)
         for calibrated, key in KEYS.items():
             scores = logits.float() / (classifier.temperature if calibrated else 1.0)
             seen = Seen(scores, features.float())
-            for name in names:
-                values = load_criterion(name)(seen, labels, gaussians)  # [B]
+            for name, criterion in MEASURED.items():
+                values = criterion(seen, labels, known)  # [B]
                 sums[key, name].index_add_(0, labels, values.double())
     return {
         key: {
@@ -48,7 +54,7 @@ def criteria_on_real(
                 float(total / count) if count else None
                 for total, count in zip(sums[key, name], counts, strict=True)
             ]
-            for name in names
+            for name in MEASURED
         }
         for key in KEYS.values()
     }

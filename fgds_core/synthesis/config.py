@@ -215,6 +215,25 @@ class SynthesizeConfig(Section):
         )
     )
 
+    feedback_exemplars: int = Field(
+        default=32,
+        ge=1,
+        le=10_000,
+        description=(
+            "exemplar, exemplar_loss, exemplar_entropy: real training images of a class at most"
+            " that synthetic ones are drawn towards; drawn by the seed of the run"
+        ),
+    )
+    feedback_mix: float = Field(
+        default=1.0,
+        ge=0,
+        le=1_000_000,
+        description=(
+            "exemplar_loss, exemplar_entropy: weight of loss or entropy, in shares of log K of K"
+            " classes, beside the distance to the exemplars"
+        ),
+    )
+
     @model_validator(mode="after")
     def _agree(self) -> "SynthesizeConfig":
         if self.feedback_start >= self.feedback_end:

@@ -1,9 +1,9 @@
 """Draws one batch: condition, sample under feedback, decode; what is not finite is drawn again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,10 +15,12 @@ from fgds_core.diffusion.guidance.look import at, guided, plain
 from fgds_core.diffusion.guidance.reuse import reused
 from fgds_core.diffusion.guidance.rules import load_rule
 from fgds_core.diffusion.guidance.stats import GuidanceStats, recorded
+from fgds_core.diffusion.guidance.together import gradient_together, values_together
 from fgds_core.diffusion.noise import randn, stream
 from fgds_core.diffusion.sample import sample
 from fgds_core.diffusion.schedule import guided_steps
 from fgds_core.diffusion.solver import make_scheduler
+from fgds_core.feedback.criterion import Together
 from fgds_core.feedback.critic import Feedback
 from fgds_core.generators.model import Generator
 from fgds_core.synthesis.condition import condition_on
@@ -64,6 +66,7 @@ def draw(
     *,
     image_size: int | tuple[int, int],
     micro_batch: int | None = None,
+    at_a_time: int | None = None,
 ) -> Drawn:
     """Draws one batch.
 
@@ -74,7 +77,9 @@ def draw(
         config: How to draw.
         feedback: What guidance climbs; None, or a `feedback_scale` of 0, draws without.
         image_size: Height and width of the finished images; one number for both.
-        micro_batch: Images that are decoded and classified at a time; None is all of them.
+        micro_batch: Images that are decoded and classified at a time; None is as many as
+            `at_a_time`.
+        at_a_time: Images that the denoising network is asked of together; None is all of them.
 
     Returns:
         The images, finite or not.
@@ -89,6 +94,8 @@ def draw(
     denoiser = generator.denoiser(
         [request.prompt for request in requests], image, config.guidance_scale
     )
+    denoiser = replace(denoiser, at_a_time=at_a_time)
+    size = micro_batch or at_a_time or len(requests)
 
     # Sample, under feedback where there is any
     stats = GuidanceStats.empty(len(requests))
@@ -96,13 +103,13 @@ def draw(
     if config.feedback_scale == 0:
         feedback = None
     if feedback is not None:
-        gradient_at = gradient_of(
-            partial(FEEDBACK_DECODERS[config.feedback_decoder], generator),
-            _objective(feedback, labels, seeds),
-            denoiser,
-            jacobian=config.feedback_jacobian,
-            micro_batch=micro_batch,
-        )
+        decode = partial(FEEDBACK_DECODERS[config.feedback_decoder], generator)
+        how: dict[str, Any] = {"jacobian": config.feedback_jacobian, "micro_batch": micro_batch}
+        if feedback.together:
+            values = partial(_objective, feedback, labels, seeds)
+            gradient_at = gradient_together(decode, _features(feedback), values, denoiser, **how)
+        else:
+            gradient_at = gradient_of(decode, _objective(feedback, labels, seeds), denoiser, **how)
         if feedback.limits is not None:
             gradient_at = up_to(feedback.limits[labels], gradient_at)
         gradient_at = reused(config.feedback_refresh, denoiser, gradient_at)
@@ -131,13 +138,18 @@ def draw(
     )
 
     # Decode, and value what came out
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    criterion = None
+    wanted = (image_size, image_size) if isinstance(image_size, int) else image_size
     with torch.no_grad():
-        images = torch.cat([generator.decode(z) for z in torch.split(z0, micro_batch or len(z0))])
-        if images.shape[-2:] != size:
-            images = F.interpolate(images, size, mode="bicubic", antialias=True)
+        images = torch.cat([generator.decode(z) for z in torch.split(z0, size)])
+        if images.shape[-2:] != wanted:
+            images = F.interpolate(images, wanted, mode="bicubic", antialias=True)
         images = images.clamp(-1, 1)
-        criterion = None if feedback is None else feedback(images, labels).cpu()
+        if feedback is not None and feedback.together:
+            values = partial(_objective, feedback, labels, None)
+            criterion = values_together(_features(feedback), values, images, size).cpu()
+        elif feedback is not None:
+            criterion = feedback(images, labels).cpu()
     return Drawn(images.float().cpu(), stats, criterion)
 
 
@@ -150,6 +162,7 @@ def draw_finite(
     *,
     image_size: tuple[int, int],
     micro_batch: int | None = None,
+    at_a_time: int | None = None,
 ) -> Iterator[tuple[Sequence[ImageRequest], Drawn]]:
     """Draws one batch, and what of it is not finite again.
 
@@ -160,7 +173,8 @@ def draw_finite(
         config: How to draw.
         feedback: What guidance climbs; None draws without.
         image_size: Height and width of the finished images.
-        micro_batch: Images that are decoded and classified at a time; None is all of them.
+        micro_batch: As in `draw`.
+        at_a_time: As in `draw`.
 
     Yields:
         Images that are finite, and as what they were asked for; the rest follows.
@@ -183,6 +197,7 @@ def draw_finite(
             feedback,
             image_size=image_size,
             micro_batch=micro_batch,
+            at_a_time=at_a_time,
         )
         finite = drawn.images.flatten(1).isfinite().all(dim=1)  # [B]
         whole = [request for request, ok in zip(left, finite.tolist(), strict=True) if ok]
@@ -205,11 +220,31 @@ def scale_of(config: "SynthesizeConfig", attempt: int) -> float:
     return config.feedback_scale * 0.5**attempt
 
 
-def _objective(feedback: Feedback, labels: Tensor, seeds: Sequence[int]) -> Objective:
-    """The feedback on images of a batch, each under its own random changes."""
-    changes = [stream(seed, "feedback augmentation") for seed in seeds]
+def _objective(
+    feedback: Feedback,
+    labels: Tensor,
+    seeds: Sequence[int] | None,
+    features: Tensor | None = None,
+) -> Objective:
+    """The feedback on images of a batch.
+
+    Args:
+        feedback: What values them.
+        labels: Their classes, [B].
+        seeds: Of each image, for random changes of its own; None for none.
+        features: Of all images, [B, D], where they are valued together.
+    """
+    changes = [stream(seed, "feedback augmentation") for seed in seeds or ()]
 
     def objective(x: Tensor, which: Tensor) -> Tensor:
-        return feedback(x, labels[which.to(labels.device)], [changes[i] for i in which])
+        rngs = [changes[i] for i in which] if changes else None
+        places = which.to(labels.device)
+        together = None if features is None else Together(features, labels, places)
+        return feedback(x, labels[places], rngs, together)
 
     return objective
+
+
+def _features(feedback: Feedback) -> Callable[[Tensor], Tensor]:
+    """What of images those are compared by that are valued together."""
+    return lambda x: feedback.see(x).features

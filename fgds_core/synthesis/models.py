@@ -79,7 +79,14 @@ def load_models(
         gradient_checkpointing=gradient_checkpointing,
     )
     check_solver(config.scheduler, generator.scheduler_config, config.num_inference_steps)
-    feedback = load_feedback(config, guides, classifiers, meta.counts["train"], device)
+
+    def images(split: str) -> ImageDataset:
+        return real if split == "train" else read_prepared(prepared, split)
+
+    counts = meta.counts["train"]
+    feedback = load_feedback(
+        config, guides, classifiers, counts, device, images=images, seed=recipe.seed
+    )
     return LoadedModels(generator, feedback, real, meta.encoding)
 
 

@@ -1,6 +1,7 @@
 """Draws one part of a class and writes its file.
 
-Batches are fixed slices of a part, so a resumed run repeats them.
+Batches are fixed slices of a part, so a resumed run repeats them. Where images are valued together
+the whole part is one batch, of which the networks take as many at a time as otherwise a batch has.
 """
 
 import math
@@ -45,8 +46,8 @@ def write_part(
         models: What they are drawn with.
         fingerprint: Of everything that decides what the part holds.
         out: Folder of the synthetic set.
-        batch_size: Images drawn together.
-        micro_batch: Images decoded and classified at a time; None is all of a batch.
+        batch_size: Images that go through the denoising network together.
+        micro_batch: Images decoded and classified at a time; None is `batch_size`.
         advance: Called with the number of images done since the last call.
 
     Returns:
@@ -65,9 +66,11 @@ def write_part(
         )
     requests = plan_images(part, recipe, len(own), own.groups)
     embedded = embed(models.generator, requests, models.real, config, batch_size)
+    together = models.feedback is not None and models.feedback.together
+    size = len(requests) if together else batch_size
     tables = []
-    for first in range(0, len(requests), batch_size):
-        batch = requests[first : first + batch_size]
+    for first in range(0, len(requests), size):
+        batch = requests[first : first + size]
         drawn = draw_finite(
             models.generator,
             batch,
@@ -76,6 +79,7 @@ def write_part(
             models.feedback,
             image_size=own.size,
             micro_batch=micro_batch,
+            at_a_time=batch_size,
         )
         rows = [_table(images, whole, own, config, models.encoding) for whole, images in drawn]
         tables.append(rows[0] if len(rows) == 1 else pa.concat_tables(rows).sort_by("index"))

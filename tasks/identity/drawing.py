@@ -11,8 +11,9 @@ from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import class_digests
 from fgds_core.diffusion.guidance.rules import RULES
 from fgds_core.errors import InputError
-from fgds_core.feedback.criteria import CRITERIA
+from fgds_core.feedback.criterion import Needs
 from fgds_core.feedback.load import read_by
+from fgds_core.feedback.registry import CRITERIA, needs_of
 from fgds_core.generators.family import KINDS
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.embeddings import MIXTURES, load_mixture
@@ -34,6 +35,9 @@ NO_EFFECT = {
 }
 """Parameters that say how many images there are, how they are packed, in which rounds they are
 drawn and whose classifier guides (what it is counts itself), not what they show."""
+
+OF_SOME_CRITERIA = frozenset({"feedback_exemplars", "feedback_mix"})
+"""Parameters that count only with a criterion that reads them."""
 
 DRAWING = "fgds_core.synthesis.part"
 """The module whose imports are the code that draws, whatever the parameters."""
@@ -92,14 +96,23 @@ def guides(config: SynthesizeConfig, workspace: Workspace) -> tuple[Path, ...]:
     return workspace.guides(config.guide if is_guided(config) else "baseline")
 
 
+def _needs(config: SynthesizeConfig) -> Needs:
+    """What the criterion needs that guides; nothing without one."""
+    return needs_of(config.feedback) if is_guided(config) else Needs()
+
+
 def drawing_parameters(config: SynthesizeConfig) -> dict[str, Any]:
     """The parameters of the section `synthesize` that can change an image, as JSON values.
 
     What has its declared default is left out, so that a new parameter redraws nothing; for the
     same reason the default of a parameter that images were drawn with must never change. Without
-    feedback nothing of it counts, and without a mixture no share.
+    feedback nothing of it counts, and without a mixture no share. The size of a part does where
+    its images are valued together.
     """
-    exclude = NO_EFFECT | {"feedback_factors"}
+    needs = _needs(config)
+    exclude = NO_EFFECT | {"feedback_factors"} | (OF_SOME_CRITERIA - needs.parameters)
+    if needs.together:
+        exclude -= {"images_per_part"}
     if not is_guided(config):
         exclude |= {name for name in type(config).model_fields if name.startswith("feedback")}
     if config.embedding_mix == "none":
@@ -128,9 +141,9 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     """Everything that decides what the synthetic images show, for their fingerprints.
 
     A classifier counts only if it guides, and only what guidance reads of it. Of the real images
-    those of the training split count, only where they condition, and each for its own class unless
-    embeddings are mixed across classes; how many each class has counts where their prior is taken
-    out of the guide.
+    those of the training split count, only where they condition or the criterion knows them, and
+    each for its own class unless embeddings are mixed across classes; how many each class has
+    counts where their prior is taken out of the guide.
 
     Args:
         recipe: How the images are drawn.
@@ -140,10 +153,13 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     config, prepared = recipe.synthesize, workspace.prepared
     its_guides = guides(config, workspace)
     made_here = [path.as_posix() for path in (prepared, *its_guides)]
-    read = [read_by(config, guide) for guide in its_guides] if is_guided(config) else [None]
+    read = (
+        [read_by(config, guide, prepared) for guide in its_guides] if is_guided(config) else [None]
+    )
     parameters, drawn_by = drawing_parameters(config), drawing_code(recipe)
     meta = read_meta(prepared)
-    real = {} if config.conditioning == "text" else class_digests(prepared, "train")
+    knows_real = config.conditioning != "text" or _needs(config).real
+    real = class_digests(prepared, "train") if knows_real else {}
     decides = {
         "generator": recipe.generator.model_dump(mode="json", exclude_defaults=True),
         "synthesize": parameters,

@@ -29,7 +29,7 @@ from fgds_core.classify.network import create_classifier
 from fgds_core.classify.save import save_classifier
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.data.splits import read_prepared
-from fgds_core.feedback.criteria import Seen
+from fgds_core.feedback.criterion import Seen
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.assess import assess
 from fgds_core.synthesis.columns import synthetic_schema

@@ -4,11 +4,10 @@ import math
 
 from torch import Tensor
 
-from fgds_core.feedback.criteria import Seen
-from fgds_core.feedback.gaussians import ClassGaussians
+from fgds_core.feedback.criterion import Known, Seen
 
 
-def disagreement(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Tensor:
+def disagreement(seen: Seen, labels: Tensor, known: Known) -> Tensor:
     """What knowing the member would tell of its answer, in nats: BALD, at most log M.
 
     The entropy of the mean prediction less the mean of the members' entropies, as the mean of
@@ -18,7 +17,7 @@ def disagreement(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -
     Args:
         seen: The committee's answer.
         labels: Unused.
-        gaussians: Unused.
+        known: Unused.
 
     Returns:
         One value per image, [B].

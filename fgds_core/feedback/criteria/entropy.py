@@ -2,17 +2,16 @@
 
 from torch import Tensor
 
-from fgds_core.feedback.criteria import Seen
-from fgds_core.feedback.gaussians import ClassGaussians
+from fgds_core.feedback.criterion import Known, Seen
 
 
-def entropy(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Tensor:
+def entropy(seen: Seen, labels: Tensor, known: Known) -> Tensor:
     """Entropy of the prediction in nats, high where the classifier hesitates, at most log K.
 
     Args:
         seen: The classifier's answer.
         labels: Unused.
-        gaussians: Unused.
+        known: Unused.
 
     Returns:
         One value per image, [B].

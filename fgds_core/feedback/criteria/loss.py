@@ -2,17 +2,16 @@
 
 from torch import Tensor
 
-from fgds_core.feedback.criteria import Seen
-from fgds_core.feedback.gaussians import ClassGaussians
+from fgds_core.feedback.criterion import Known, Seen
 
 
-def loss(seen: Seen, labels: Tensor, gaussians: ClassGaussians | None) -> Tensor:
+def loss(seen: Seen, labels: Tensor, known: Known) -> Tensor:
     """Cross-entropy to the intended class in nats, high where the classifier is wrong.
 
     Args:
         seen: The classifier's answer.
         labels: Intended classes, [B].
-        gaussians: Unused; every criterion has this signature.
+        known: Unused; every criterion has this signature.
 
     Returns:
         One value per image, [B].

@@ -17,8 +17,8 @@ from fgds_core.diffusion.schedule import guided_steps
 from fgds_core.diffusion.schedulers import FLOW_SCHEDULERS
 from fgds_core.diffusion.solver import make_scheduler, noise_levels
 from fgds_core.errors import InputError
-from fgds_core.feedback.criteria import Seen
 from fgds_core.feedback.criteria.entropy import entropy
+from fgds_core.feedback.criterion import NOTHING, Seen
 from fgds_core.generators.load import load_generator
 from fgds_core.generators.model import Generator
 from fgds_core.synthesis.config import SynthesizeConfig
@@ -49,7 +49,7 @@ def vectors(generator: Generator, seeds=(0, 1, 2)) -> Condition:
 
 def criterion(x: torch.Tensor) -> torch.Tensor:
     """A stand-in for a classifier: three scores of an image."""
-    return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), None)
+    return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), NOTHING)
 
 
 def steer(generator: Generator, denoiser: ClassifierFree, **changes) -> Steps:

@@ -14,15 +14,16 @@ from sets import gather, image_set
 from fgds_core.classify.network import load_classifier
 from fgds_core.diffusion.noise import stream
 from fgds_core.errors import InputError
-from fgds_core.feedback.criteria import CRITERIA, OF_A_COMMITTEE, Seen, load_criterion
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.hardness import hardness
 from fgds_core.feedback.criteria.loss import loss
+from fgds_core.feedback.criterion import NOTHING, Known, Seen
 from fgds_core.feedback.critic import Feedback, TrainingAugmentation
 from fgds_core.feedback.fit import class_gaussians, fit_class_gaussians, ledoit_wolf
 from fgds_core.feedback.gaussians import ClassGaussians
 from fgds_core.feedback.load import load_feedback
-from fgds_core.feedback.targets import criteria_on_real
+from fgds_core.feedback.registry import load_criterion
+from fgds_core.feedback.targets import MEASURED, criteria_on_real
 from fgds_core.images.augment import augment
 
 
@@ -52,9 +53,9 @@ def gaussians(num_features: int = 6) -> ClassGaussians:
 
 
 def test_entropy_is_log_k_for_a_uniform_prediction_and_never_more():
-    uniform = entropy(seen(torch.zeros(4, 3, dtype=torch.float64)), LABELS, None)
+    uniform = entropy(seen(torch.zeros(4, 3, dtype=torch.float64)), LABELS, NOTHING)
     torch.testing.assert_close(uniform, torch.full_like(uniform, math.log(3)))
-    values = entropy(seen(10 * randn(4, 3)), LABELS, None)
+    values = entropy(seen(10 * randn(4, 3)), LABELS, NOTHING)
     assert (values >= 0).all()
     assert (values <= math.log(3)).all()
 
@@ -62,11 +63,11 @@ def test_entropy_is_log_k_for_a_uniform_prediction_and_never_more():
 def test_loss_and_entropy_are_those_of_torch():
     logits = 3 * randn(4, 3)
     torch.testing.assert_close(
-        loss(seen(logits), LABELS, None),
+        loss(seen(logits), LABELS, NOTHING),
         torch.nn.functional.cross_entropy(logits, LABELS, reduction="none"),
     )
     torch.testing.assert_close(
-        entropy(seen(logits), LABELS, None),
+        entropy(seen(logits), LABELS, NOTHING),
         torch.distributions.Categorical(logits=logits).entropy(),
     )
 
@@ -76,12 +77,14 @@ def test_hardness_is_the_negative_log_likelihood_of_a_gaussian():
     expected = torch.distributions.MultivariateNormal(
         known.means[LABELS], precision_matrix=known.precision
     ).log_prob(seen().features)
-    torch.testing.assert_close(hardness(seen(), LABELS, known), -expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        hardness(seen(), LABELS, Known(known)), -expected, rtol=0, atol=1e-10
+    )
 
 
-@pytest.mark.parametrize("name", sorted(CRITERIA))
+@pytest.mark.parametrize("name", sorted(MEASURED))
 def test_gradients_agree_with_finite_differences(name):
-    known = gaussians()
+    known = Known(gaussians())
 
     def values(logits, features):
         members = torch.stack([logits, 2 * logits.roll(1, 0)]).log_softmax(dim=-1)
@@ -94,7 +97,7 @@ def test_gradients_agree_with_finite_differences(name):
 @pytest.mark.parametrize("name", ["loss", "entropy"])
 def test_gradients_are_finite_at_extreme_logits(name):
     logits = torch.tensor([[200.0, 0.0, -200.0], [-1e4, 1e4, 0.0]], requires_grad=True)
-    value = load_criterion(name)(Seen(logits, torch.zeros(2, 1)), torch.tensor([2, 0]), None)
+    value = load_criterion(name)(Seen(logits, torch.zeros(2, 1)), torch.tensor([2, 0]), NOTHING)
     value.sum().backward()
     assert value.isfinite().all()
     assert logits.grad.isfinite().all()
@@ -136,8 +139,8 @@ def test_three_images_a_class_and_512_features_are_finite_and_ordered_as_with_pl
     probes = centres[0] + torch.linspace(0, 4, 9, dtype=torch.float64)[:, None] * direction
     labels = torch.zeros(9, dtype=torch.int64)
     logits = torch.zeros(9, num_classes)
-    hard_few = hardness(Seen(logits, probes), labels, few)
-    hard_plenty = hardness(Seen(logits, probes), labels, plenty)
+    hard_few = hardness(Seen(logits, probes), labels, Known(few))
+    hard_plenty = hardness(Seen(logits, probes), labels, Known(plenty))
     assert hard_few.isfinite().all()
     assert torch.equal(hard_few.argsort(), hard_plenty.argsort())
 
@@ -146,7 +149,9 @@ def test_the_fit_survives_dead_features_and_absent_classes():
     features = torch.cat([randn(12, 4), torch.zeros(12, 2, dtype=torch.float64)], dim=1)
     known = fit(features, torch.arange(12) % 2, 3)
     torch.testing.assert_close(known.means[2].double(), features.mean(dim=0), rtol=0, atol=1e-6)
-    values = hardness(Seen(torch.zeros(12, 3), features.float()), torch.full((12,), 2), known)
+    values = hardness(
+        Seen(torch.zeros(12, 3), features.float()), torch.full((12,), 2), Known(known)
+    )
     assert values.isfinite().all()
 
 
@@ -195,7 +200,7 @@ def test_feedback_off_loads_nothing(tmp_path: Path):
 def test_real_images_set_the_limits(tiny_classifier: Path):
     classifier = load_classifier(tiny_classifier)
     stored = json.loads((tiny_classifier / "config.json").read_text())
-    for name in sorted(CRITERIA.keys() - set(OF_A_COMMITTEE)):
+    for name in sorted(MEASURED):
         feedback = load_feedback(
             synthesize_config(feedback=name, feedback_target="real"),
             [tiny_classifier],

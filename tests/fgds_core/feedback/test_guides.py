@@ -8,12 +8,12 @@ from micro import synthesize_config
 
 from fgds_core.classify.network import load_classifier
 from fgds_core.classify.priors import log_prior
-from fgds_core.feedback.criteria import load_criterion
 from fgds_core.feedback.criteria.disagreement import disagreement
 from fgds_core.feedback.criteria.entropy import entropy
 from fgds_core.feedback.criteria.loss import loss
 from fgds_core.feedback.critic import Feedback
 from fgds_core.feedback.load import load_feedback, prior_of
+from fgds_core.feedback.registry import load_criterion
 
 LABELS = torch.tensor([0, 2, 1, 2])
 

@@ -21,8 +21,8 @@ from fgds_core.diffusion.noise import randn, stream
 from fgds_core.diffusion.sample import sample
 from fgds_core.diffusion.solver import make_scheduler
 from fgds_core.errors import InputError
-from fgds_core.feedback.criteria import Seen
 from fgds_core.feedback.criteria.entropy import entropy
+from fgds_core.feedback.criterion import NOTHING, Seen
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.load import load_generator
 from fgds_core.generators.model import Generator
@@ -85,7 +85,7 @@ def drawn_by(look, generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
 
 
 def criterion(x: torch.Tensor) -> torch.Tensor:
-    return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), None)
+    return entropy(Seen(4 * x.mean(dim=(2, 3)), x.flatten(1)), torch.zeros(len(x)).long(), NOTHING)
 
 
 def steer(generator: Generator, denoiser: ClassifierFree, **changes) -> Steps:

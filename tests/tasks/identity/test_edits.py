@@ -18,7 +18,7 @@ import tiny
 from micro import ROOT, generator_config, random_images, synthesize_config
 
 from fgds_core.diffusion.guidance.rules import RULES
-from fgds_core.feedback.criteria import CRITERIA
+from fgds_core.feedback.registry import CRITERIA
 from fgds_core.generators.config import AdapterConfig, GeneratorConfig
 from fgds_core.generators.family import KINDS
 from fgds_core.images.table import image_table, write_images
@@ -135,10 +135,10 @@ EDITS = {
         },
     ),
     "a criterion": registered(
-        "fgds_core/feedback/criteria/__init__.py",
+        "fgds_core/feedback/registry.py",
         "CRITERIA = {",
         "fgds_core/feedback/criteria/new.py",
-        "train_baseline synthesize assess",
+        "synthesize",
     ),
     "a rule": registered(
         "fgds_core/diffusion/guidance/rules/__init__.py",
@@ -239,6 +239,7 @@ EDITS = {
             "diffusion/denoise.py",
             "diffusion/guidance/gradient.py",
             "diffusion/guidance/look.py",
+            "diffusion/guidance/together.py",
             "diffusion/noise.py",
             "diffusion/sample.py",
             "diffusion/solver.py",
@@ -386,6 +387,8 @@ DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.feedback_tau": 0.0,
     "SynthesizeConfig.embedding_mix": "none",
     "SynthesizeConfig.embedding_mix_share": 0.5,
+    "SynthesizeConfig.feedback_exemplars": 32,
+    "SynthesizeConfig.feedback_mix": 1.0,
 }
 """The declared defaults of what decides an image. One that changes would leave images of the old
 one under the new parameters: name a new parameter instead."""
