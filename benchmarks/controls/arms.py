@@ -39,12 +39,14 @@ class Arm:
         images: What it learns from beside the real images; None is nothing.
         training: Keys of `retrain.training` in which it differs.
         retrain: Keys of `retrain` in which it differs: what is done with the other images.
+        smote: Whether its last layer is refitted with mixtures of real features.
         final: Whether it is compared on test images.
     """
 
     images: Spec | None = None
     training: Overrides = field(default_factory=dict)
     retrain: Overrides = field(default_factory=dict)
+    smote: bool = False
     final: bool = True
 
 
@@ -80,6 +82,7 @@ LONG_TAILED: Mapping[str, Arm] = {
         training={"rand_augment": RAND_AUGMENT, "mix": "mixup"}, final=False
     ),
     "real: strongest + cRT": Arm(training={"second_stage": "crt"}, final=False),
+    "real: strongest + SMOTE of features": Arm(smote=True),
     CEILING: Arm(MoreReal()),
     "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
     "unguided: dual": Arm(unguided(embedding_dropout=0.0)),
@@ -132,6 +135,7 @@ GROUPED: Mapping[str, Arm] = {
         final=False,
     ),
     CONTROL: Arm(),
+    "real: strongest + SMOTE of features": Arm(smote=True),
     CEILING: Arm(MoreReal()),
     "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
     "unguided: dual": Arm(unguided(embedding_dropout=0.0)),

@@ -1,9 +1,11 @@
 """One training of an arm: made of a set, kept as a classifier, evaluated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from benchmarks.controls import smote
 from benchmarks.controls.arms import CONTROL, Arm, arms_of
 from benchmarks.controls.audit import audited
 from benchmarks.controls.measures import Yardstick, measured
@@ -16,6 +18,7 @@ from fgds_core.classify.metrics import evaluate
 from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.classify.save import save_classifier
 from fgds_core.classify.train import train_classifier
+from fgds_core.files import sha256_file
 from tasks.identity.code import digest
 
 COLUMNS = {
@@ -66,7 +69,8 @@ def source(place: Place, arm: Arm, seed: int, made: Made | None) -> str:
     treated = None if made is None else treatment_of(place, arm).model_dump_json()
     identity = None if made is None else made.identity
     recipe = recipe_of(place, arm).model_dump_json()
-    return place.identity(digest(TRAINING), recipe, treated, identity, seed)
+    refit = [sha256_file(Path(smote.__file__))] if arm.smote else []
+    return place.identity(digest(TRAINING), recipe, treated, identity, seed, *refit)
 
 
 def make_set(place: Place, piece: Piece) -> Made | None:
@@ -77,21 +81,28 @@ def make_set(place: Place, piece: Piece) -> Made | None:
 
 def trained(place: Place, piece: Piece, made: Made | None) -> tuple[str, Classifier]:
     """The classifier of a piece, and its source; it is trained if it is not there."""
-    arm = arms_of(place)[piece.arm]
-    made_of = source(place, arm, piece.seed, made)
-    folder = place.folder / "classifiers" / made_of
+    return _learned(place, arms_of(place)[piece.arm], piece.seed, made)
+
+
+def _learned(place: Place, arm: Arm, seed: int, made: Made | None) -> tuple[str, Classifier]:
+    made_of = source(place, arm, seed, made)
+    folder, real = place.folder / "classifiers" / made_of, place.real
     with locked(folder):
         if not (folder / "config.json").is_file():
-            treatment = treatment_of(place, arm)
-            classifier = train_classifier(
-                place.real.train,
-                place.real.val,
-                recipe_of(place, arm),
-                piece.seed,
-                synthetic=None if made is None else made.images,
-                real_share=1.0 if made is None else treatment.real_share,
-                treatment=treatment.treatment,
-            )
+            if arm.smote:
+                _, classifier = _learned(place, replace(arm, smote=False), seed, made)
+                classifier = smote.refitted(classifier, real.train, real.val, seed)
+            else:
+                treatment = treatment_of(place, arm)
+                classifier = train_classifier(
+                    real.train,
+                    real.val,
+                    recipe_of(place, arm),
+                    seed,
+                    synthetic=None if made is None else made.images,
+                    real_share=1.0 if made is None else treatment.real_share,
+                    treatment=treatment.treatment,
+                )
             counts, bins = place.meta.counts["train"], place.meta.bins
             save_classifier(folder, classifier, real_counts=counts, bins=bins)
     return made_of, load_classifier(folder)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from micro import MICRO, ROOT, contents, set_params, write_pictures
 
 from benchmarks.controls import arms as arms_module
 from benchmarks.controls import runs as runs_module
+from benchmarks.controls import vae
 from benchmarks.controls.arms import CEILING, CONTROL, GROUPED, LONG_TAILED, UNGUIDED, Arm
-from benchmarks.controls.pieces import COLUMNS, Piece, recipe_of, run, treatment_of
+from benchmarks.controls.others import Other
+from benchmarks.controls.pieces import COLUMNS, Piece, recipe_of, run, trained, treatment_of
 from benchmarks.controls.place import UNUSED, Place
 from benchmarks.controls.sets import Best, Drawn, MoreReal
 from benchmarks.controls.table import as_markdown, difference, gap_closed, summary
@@ -119,6 +122,27 @@ def test_more_real_images_are_as_many_and_of_no_split(place):
     assert tuple(made.images.labels.bincount(minlength=3).tolist()) == WANTED
     used = set(files(place.real.train)) | set(files(place.real.val)) | set(files(place.test))
     assert not used & set(files(made.images))
+
+
+def test_another_generator_draws_as_many_and_is_trained_once(place, monkeypatch):
+    monkeypatch.setattr(vae, "fit", partial(vae.fit, num_steps=2))
+    made = Other("vae").make(place, 0)
+    assert tuple(made.images.labels.bincount(minlength=3).tolist()) == WANTED
+    assert made.seconds_per_image > 0
+    monkeypatch.delattr(vae, "fit")
+    again = Other("vae").make(place, 0)
+    assert (again.identity, again.seconds_per_image) == (made.identity, made.seconds_per_image)
+    assert files(again.images) == files(made.images)
+    assert Other("vae").made_by(place) != Other("gan").made_by(place)
+
+
+def test_smote_changes_the_last_layer_of_the_control_alone(place, monkeypatch):
+    monkeypatch.setattr(arms_module, "LONG_TAILED", {CONTROL: Arm(), "smote": Arm(smote=True)})
+    found = {arm: trained(place, Piece(arm, 0, "val"), None) for arm in (CONTROL, "smote")}
+    assert found[CONTROL][0] != found["smote"][0]
+    plain, refitted = (found[arm][1].state_dict() for arm in (CONTROL, "smote"))
+    changed = {name for name, t in plain.items() if not torch.equal(t, refitted[name])}
+    assert changed == {"network.fc.weight", "network.fc.bias"}
 
 
 def test_runs_are_kept_and_made_again_when_an_arm_changes(place, tmp_path, monkeypatch):
