@@ -18,6 +18,7 @@ from fgds_core.data.splits import RealImages, read_prepared, read_real
 from fgds_core.images.dataset import ImageDataset
 from flows.cli.params import read_params
 from tasks.identity.code import digest
+from tasks.identity.drawing import is_guided
 
 ROOT = Path(__file__).parent.parent.parent
 RUNS = Path(".runs/controls")
@@ -26,6 +27,9 @@ UNUSED = "unused.parquet"
 
 TRAINING = "fgds_core.classify.train"
 """The module whose imports are the code that trains."""
+
+SEEDS_APART = 1000
+"""Between the seeds of a committee of classifiers that are trained alike."""
 
 Overrides = Mapping[str, Any]
 
@@ -106,8 +110,38 @@ class Place:
         """How the control and the final classifier are trained."""
         return final_recipe(self.params["train_baseline"], self.params["retrain"].training)
 
+    def guides(self, params: Mapping[str, Any], seed: int, num_seeds: int = 1) -> tuple[Path, ...]:
+        """The folders of the classifiers that guide; those that are not there are trained.
+
+        Args:
+            params: Names them, `synthesize.guide`, and says how they are trained.
+            seed: The first one's.
+            num_seeds: So many of each, with seeds of their own, are a committee.
+        """
+        config = params["synthesize"]
+        which = config.guide if is_guided(config) else "baseline"
+        make = {"baseline": [self.guide], "control": [self.control]}
+        make["both"] = make["baseline"] + make["control"]
+        seeds = [seed + SEEDS_APART * number for number in range(num_seeds)]
+        return tuple(each(params, its) for its in seeds for each in make[which])
+
+    def control(self, params: Mapping[str, Any], seed: int) -> Path:
+        """The folder of the control as a guide; it is trained if it is not there."""
+        from fgds_core.classify.run import TrainingRun
+        from fgds_core.stages.training import save_trained, train_after_trial
+
+        config = final_recipe(params["train_baseline"], params["retrain"].training)
+        made_of = ("control", digest(TRAINING), config.model_dump_json(), seed)
+        folder, real = self.folder / "guides" / self.identity(*made_of), self.real
+        with locked(folder):
+            if not (folder / "config.json").is_file():
+                classifier = train_after_trial(real.train, real.val, config, seed, TrainingRun())
+                notes = {"training": config.model_dump(mode="json"), "seed": seed}
+                save_trained(folder, classifier, real.meta, notes)
+        return folder
+
     def guide(self, params: Mapping[str, Any], seed: int) -> Path:
-        """The folder of the classifier that guides; it is trained if it is not there."""
+        """The folder of the baseline; it is trained if it is not there."""
         from fgds_core.stages.train_baseline import fit_baseline
 
         config = params["train_baseline"]

@@ -63,27 +63,35 @@ class Drawn:
         changes: What differs from the parameters, by dotted path; `train_baseline` is the guide's.
         times: How many times as many as are wanted of each class.
         most: Of each class at most, for a look at a few; None is no limit.
+        guide_seeds: So many classifiers of each kind that guides, each with a seed of its own, are
+            a committee.
     """
 
     changes: Overrides = field(default_factory=dict)
     times: int = 1
     most: int | None = None
+    guide_seeds: int = 1
 
     def made_by(self, place: Place) -> str:
         """What decides the images of every seed, as far as it is known before the guide is."""
         params = place.changed(self.changes)
         recipe = Recipe(params["generator"], params["synthesize"], 0)
-        guide = params["train_baseline"] if is_guided(recipe.synthesize) else None
-        return "\n".join(map(str, (*_drawn_by(recipe), self._wanted(place, recipe), guide)))
+        guide: list[object] = [params["train_baseline"] if is_guided(recipe.synthesize) else None]
+        if guide[0] and (which := recipe.synthesize.guide) != "baseline":
+            guide += [which, params["retrain"].training]
+        if guide[0] and self.guide_seeds > 1:
+            guide.append(self.guide_seeds)
+        return "\n".join(map(str, (*_drawn_by(recipe), self._wanted(place, recipe), *guide)))
 
     def make(self, place: Place, seed: int) -> Made:
         """Draws what is missing."""
         params = place.changed({**self.changes, "seed": seed})
         recipe = Recipe(params["generator"], params["synthesize"], seed)
-        guide = place.guide(params, seed)
-        out, wanted = self._folder(place, recipe, guide), self._wanted(place, recipe)
+        num_seeds = self.guide_seeds if is_guided(recipe.synthesize) else 1
+        guides = place.guides(params, seed, num_seeds)
+        out, wanted = self._folder(place, recipe, guides), self._wanted(place, recipe)
         with locked(out):
-            seconds = _draw(place, recipe, guide, out, wanted)
+            seconds = _draw(place, recipe, guides, out, wanted)
             images, table = read_synthetic(out)
         indices = table["index"].to_numpy()
         labels = images.labels.tolist()
@@ -96,9 +104,10 @@ class Drawn:
         wanted = tuple(self.times * number for number in plan.wanted)
         return wanted if self.most is None else tuple(min(self.most, each) for each in wanted)
 
-    def _folder(self, place: Place, recipe: Recipe, guide: Path) -> Path:
-        is_led = is_guided(recipe.synthesize)
-        guided_by = sha256_file(guide / "model.safetensors") if is_led else None
+    def _folder(self, place: Place, recipe: Recipe, guides: Sequence[Path]) -> Path:
+        guided_by = None
+        if is_guided(recipe.synthesize):
+            guided_by = " ".join(sha256_file(guide / "model.safetensors") for guide in guides)
         made_of = (*_drawn_by(recipe), guided_by, recipe.seed)
         return place.folder / "sets" / place.identity(*made_of)
 
@@ -116,7 +125,7 @@ def _drawn_by(recipe: Recipe) -> tuple[object, ...]:
 
 
 def _draw(
-    place: Place, recipe: Recipe, guide: Path, out: Path, wanted: Sequence[int]
+    place: Place, recipe: Recipe, guides: Sequence[Path], out: Path, wanted: Sequence[int]
 ) -> float | None:
     """Draws the images of each class that are not there; seconds of processor time an image."""
     meta, size = place.meta, recipe.synthesize.images_per_part
@@ -144,7 +153,7 @@ def _draw(
             present[label] += length
             number += 1
     if missing:
-        models = load_models(recipe, place.prepared, [guide])
+        models = load_models(recipe, place.prepared, guides)
         for part in missing:
             started = time.process_time()
             records.append(write_part(part, recipe, models, out.name, out, batch_size=BATCH_SIZE))

@@ -99,6 +99,21 @@ def test_a_set_follows_its_guide_and_its_seed(place):
     )
 
 
+def test_a_set_follows_each_classifier_of_a_committee(place):
+    loss = {"synthesize.feedback": "loss"}
+    baseline, control, both = (
+        Drawn({**loss, "synthesize.guide": guide}) for guide in ("baseline", "control", "both")
+    )
+    two_seeds = Drawn(loss, guide_seeds=2)
+    for known in (lambda drawn: drawn.made_by(place), lambda drawn: drawn.make(place, 0).identity):
+        assert len({known(drawn) for drawn in (baseline, control, both, two_seeds)}) == 4
+        assert known(baseline) == known(Drawn(loss))
+    plain = replace(two_seeds, changes={"synthesize.feedback": "none"})
+    assert plain.made_by(place) == replace(plain, guide_seeds=1).made_by(place)
+    (first, second) = place.guides(place.changed(loss), 0, 2)
+    assert first == place.guide(place.params, 0) != second
+
+
 def test_the_best_are_those_with_the_largest_criterion_of_each_class(place):
     from benchmarks.controls.sets import criterion_of
     from fgds_core.classify.network import load_classifier

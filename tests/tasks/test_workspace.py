@@ -1,9 +1,12 @@
 """Where each round puts what it makes."""
 
+from typing import get_args
+
 import pytest
 from prefect.utilities.hashing import hash_objects
 
-from tasks.workspace import Workspace
+from tasks.identity.dvc_yaml import read_pipeline
+from tasks.workspace import Guide, Workspace
 
 
 def test_the_first_round_lies_where_dvc_looks() -> None:
@@ -36,6 +39,12 @@ def test_a_control_guides_the_first_round_alone_and_is_of_every_committee() -> N
     assert third.guides("both") == (Workspace(2).final, third.control)
     assert first.makes(first.control) == third.makes(third.control)
     assert third.makes(third.control) == "python -m flows.train_control"
+
+
+def test_dvc_makes_every_classifier_that_may_guide_before_it_draws() -> None:
+    its_inputs = read_pipeline()["stages"]["synthesize"]["deps"]
+    for which in get_args(Guide):
+        assert {guide.as_posix() for guide in Workspace().guides(which)} <= set(its_inputs)
 
 
 def test_no_round_writes_into_what_another_replaces() -> None:
