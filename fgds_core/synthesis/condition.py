@@ -54,10 +54,9 @@ def embed(
     embedded = embed_each_once(generator, real, chain(own.values(), *others.values()), batch_size)
     mixed = {}
     for index, row in own.items():
-        dtype = torch.promote_types(embedded[row].dtype, torch.float32)
-        embeddings = torch.stack([embedded[i] for i in (row, *others[index])]).to(dtype)
+        of_image = torch.stack([embedded[i] for i in (row, *others[index])]).cpu().double()
         rng = stream(seeds[index], "embedding mixture share")
-        combined = mixture.combine(embeddings[0], embeddings[1:], config.embedding_mix_share, rng)
+        combined = mixture.combine(of_image[0], of_image[1:], config.embedding_mix_share, rng)
         mixed[index] = combined.to(embedded[row])
     return mixed
 

@@ -26,6 +26,7 @@ from fgds_core.stages.retrain import retrain
 from fgds_core.stages.train_baseline import train_baseline
 from fgds_core.stages.trial import try_training
 from fgds_core.synthesis import shards
+from fgds_core.synthesis.embeddings import MIXTURES
 from fgds_core.synthesis.models import load_models
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part
@@ -181,6 +182,7 @@ WAYS = {
     "ancestral": {"eta": 0.5},
     "noised": {"noise_level": 100},
     "DPM-Solver": {"scheduler": "DPMSolverMultistepScheduler"},
+    **{mix: {"embedding_mix": mix} for mix in MIXTURES},
 }
 
 
