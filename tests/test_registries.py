@@ -60,6 +60,7 @@ IN_PLACE = {
     "synthesize.target_per_class",
     "synthesize.conditioning",
     "synthesize.guide",
+    "synthesize.round_quotas",
     "synthesize.feedback_target",
     "compute.runner",
     "compute.attention",
