@@ -25,7 +25,6 @@ from benchmarks.controls.place import ROOT, TRAINING, Place, locked
 from benchmarks.controls.sets import Drawn
 from benchmarks.experiments import write_json
 from benchmarks.strength.variants import FACTOR, place_at
-from fgds_core.classify.config import TrainConfig
 from fgds_core.classify.metrics import recall_per_class
 from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.classify.predict import predict_logits, predictions
@@ -46,9 +45,6 @@ DRAWING_SEED = 0
 
 HEAD_PENALTY = 0.1
 """Inverse strength of the head's penalty; set before anything was measured, and not changed."""
-
-SHORT = {"num_steps": 150, "warmup_steps": 20, "eval_every": 150}
-"""How a short training differs from the final classifier's."""
 
 Scales = tuple[float, float, float]
 Recalls = dict[str, list[float]]
@@ -107,8 +103,8 @@ class Piece:
         candidate: Whose images it learns from beside the real ones; None is real images alone.
         half: Half of the validation images that chooses the checkpoint, 0 or 1.
         seed: Of the training.
-        measure: full: the final classifier's recipe; short: of fewer steps; head: the last layer
-            alone, on frozen features of the control.
+        measure: full: a training by the final classifier's recipe; head: the last layer alone, on
+            frozen features of the control.
         most: Synthetic images of a class at most; None is all of them.
         factor: The imbalance factor of the real images.
     """
@@ -175,8 +171,6 @@ def source(piece: Piece) -> str:
     """
     place = place_at(piece.factor)
     made_of: list[object] = [digest(TRAINING), place.recipe.model_dump_json()]
-    if piece.measure == "short":
-        made_of += [json.dumps(SHORT)]
     if piece.measure == "head":
         made_of += ["head", HEAD_PENALTY]
     if piece.candidate is not None:
@@ -206,21 +200,16 @@ def make(piece: Piece) -> Recalls:
     if piece.measure == "head":
         frozen = control(piece.factor, piece.half, piece.seed)
         return head(frozen, place.real.train, synthetic, of_halves, piece.half)
-    recipe = place.recipe
-    if piece.measure == "short":
-        recipe = recipe.model_copy(update=SHORT)
-    return value(train(place, recipe, piece, synthetic), of_halves, piece.half)
+    return value(train(place, piece, synthetic), of_halves, piece.half)
 
 
-def train(
-    place: Place, recipe: TrainConfig, piece: Piece, synthetic: ImageDataset | None
-) -> Classifier:
+def train(place: Place, piece: Piece, synthetic: ImageDataset | None) -> Classifier:
     """One training, its checkpoint chosen by one half of the validation images."""
     how = place.params["retrain"]
     return train_classifier(
         place.real.train,
         _halves(place)[piece.half],
-        recipe,
+        place.recipe,
         piece.seed,
         synthetic=synthetic,
         real_share=1.0 if synthetic is None else how.real_share,
@@ -236,7 +225,7 @@ def control(factor: int, half: int, seed: int) -> Classifier:
     folder = place.folder / "halves" / place.identity(*made_of)
     with locked(folder):
         if not (folder / "config.json").is_file():
-            made = train(place, place.recipe, Piece(None, half, seed, factor=factor), None)
+            made = train(place, Piece(None, half, seed, factor=factor), None)
             counts, bins = place.meta.counts["train"], place.meta.bins
             save_classifier(folder, made, real_counts=counts, bins=bins)
     return load_classifier(folder)

@@ -8,14 +8,20 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 PICTURE = Path("docs/images/strength.png")
 COLOURS = {"10": "#1e8449", "50": "#2471a3", "100": "#7d3c98", "200": "#c0392b"}
 TITLES = {"macro": "all classes", "few": "the three rarest classes"}
 
 
-def write_picture(imbalance: Mapping[str, Any], picture: Path = PICTURE) -> Path:
-    """Draws mean and each training's value over the scales; dashes are the control's mean."""
+def picture(imbalance: Mapping[str, Any]) -> Figure:
+    """Means over the scales; dashes are the control, which has no synthetic images.
+
+    Args:
+        imbalance: Of `study.imbalance`.
+    """
+    figure: Figure
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axes, (column, title) in zip(panels, TITLES.items(), strict=True):
         for factor in sorted(imbalance, key=int):
@@ -31,7 +37,12 @@ def write_picture(imbalance: Mapping[str, Any], picture: Path = PICTURE) -> Path
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("recall on validation images, %")
     panels[0].legend(title="imbalance factor", frameon=False, fontsize=9)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=110)
+    return figure
+
+
+def write_picture(imbalance: Mapping[str, Any]) -> Path:
+    """Draws the picture and says where it is."""
+    figure = picture(imbalance)
+    figure.savefig(PICTURE, dpi=110)
     plt.close(figure)
-    return picture
+    return PICTURE

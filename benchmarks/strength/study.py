@@ -4,6 +4,7 @@ Every number is a mean class recall on validation images; no test image is opene
 them has chosen is reported on the other half, and the halves then change places.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from benchmarks.controls.place import ROOT
+from benchmarks.experiments import RESULTS
 from benchmarks.strength.halving import Rung, successive_halving
 from benchmarks.strength.pieces import Candidate, OutOfTime, Piece, Study, mean, plain
 from benchmarks.strength.variants import place_at
@@ -32,23 +35,14 @@ RUNGS = (Rung(20, 8), Rung(60, 3), Rung(200, 1))
 MEASURES = {20: "head", 60: "head", 200: "full"}
 """How a candidate is valued at a budget."""
 
+FEEDBACK = ROOT / RESULTS / "feedback_study.json"
+
 HALVES = (0, 1)
 FINAL_SEEDS = (0, 1, 2)
 """Of the trainings by which the last rung chooses, and by which its winner is reported."""
 
-RANKED = (
-    *(plain(1.5, 0.9, scale) for scale in SCALES),
-    plain(1.5, 0.0, 0.0),
-    plain(1.5, None, 0.0),
-    plain(3.0, 0.9, 0.0),
-    plain(1.5, 0.5, 0.01),
-    plain(1.0, 0.9, 0.02),
-    plain(1.5, None, 0.01),
-    plain(3.0, 0.5, 0.02),
-)
-"""Candidates by which proxies are compared with the full retraining."""
-
-PROXIES = (("head", 20), ("head", 60), ("head", None), ("short", 60))
+PROXIES = (("head", 20), ("head", 60), ("full", 20))
+"""Measures that may stand for a full training with all images, and their images a class."""
 
 FACTORS = (100, 50, 200, 10)
 
@@ -81,13 +75,46 @@ def crossed(factor: int, candidate: Candidate | None) -> list[Piece]:
     return [Piece(candidate, half, seed=half, factor=factor) for half in HALVES]
 
 
+def retrained(rows: Iterable[Mapping[str, Any]]) -> dict[Candidate, dict[int, Any]]:
+    """What full retrainings of the study of feedback found on all validation images, by seed.
+
+    Args:
+        rows: Of `feedback_study.json`. They are class-balanced retrainings, the default then, with
+            guides, images and networks of each seed. Used are those without feedback or with
+            loss that differ in guidance, dropout and scale alone, of at least two seeds.
+    """
+    at_default = {
+        "embedding_rescale": False,
+        "feedback_target": "none",
+        "feedback_every": 2,
+        "feedback_start": 0.0,
+        "feedback_end": 1.0,
+        "target_per_class": 200,
+    }
+    found: dict[Candidate, dict[int, Any]] = {}
+    for row in rows:
+        config = row["synthesize"]
+        if (
+            config["feedback"] not in ("none", "loss")
+            or "train_baseline.sampling" in row["setting"]
+        ):
+            continue
+        if any(config[key] != value for key, value in at_default.items()):
+            continue
+        dropout = None if config["conditioning"] == "text" else config["embedding_dropout"]
+        scale = 0.0 if config["feedback"] == "none" else config["feedback_scale"]
+        of_seeds = found.setdefault(plain(config["guidance_scale"], dropout, scale), {})
+        of_seeds[row["seed"]] = row["final"]
+    several = {each: of_seeds for each, of_seeds in found.items() if len(of_seeds) > 1}
+    return dict(sorted(several.items(), key=lambda each: str(each[0])))
+
+
 def ranking_pieces() -> Iterator[Piece]:
-    """Of the comparison of proxies, candidate by candidate."""
-    for candidate in RANKED:
-        yield from crossed(100, candidate)
-        for measure, most in PROXIES:
+    """Of the comparison of proxies, proxy by proxy."""
+    for measure, most in PROXIES:
+        for candidate in retrained(json.loads(FEEDBACK.read_text()).values()):
             for half in HALVES:
-                yield Piece(candidate, half, measure=measure, most=most)
+                yield Piece(candidate, half, 0, measure, most)
 
 
 def imbalance_pieces() -> Iterator[Piece]:
@@ -132,33 +159,39 @@ def rank_correlation(pairs: Sequence[tuple[Values, Values]]) -> dict[str, Any]:
 
 
 def ranking(study: Study) -> dict[str, Any]:
-    """How each proxy ranks the candidates beside a full training, by macro and by few.
+    """How each proxy ranks candidates that were retrained in full, by macro and by few.
 
-    A proxy is read on the half that would choose, the full training on the other half; both ways
-    round. `full` is another full training in a proxy's place: no proxy can do much better.
+    A proxy is read on one half of the validation images, then on the other, and compared with the
+    means over seeds of the full retrainings. `full, another seed` is how the retrainings of two
+    seeds rank the candidates: what noise alone leaves of a correlation of single trainings.
     """
+    truth = retrained(json.loads(FEEDBACK.read_text()).values())
     found: dict[str, Any] = {}
-    for name, classes in COLUMNS.items():
-        full = [
-            [mean(study.recalls(crossed(100, each)[half])["other"], classes()) for each in RANKED]
-            for half in HALVES
-        ]
-        rows = {"full": [(full[0], full[1])]}
+    for name, (key, classes) in {
+        "macro": ("overall", None),
+        "few": ("few", rare_classes()),
+    }.items():
+        of_seeds = [[own[seed][key] for own in truth.values()] for seed in (0, 1)]
+        means = [float(np.mean([each[key] for each in own.values()])) for own in truth.values()]
+        told = {"full, another seed": rank_correlation([(of_seeds[0], of_seeds[1])])}
+        values = {}
         for measure, most in PROXIES:
-            rows[f"{measure}, {most or 'all'} a class"] = [
-                (
-                    [
-                        mean(study.recalls(piece)["chosen"], classes())
-                        for piece in (Piece(each, half, 0, measure, most) for each in RANKED)
-                    ],
-                    full[half],
-                )
+            proxy = f"{measure}, {most} a class"
+            values[proxy] = [
+                [
+                    mean(study.recalls(Piece(each, half, 0, measure, most))["chosen"], classes)
+                    for each in truth
+                ]
                 for half in HALVES
             ]
-        found[name] = {proxy: rank_correlation(pairs) for proxy, pairs in rows.items()}
-        of_all = np.mean(full, axis=0)
-        found[f"{name} of the full trainings"] = {
-            str(each): round(float(value), 4) for each, value in zip(RANKED, of_all, strict=True)
+            told[proxy] = rank_correlation([(own, means) for own in values[proxy]])
+        found[name] = told
+        found[f"{name} of each"] = {
+            str(each): {
+                "full": round(means[row], 4),
+                **{proxy: round(float(np.mean(v, axis=0)[row]), 4) for proxy, v in values.items()},
+            }
+            for row, each in enumerate(truth)
         }
     return found
 
