@@ -26,6 +26,7 @@ from fgds_core.feedback.criterion import NOTHING
 from fgds_core.feedback.registry import load_criterion
 from fgds_core.files import sha256_file, sha256_tree, write_json
 from fgds_core.images.dataset import ImageDataset
+from fgds_core.stages.rounds import draw_in_rounds
 from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.models import load_models
 from fgds_core.synthesis.part import write_part
@@ -91,11 +92,13 @@ class Drawn:
         guides = place.guides(params, seed, num_seeds)
         out, wanted = self._folder(place, recipe, guides), self._wanted(place, recipe)
         with locked(out):
-            seconds = _draw(place, recipe, guides, out, wanted)
+            draw = _draw if recipe.synthesize.rounds == 1 else _draw_in_rounds
+            seconds = draw(place, recipe, guides, out, wanted)
             images, table = read_synthetic(out)
-        indices = table["index"].to_numpy()
-        labels = images.labels.tolist()
-        rows = [row for row, label in enumerate(labels) if indices[row] < wanted[label]]
+        rows = list(range(len(images)))
+        if not _is_whole(recipe):  # there may be more than are wanted
+            indices, labels = table["index"].to_numpy(), images.labels.tolist()
+            rows = [row for row, label in enumerate(labels) if indices[row] < wanted[label]]
         identity = f"{out.name}: {wanted}"
         return Made(images.select(rows), table.take(rows), identity, seconds)
 
@@ -108,7 +111,8 @@ class Drawn:
         guided_by = None
         if is_guided(recipe.synthesize):
             guided_by = " ".join(sha256_file(guide / "model.safetensors") for guide in guides)
-        made_of = (*_drawn_by(recipe), guided_by, recipe.seed)
+        whole = self._wanted(place, recipe) if _is_whole(recipe) else None
+        made_of = (*_drawn_by(recipe), guided_by, recipe.seed, whole)
         return place.folder / "sets" / place.identity(*made_of)
 
 
@@ -121,7 +125,14 @@ def _drawn_by(recipe: Recipe) -> tuple[object, ...]:
         generator.model_dump_json(exclude_defaults=True),
         sha256_tree(ROOT / generator.path),
         config.target_per_group is not None,
+        (config.rounds, config.round_quotas) if config.rounds > 1 else None,
     )
+
+
+def _is_whole(recipe: Recipe) -> bool:
+    """Whether images depend on how many there are, so that a set cannot grow."""
+    config = recipe.synthesize
+    return config.rounds > 1 or (is_guided(config) and config.feedback.startswith("exemplar"))
 
 
 def _draw(
@@ -169,6 +180,30 @@ def _draw(
         made_by={},
     )
     return cost["seconds"] / cost["images"] if cost["images"] else None
+
+
+def _draw_in_rounds(
+    place: Place, recipe: Recipe, guides: Sequence[Path], out: Path, wanted: Sequence[int]
+) -> float | None:
+    """Draws all rounds; seconds of processor time an image, with the trainings between rounds."""
+    cost_file = out / ".cost.json"
+    if not cost_file.is_file():
+        started = time.process_time()
+        training, retrain = place.recipe, place.params["retrain"]
+        draw_in_rounds(
+            place.prepared,
+            guides,
+            recipe,
+            training,
+            retrain,
+            out,
+            fingerprint=out.name,
+            batch_size=BATCH_SIZE,
+        )
+        seconds = time.process_time() - started
+        write_json(cost_file, {"seconds": seconds, "images": sum(wanted)})
+    cost = json.loads(cost_file.read_text())
+    return float(cost["seconds"] / cost["images"])
 
 
 @dataclass(frozen=True)

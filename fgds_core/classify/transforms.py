@@ -7,8 +7,9 @@ C channels, H x W pixels.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any, Protocol
 from unittest.mock import patch
@@ -132,7 +133,7 @@ def check_policy(policy: str) -> None:
 
 
 def _policy(policy: str, size: tuple[int, int]) -> Any:  # noqa: ANN401 - timm has no types
-    from timm.data.auto_augment import rand_augment_transform
+    from timm.data.auto_augment import posterize, rand_augment_transform
 
     name, *sections = policy.split("-")
     # timm passes over what it cannot read
@@ -143,7 +144,16 @@ def _policy(policy: str, size: tuple[int, int]) -> Any:  # noqa: ANN401 - timm h
             "value, inc 1 for operations that grow with it, t weights, 3a or 3aw for other "
             "operations"
         )
-    return rand_augment_transform(policy, {"translate_const": round(_SHIFT * min(size))})
+    made = rand_augment_transform(policy, {"translate_const": round(_SHIFT * min(size))})
+    for operation in made.ops:
+        if operation.aug_fn is posterize:
+            operation.level_fn = partial(_some_bits, operation.level_fn)
+    return made
+
+
+def _some_bits(level_fn: Callable[..., tuple[int]], *level: object) -> tuple[int]:
+    """Bits that posterising leaves of a colour; at the largest magnitude timm asks for none."""
+    return (max(level_fn(*level)[0], 1),)
 
 
 def _by_policy(policy: Any, image: Tensor, seed: int) -> Tensor:  # noqa: ANN401 - timm has no types

@@ -80,6 +80,13 @@ def test_a_policy_that_never_acts_changes_nothing_and_one_that_acts_does():
         assert any(not torch.equal(change(image, seed), image) for seed in range(8)) == changed
 
 
+@pytest.mark.parametrize("policy", ["rand-m10-n9-p1-inc1", "rand-m0-n9-p1"])
+def test_the_largest_magnitude_leaves_something_of_an_image(policy):
+    change, image = transform(rand_augment=policy), picture()
+    for seed in range(40):  # posterising was asked for 0 bits, which Pillow refuses
+        assert change(image, seed).shape == image.shape
+
+
 @pytest.mark.parametrize("policy", ["rand", "rand-m9-mstd0.5-inc1", "rand-m7-n3-p0.4-mmax15-t3aw"])
 def test_policies_of_timm_are_taken(policy):
     check_policy(policy)
