@@ -72,6 +72,9 @@ def disagreements(
         )
 
 
+MEASURED_ON_REAL = ("loss", "hardness", "entropy")
+"""Criteria whose mean on real images the training of the baseline writes down."""
+
 BASELINE_ALONE = {
     "feedback": ("hardness", "the Gaussians of its features"),
     "feedback_target": ("real", "its criterion on real images"),
@@ -98,6 +101,17 @@ def _guide_disagreements(config: SynthesizeConfig) -> Iterator[str]:
                     " known of the baseline alone; set synthesize.guide to baseline, or choose"
                     f" another {key}"
                 )
+    if config.feedback == "influence" and config.guide == "both":
+        yield (
+            "synthesize.feedback: got influence, which is of one last layer, but guide is both;"
+            " set synthesize.guide to baseline or control, or choose another criterion"
+        )
+    measured = (*MEASURED_ON_REAL, "disagreement")  # what that one needs is said above
+    if config.feedback_target == "real" and config.feedback not in measured:
+        yield (
+            f"synthesize.feedback_target: got real, but feedback {config.feedback} is not measured"
+            f" on real images; set it to none, or feedback to {', '.join(MEASURED_ON_REAL)}"
+        )
     if config.feedback_tau and config.feedback_target == "real":
         yield (
             f"synthesize.feedback_tau: got {config.feedback_tau:g}, but what feedback_target real"
@@ -140,6 +154,25 @@ def training_disagreements(
         )
     if synthesize is not None:
         yield from _group_disagreements(final, synthesize)
+        yield from _last_layer_disagreements(baseline, final, synthesize)
+
+
+def _last_layer_disagreements(
+    baseline: TrainConfig, final: TrainConfig, synthesize: SynthesizeConfig
+) -> Iterator[str]:
+    """Says whose last layer has no gradient that influence could compare."""
+    recipes = {
+        "baseline": ("train_baseline", baseline),
+        "control": ("retrain.training", final),
+    }
+    if synthesize.feedback != "influence" or synthesize.guide not in recipes:
+        return
+    section, recipe = recipes[synthesize.guide]
+    if recipe.head == "cosine":
+        yield (
+            f"{section}.head: got cosine, but synthesize.feedback influence compares gradients of"
+            " a linear last layer; set it to linear, or choose another criterion"
+        )
 
 
 def _group_disagreements(final: TrainConfig, synthesize: SynthesizeConfig) -> Iterator[str]:

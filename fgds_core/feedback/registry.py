@@ -9,6 +9,10 @@ CRITERIA = {
     "hardness": "fgds_core.feedback.criteria.hardness",
     "entropy": "fgds_core.feedback.criteria.entropy",
     "disagreement": "fgds_core.feedback.criteria.disagreement",
+    "exemplar": "fgds_core.feedback.criteria.exemplar",
+    "exemplar_loss": "fgds_core.feedback.criteria.exemplar_loss",
+    "exemplar_entropy": "fgds_core.feedback.criteria.exemplar_entropy",
+    "influence": "fgds_core.feedback.criteria.influence",
 }
 """The module of each criterion; its function has the same name."""
 

@@ -125,7 +125,17 @@ class SynthesizeConfig(Section):
             " the same real images, or a committee of both"
         ),
     )
-    feedback: Literal["none", "loss", "hardness", "entropy", "disagreement"] = Field(
+    feedback: Literal[
+        "none",
+        "loss",
+        "hardness",
+        "entropy",
+        "disagreement",
+        "exemplar",
+        "exemplar_loss",
+        "exemplar_entropy",
+        "influence",
+    ] = Field(
         description=(
             "criterion of the guide that guidance climbs; none is off, whatever the other"
             " feedback values"

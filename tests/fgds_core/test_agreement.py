@@ -149,6 +149,12 @@ def told_of_drawing(**changes):
         ({"feedback_target": "real", "guide": "control"}, "synthesize.feedback_target: got real"),
         ({"feedback_augment": True, "guide": "both"}, "synthesize.feedback_augment: got true"),
         ({"feedback_target": "real", "feedback_tau": 0.5}, "synthesize.feedback_tau: got 0.5"),
+        ({"feedback": "influence", "guide": "both"}, "influence, which is of one last layer"),
+        (
+            {"feedback": "exemplar_loss", "feedback_target": "real"},
+            "synthesize.feedback_target: got real, but feedback exemplar_loss is not measured",
+        ),
+        ({"feedback": "influence", "feedback_target": "real"}, "to loss, hardness, entropy"),
     ],
 )
 def test_what_a_guide_cannot_give_is_refused(changes, message):
@@ -168,3 +174,20 @@ def test_what_a_guide_cannot_give_is_refused(changes, message):
 )
 def test_what_a_guide_can_give_is_not(changes):
     assert told_of_drawing(**changes) == []
+
+
+@pytest.mark.parametrize(
+    ("guide", "key"), [("baseline", "train_baseline"), ("control", "retrain.training")]
+)
+def test_influence_wants_a_linear_last_layer_of_its_guide(guide, key):
+    cosine = {"head": "cosine"}
+    baseline, final = (cosine, {}) if guide == "baseline" else ({}, cosine)
+    retrain = retraining(training={"head": "linear"} | final)
+
+    def told(feedback):
+        drawn = synthesize_config(feedback=feedback, guide=guide)
+        return list(training_disagreements(recipe(**baseline), retrain, 1, drawn))
+
+    (said,) = told("influence")
+    assert said.startswith(f"{key}.head: got cosine, but synthesize.feedback influence")
+    assert told("loss") == []

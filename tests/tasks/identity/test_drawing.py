@@ -11,6 +11,7 @@ from micro import ROOT, random_images, synthesize_config
 
 from fgds_core.data.meta import SPLITS, Meta, write_meta
 from fgds_core.errors import InputError
+from fgds_core.feedback.registry import CRITERIA
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.config import FeedbackFactors
 from fgds_core.synthesis.recipe import Recipe
@@ -39,6 +40,17 @@ def prepare(labels: tuple[int, ...] = (0, 1, 2), names: tuple[str, ...] = NAMES)
     counts = dict.fromkeys(SPLITS, tuple(labels.count(k) for k in range(len(names))))
     bins, none = dict.fromkeys(names, "few"), dict.fromkeys(SPLITS, 0)
     write_meta(Path(PREPARED), Meta(names, 8, counts, bins, None, none, sha256))
+
+
+def prepare_validation() -> None:
+    """Writes other validation images."""
+    sha256 = write_images(
+        Path(PREPARED, "val.parquet"), image_table(random_images(3, seed=1), (0, 1, 2), NAMES)
+    ).sha256
+    path = Path(PREPARED, "meta.json")
+    meta = json.loads(path.read_text())
+    meta["content_sha256"]["val"] = sha256
+    path.write_text(json.dumps(meta))
 
 
 def origin(
@@ -236,6 +248,48 @@ def test_the_share_of_a_mixture_counts_where_there_is_one() -> None:
     assert of(share) == of({})
     mixed = {"embedding_mix": "any_class"}
     assert len({of({}), of(mixed), of(mixed | share)}) == 3
+
+
+EXEMPLAR = {"feedback": "exemplar", "conditioning": "text"}
+
+
+def test_exemplars_count_for_their_class_where_text_alone_conditions() -> None:
+    before = of_parts(EXEMPLAR)
+    prepare((0, 1, 2, 1))
+    after = of_parts(EXEMPLAR)
+    assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True]
+
+
+def test_the_size_of_a_part_counts_where_its_images_are_valued_together() -> None:
+    for feedback in ("exemplar", "exemplar_loss", "exemplar_entropy"):
+        sizes = [of({"feedback": feedback, "images_per_part": size}) for size in (30, 40)]
+        assert len(set(sizes)) == 2
+    for changes in ({"feedback": "influence"}, {"feedback": "exemplar", "feedback_scale": 0.0}):
+        assert of(changes | {"images_per_part": 30}) == of(changes | {"images_per_part": 40})
+
+
+@pytest.mark.parametrize(
+    ("changes", "by"),
+    [
+        ({"feedback_exemplars": 5}, {"exemplar", "exemplar_loss", "exemplar_entropy"}),
+        ({"feedback_mix": 0.3}, {"exemplar_loss", "exemplar_entropy"}),
+    ],
+)
+def test_what_one_criterion_reads_redraws_no_image_of_another(
+    changes: dict[str, Any], by: set[str]
+) -> None:
+    assert {
+        name for name in CRITERIA if of({"feedback": name}) != of({"feedback": name} | changes)
+    } == by
+
+
+def test_validation_images_count_where_influence_is_measured_by_them() -> None:
+    text = {"conditioning": "text"}
+    before = {name: of(text | {"feedback": name}) for name in CRITERIA}
+    prepare_validation()
+    assert {name for name in CRITERIA if of(text | {"feedback": name}) != before[name]} == {
+        "influence"
+    }
 
 
 def test_unguided_images_outlive_a_new_baseline() -> None:

@@ -216,8 +216,16 @@ EDITS = {
     ),
     "one criterion": Edit(
         "train_baseline synthesize assess",
-        criterion("entropy"),
+        criterion("entropy") | criterion("exemplar_entropy"),
         file="fgds_core/feedback/criteria/entropy.py",
+    ),
+    "how exemplars are chosen": Edit(
+        "synthesize",
+        frozenset(each for each in ALL if each.criterion.startswith("exemplar")),
+        file="fgds_core/feedback/exemplars.py",
+    ),
+    "what influence compares with": Edit(
+        "synthesize", criterion("influence"), file="fgds_core/feedback/validation.py"
     ),
     "one rule": Edit(
         "synthesize", rule("score"), file="fgds_core/diffusion/guidance/rules/score.py"
