@@ -61,8 +61,9 @@ ablation: setup  ## the table of arms over seeds, hours
 controls: setup  ## what synthesis is worth against the strongest controls, hours; DATA=name
 	python -m benchmarks.controls --test $(if $(DATA),--data "$$DATA")
 
-usefulness: setup  ## which number of a synthetic set foretells what it adds; after `make controls`
+usefulness: setup  ## what foretells the worth of a set, audits and pictures; after `make controls`
 	python -m benchmarks.usefulness
+	python -m benchmarks.controls_plot
 
 bench: setup  ## the cost of guided sampling, minutes; `python -m benchmarks.modes` for its quality
 	python -m benchmarks.sampling

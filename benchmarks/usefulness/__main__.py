@@ -2,12 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from benchmarks.controls.arms import GROUPED, LONG_TAILED
 from benchmarks.controls.runs import read_runs
 from benchmarks.controls.table import write_document
 from benchmarks.experiments import RESULTS, write_json
 from benchmarks.usefulness import __doc__ as about
+from benchmarks.usefulness.audits import as_markdown as audits_as_markdown
+from benchmarks.usefulness.audits import audits
 from benchmarks.usefulness.gains import Row, rows_of, usefulness
 from benchmarks.usefulness.plot import draw
 from benchmarks.usefulness.table import as_markdown
@@ -28,16 +31,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="another folder of results")
     args = parser.parse_args()
     rows: list[Row] = []
+    on_test: list[Row] = []
+    audited: dict[str, Any] = {}
     for data, arms in DATA.items():
-        rows += rows_of(data, read_runs(args.out / f"controls-{data}_runs.json"), arms)
+        runs = read_runs(args.out / f"controls-{data}_runs.json")
+        rows += rows_of(data, runs, arms)
+        on_test += rows_of(data, runs, arms, "test")
+        audited[data] = audits(runs)
     if not rows:
         raise SystemExit(f"no set in {args.out} has been measured; run `make controls` first")
-    found = usefulness(rows)
+    found = {**usefulness(rows, on_test), "audits": audited}
     write_json(args.out / RESULT, found)
     text = as_markdown(found)
     print(text)
     if args.out == RESULTS:
         write_document(RESULT, text)
+        for data, of_data in audited.items():
+            write_document(f"audits, {data}", audits_as_markdown(of_data))
         draw(found)
 
 

@@ -1,12 +1,14 @@
 """The sets of the comparison with their gains, and what goes with these."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.controls.arms import CEILING, CONTROL, Arm
+from benchmarks.controls.arms import CONTROL, Arm
 from benchmarks.controls.pieces import Piece
+from benchmarks.controls.sets import MoreReal
 from benchmarks.usefulness.correlation import (
     FEWEST,
     PERMUTATIONS,
@@ -32,33 +34,40 @@ Row = dict[str, Any]
 
 
 def trains_as_control(arm: Arm) -> bool:
-    """Whether an arm differs from the control in its images alone, so that its gain is theirs."""
-    return arm.images is not None and not arm.training and not arm.retrain
+    """Whether an arm differs from the control in synthetic images alone: its gain is theirs."""
+    if arm.images is None or isinstance(arm.images, MoreReal):
+        return False
+    return replace(arm, images=None) == Arm(final=arm.final)
 
 
-def rows_of(data: str, runs: Runs, arms: Mapping[str, Arm]) -> list[Row]:
+def rows_of(data: str, runs: Runs, arms: Mapping[str, Arm], split: str = "val") -> list[Row]:
     """The sets of one data set: `data`, `arm`, `seed`, `gain` by outcome and `measures`.
+
+    A set that two arms have in common comes once.
 
     Args:
         data: Its name.
-        runs: Those of the comparison, with the control's.
+        runs: Those of the comparison, with the control's; runs on validation images have measures.
         arms: Its arms.
+        split: The images that the gain is measured on: val or test.
     """
-    rows = []
+    rows, known = [], set()
     for _, run in sorted(runs.items()):
-        control = runs.get(Piece(CONTROL, run["seed"], "val").name)
-        name = run["arm"]
-        if control is None or run["split"] != "val" or name == CEILING or "measures" not in run:
+        name, seed = run["arm"], run["seed"]
+        control = runs.get(Piece(CONTROL, seed, split).name)
+        measured = runs.get(Piece(name, seed, "val").name, {})
+        if run["split"] != split or control is None or "measures" not in measured:
             continue
-        if name not in arms or not trains_as_control(arms[name]):
+        if name not in arms or not trains_as_control(arms[name]) or (run["set"], seed) in known:
             continue
+        known.add((run["set"], seed))
         rare = RARE[control["columns"]["worst_group"] is not None]
         gain = {
             outcome: round(run["columns"][column] - control["columns"][column], 6)
             for outcome, column in (("overall", "overall"), ("rare", rare))
         }
-        of_set = {"data": data, "arm": name, "seed": run["seed"]}
-        rows.append({**of_set, "gain": gain, "measures": run["measures"]})
+        of_set = {"data": data, "arm": name, "seed": seed}
+        rows.append({**of_set, "gain": gain, "measures": measured["measures"]})
     return rows
 
 
@@ -81,6 +90,8 @@ def points_of(rows: Sequence[Row], names: Sequence[str]) -> Points:
 
 def usefulness(
     rows: Sequence[Row],
+    on_test: Sequence[Row] = (),
+    *,
     seed: int = 0,
     resamples: int = RESAMPLES,
     permutations: int = PERMUTATIONS,
@@ -89,6 +100,7 @@ def usefulness(
 
     Args:
         rows: Sets of one or more data sets, see `rows_of`.
+        on_test: Some of them with their gains on test images.
         seed: Of resamples and permutations.
         resamples: How many stand behind an interval.
         permutations: How many stand behind a p value.
@@ -101,7 +113,8 @@ def usefulness(
         outcomes of the scope); `left_out`: see `LeftOut`, by data set and outcome; `picked`: by
         measure, data set and outcome the arm that it picks, if its direction is that which it has
         on the other data sets, and `lost`, how much less that gains than the best arm; `worth`:
-        the mean gains of arms; `points`: the rows themselves.
+        the mean gains of arms; `on_test`: by data set and measure `rho` with the gains on test
+        images, by outcome; `points`: the rows themselves.
     """
     names = sorted({name for row in rows for name, v in row["measures"].items() if v is not None})
     of_data = {
@@ -137,6 +150,7 @@ def usefulness(
         "left_out": left_out,
         "picked": {name: _picked(name, of_data) for name in names},
         "worth": {data: _worth(some) for data, some in of_data.items()},
+        "on_test": {data: _on_test(data, on_test, names) for data in of_data},
         "points": list(rows),
     }
 
@@ -190,6 +204,18 @@ def _picked(name: str, of_data: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
             for outcome, choice in zip(OUTCOMES, choices, strict=True)
         }
     return found
+
+
+def _on_test(data: str, rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+    """The rank correlation of each number with the gain on test images, where there are some."""
+    some = [row for row in rows if row["data"] == data]
+    if len({row["arm"] for row in some}) < FEWEST:
+        return {}
+    rho = spearman(points_of(some, names))
+    return {
+        name: {outcome: _number(rho[place, g]) for g, outcome in enumerate(OUTCOMES)}
+        for place, name in enumerate(names)
+    }
 
 
 def _worth(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:

@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from benchmarks.controls_plot import colours_of, family_of
 from benchmarks.experiments import RESULTS
 from benchmarks.usefulness.gains import POOLED
 from benchmarks.usefulness.table import label_of, ranking, spoken
@@ -53,24 +54,24 @@ def forest(axes: Axes, found: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def scatter(axes: Axes, found: Mapping[str, Any], name: str, data: str) -> None:
-    """The sets of one data set: the gain over a number, a sign an arm."""
+    """The sets of one data set: the gain over a number, a colour a kind of arm."""
     points = [
         point
         for point in found["points"]
         if point["data"] == data and point["measures"].get(name) is not None
     ]
-    arms = sorted({point["arm"] for point in points})
-    colours = plt.get_cmap("tab20")
-    for number, arm in enumerate(arms):
-        some = [point for point in points if point["arm"] == arm]
+    kinds = list(dict.fromkeys(family_of(point["arm"]) for point in found["points"]))
+    colours = colours_of(kinds)
+    for number, kind in enumerate(kinds):
+        some = [point for point in points if family_of(point["arm"]) == kind]
         axes.plot(
             [point["measures"][name] for point in some],
             [100 * point["gain"]["rare"] for point in some],
             MARKERS[number % len(MARKERS)],
-            color=colours(number % 20),
+            color=colours[kind],
             ms=5,
-            alpha=0.8,
-            label=arm,
+            alpha=0.7,
+            label=kind,
         )
     axes.axhline(0, color="#999999", lw=0.8)
     axes.set_xlabel(label_of(name), fontsize=8)
@@ -93,12 +94,8 @@ def draw(found: Mapping[str, Any], picture: Path = PICTURE) -> None:
             scatter(axes, found, name, each)
     for axes, each in zip(panels[0], data, strict=True):
         axes.set_title(each, fontsize=9)
-    for axes in panels[-1]:
-        handles, labels = axes.get_legend_handles_labels()
-        axes.legend(
-            handles, labels, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.22),
-            ncol=2, frameon=False,
-        )  # fmt: skip
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    right.legend(handles, labels, fontsize=8, loc="outside lower center", ncol=4, frameon=False)
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
     plt.close(figure)

@@ -70,17 +70,20 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     counts = [
         f"{found['sets'][each]} sets of {found['arms'][each]} arms on {each}" for each in data
     ]
-    lines.append(f"{found['tried']} numbers were tried, on {' and '.join(counts)}.")
+    lines += [f"{found['tried']} numbers were tried, on {' and '.join(counts)}.", ""]
     for each, by_outcome in found["left_out"].items():
         for outcome, result in by_outcome.items():
             if result is not None:
                 best = max(result["chosen"], key=lambda name: result["chosen"][name])
                 lines.append(
-                    f"On {each}, {spoken(each, outcome)}, the best number chosen without an arm"
+                    f"- On {each}, {spoken(each, outcome)}, the best number chosen without an arm"
                     f" (mostly {label_of(best)}) tells that arm from another one"
                     f" in {100 * result['right']:.0f} % of pairs and loses"
                     f" {100 * result['lost']:.1f} points, a coin {100 * result['coin']:.1f}."
                 )
+                rho = found["on_test"][each].get(best, {}).get(outcome)
+                if rho is not None:
+                    lines[-1] += f" With the gain on test images it correlates by {rho:+.2f}."
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,9 @@ from scipy.stats import spearmanr
 from benchmarks.controls.arms import CEILING, CONTROL, LONG_TAILED, UNGUIDED
 from benchmarks.controls.table import DOCUMENT
 from benchmarks.experiments import RESULTS
-from benchmarks.usefulness.__main__ import RESULT
+from benchmarks.usefulness.__main__ import DATA, RESULT
+from benchmarks.usefulness.audits import as_markdown as audits_as_markdown
+from benchmarks.usefulness.audits import audits
 from benchmarks.usefulness.correlation import (
     Points,
     bootstrap,
@@ -132,7 +134,7 @@ def test_the_arm_that_a_number_picks():
 
 def run(arm, seed, overall, few, split="val", measures=None, worst=None):
     columns = {"overall": overall, "few": few, "worst_group": worst, "worst_tenth": worst}
-    entry = {"arm": arm, "seed": seed, "split": split, "columns": columns}
+    entry = {"arm": arm, "seed": seed, "split": split, "set": arm, "columns": columns}
     return {**entry, **({} if measures is None else {"measures": measures})}
 
 
@@ -144,7 +146,7 @@ def test_a_gain_is_over_the_control_of_its_seed_on_validation_images():
         run(CONTROL, 1, 0.1, 0.1, split="test"),
         run(UNGUIDED, 0, 0.7, 0.6, measures=some),
         run(UNGUIDED, 1, 0.7, 0.6, measures=some),
-        run(UNGUIDED, 1, 0.9, 0.9, split="test", measures=some),
+        run(UNGUIDED, 1, 0.9, 0.9, split="test"),
         run(UNGUIDED, 2, 0.7, 0.6, measures=some),  # its control was not trained
         run("feedback: loss", 0, 0.8, 0.8),  # not measured
         run(CEILING, 0, 0.9, 0.9, measures=some),  # not drawn
@@ -155,6 +157,9 @@ def test_a_gain_is_over_the_control_of_its_seed_on_validation_images():
     assert [(row["arm"], row["seed"]) for row in found] == [(UNGUIDED, 0), (UNGUIDED, 1)]
     assert found[0]["gain"] == {"overall": pytest.approx(0.2), "rare": pytest.approx(0.3)}
     assert found[1]["gain"] == {"overall": pytest.approx(0.1), "rare": pytest.approx(0.2)}
+    (on_test,) = rows_of("lt", dict(enumerate_names(runs)), LONG_TAILED, "test")
+    assert on_test["gain"] == {"overall": pytest.approx(0.8), "rare": pytest.approx(0.8)}
+    assert on_test["measures"] == some
     grouped = [
         run(CONTROL, 0, 0.5, None, worst=0.1),
         run(UNGUIDED, 0, 0.6, None, "val", some, 0.4),
@@ -171,6 +176,17 @@ def test_arms_that_are_trained_otherwise_say_nothing_of_their_images():
     runs += [run(name, 0, 0.6, 0.4, measures=some) for name in arms]
     found = rows_of("lt", dict(enumerate_names(runs)), arms)
     assert [row["arm"] for row in found] == ["a"]
+
+
+def test_a_set_that_two_arms_have_in_common_comes_once():
+    arms = {"a": LONG_TAILED[UNGUIDED], "b": LONG_TAILED[UNGUIDED]}
+    some = {"fid": 1.0}
+    runs = [run(CONTROL, seed, 0.5, 0.3) for seed in (0, 1)]
+    runs += [run(name, seed, 0.6, 0.4, measures=some) for name in arms for seed in (0, 1)]
+    for each in runs:
+        each["set"] = "the same"
+    found = rows_of("lt", dict(enumerate_names(runs)), arms)
+    assert [(row["arm"], row["seed"]) for row in found] == [("a", 0), ("a", 1)]
 
 
 def enumerate_names(runs):
@@ -194,7 +210,8 @@ def found():
                         "measures": {"fid": noise, "coverage_by_class": 0.1 * arm, "kid": None},
                     }
                 )
-    return usefulness(rows, resamples=20, permutations=200)
+    on_test = [{**row, "gain": {**row["gain"], "rare": -row["gain"]["rare"]}} for row in rows[:16]]
+    return usefulness(rows, on_test, resamples=20, permutations=200)
 
 
 def test_the_number_that_foretells_the_gain_is_found(found):
@@ -219,7 +236,9 @@ def test_the_table_says_what_was_found(found):
     assert lines[2].startswith("| coverage, by class |")
     assert "**+1.00 (+1.00 to +1.00)** | 0.0 | 0.0 |" in lines[2]
     assert "2 numbers were tried, on 16 sets of 8 arms on fashion-lt and 16" in lines[5]
-    assert any("tells that arm from another one in 100 % of pairs" in line for line in lines)
+    told = [line for line in lines if "tells that arm from another one in 100 % of pairs" in line]
+    assert "With the gain on test images it correlates by -1.00." in told[1]
+    assert found["on_test"]["fashion-contexts"] == {}
 
 
 def test_the_table_in_the_document_is_of_the_results_at_hand():
@@ -227,6 +246,37 @@ def test_the_table_in_the_document_is_of_the_results_at_hand():
     shown = DOCUMENT.read_text().partition(begin)[2].partition(end)[0]
     path = ROOT / RESULTS / RESULT
     assert shown == (as_markdown(json.loads(path.read_text())) if path.exists() else "")
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_the_audits_in_the_document_are_of_the_results_at_hand(data):
+    begin, end = f"<!-- audits, {data}: begin -->\n", f"<!-- audits, {data}: end -->\n"
+    text = DOCUMENT.read_text()
+    assert begin in text
+    path = ROOT / RESULTS / RESULT
+    found = json.loads(path.read_text())["audits"].get(data, {}) if path.exists() else {}
+    assert text.partition(begin)[2].partition(end)[0] == audits_as_markdown(found)
+
+
+def test_audits_are_compared_with_the_control_of_the_seed():
+    def audited(seed, ours, theirs):
+        of_arm, of_control = (
+            {"probe_auc": auc, "sent_to_synthetic": None} for auc in (ours, theirs)
+        )
+        return {"arm": "a", "seed": seed, "audit": of_arm, "audit_of_control": of_control}
+
+    found = audits({"0": audited(0, 0.8, 0.6), "1": audited(1, 0.6, 0.5), "2": {"arm": "b"}})
+    assert list(found) == ["a"]
+    assert found["a"]["probe_auc"]["value"]["mean"] == pytest.approx(0.7)
+    over = found["a"]["probe_auc"]["over_control"]
+    # Of 0.2 and 0.1: t of one degree of freedom is 12.706, the standard error 0.05
+    assert (over["mean"], over["high"]) == (
+        pytest.approx(0.15),
+        pytest.approx(0.15 + 12.7062 * 0.05, rel=1e-4),
+    )
+    assert found["a"]["sent_to_synthetic"] is None
+    assert "| a | 70.0 ± 127.1 | +15.0 ± 63.5 |  |  |" in audits_as_markdown(found)
+    assert audits_as_markdown({}) == ""
 
 
 def test_the_picture_is_drawn(found, tmp_path):
