@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from benchmarks.controls.others import Other
 from benchmarks.controls.place import Overrides, Place
 from benchmarks.controls.sets import Best, Drawn, Made, MoreReal
 
@@ -17,6 +18,7 @@ CONTROL = "real: strongest"
 
 CEILING = "more real images"
 UNGUIDED = "unguided: dual + dropout"
+LOSS = "feedback: loss"
 
 
 class Spec(Protocol):
@@ -71,6 +73,64 @@ BALANCED: Overrides = {**PLAIN, "sampling": "class_balanced"}
 GROUP_BALANCED: Overrides = {**PLAIN, "sampling": "group_balanced"}
 RAND_AUGMENT = "rand-m5-mstd0.5-inc1"
 
+TWICE = Drawn(unguided().changes, times=2)
+
+SYNTHETIC: Mapping[str, Arm] = {
+    # Other generators, trained on the same real images
+    "other generator: VAE": Arm(Other("vae")),
+    "other generator: GAN": Arm(Other("gan")),
+    # Without feedback: what the generator is told
+    "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
+    "unguided: dual": Arm(unguided(embedding_dropout=0.0)),
+    UNGUIDED: Arm(unguided()),
+    "unguided: slerp": Arm(unguided(embedding_mix="slerp", embedding_dropout=0.0), final=False),
+    "unguided: transfer": Arm(
+        unguided(embedding_mix="transfer", embedding_mix_share=1.0, embedding_dropout=0.0)
+    ),
+    "unguided: transfer + dropout .5": Arm(
+        unguided(embedding_mix="transfer", embedding_mix_share=1.0, embedding_dropout=0.5)
+    ),
+    "unguided: half of any class": Arm(
+        unguided(embedding_mix="any_class", embedding_dropout=0.0), final=False
+    ),
+    "unguided: noise 500": Arm(unguided(noise_level=500, embedding_dropout=0.0), final=False),
+    # Feedback: criteria
+    LOSS: Arm(guided("loss")),
+    "feedback: entropy": Arm(guided("entropy")),
+    "feedback: hardness": Arm(guided("hardness")),
+    "feedback: exemplar": Arm(guided("exemplar")),
+    "feedback: exemplar, text": Arm(
+        guided("exemplar", conditioning="text", embedding_dropout=0.0), final=False
+    ),
+    "feedback: exemplar + loss": Arm(guided("exemplar_loss")),
+    "feedback: exemplar + entropy": Arm(guided("exemplar_entropy"), final=False),
+    "feedback: influence": Arm(guided("influence")),
+    # Feedback: which classifier guides
+    "feedback: loss, prior taken out": Arm(guided("loss", feedback_tau=1.0)),
+    "feedback: loss, control guides": Arm(guided("loss", guide="control")),
+    "feedback: loss, both guide": Arm(guided("loss", guide="both"), final=False),
+    "feedback: loss, 3 baselines guide": Arm(
+        Drawn(guided("loss").changes, guide_seeds=3), final=False
+    ),
+    "feedback: disagreement of both": Arm(guided("disagreement", guide="both"), final=False),
+    # Feedback in rounds
+    "feedback: loss, 2 rounds": Arm(guided("loss", rounds=2)),
+    "feedback: loss, 4 rounds": Arm(guided("loss", rounds=4), final=False),
+    "feedback: loss, 2 even rounds": Arm(
+        guided("loss", rounds=2, round_quotas="even"), final=False
+    ),
+    # As much computing without feedback
+    "equal compute: twice as many": Arm(TWICE),
+    "equal compute: best of 2 by loss": Arm(Best(TWICE, "loss")),
+    "equal compute: best of 2 by entropy": Arm(Best(TWICE, "entropy"), final=False),
+    # What is done with the images
+    "feedback: loss, last layer on real": Arm(
+        guided("loss"), training={"second_stage": "last_layer_real"}
+    ),
+    "feedback: loss, then real": Arm(guided("loss"), training={"second_stage": "real"}),
+    "feedback: loss, RandAugment": Arm(guided("loss"), training={"rand_augment": RAND_AUGMENT}),
+}
+
 LONG_TAILED: Mapping[str, Arm] = {
     "real: instance": Arm(training=INSTANCE),
     "real: class-balanced": Arm(training=BALANCED),
@@ -84,30 +144,30 @@ LONG_TAILED: Mapping[str, Arm] = {
     "real: strongest + cRT": Arm(training={"second_stage": "crt"}, final=False),
     "real: strongest + SMOTE of features": Arm(smote=True),
     CEILING: Arm(MoreReal()),
-    "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
-    "unguided: dual": Arm(unguided(embedding_dropout=0.0)),
-    UNGUIDED: Arm(unguided()),
-    "feedback: loss": Arm(guided("loss")),
-    "feedback: entropy": Arm(guided("entropy")),
-    "feedback: hardness": Arm(guided("hardness")),
-    "equal compute: twice as many": Arm(Drawn(unguided().changes, times=2)),
-    "equal compute: best of 2 by loss": Arm(Best(Drawn(unguided().changes, times=2), "loss")),
-    "equal compute: best of 2 by entropy": Arm(
-        Best(Drawn(unguided().changes, times=2), "entropy"), final=False
+    **SYNTHETIC,
+    "the same share in every class": Arm(
+        guided("loss", target_per_class=1, min_per_class=116), final=False
     ),
+    **{
+        f"{name}, n={number}": Arm(drawn(number), final=False)
+        for number in (100, 400, 800)
+        for name, drawn in (
+            (UNGUIDED, lambda number: unguided(target_per_class=number)),
+            (LOSS, lambda number: guided("loss", target_per_class=number)),
+        )
+    },
 }
+
+_RAND_AUGMENTED: Overrides = {**GROUP_BALANCED, "rand_augment": RAND_AUGMENT}
 
 GROUPED: Mapping[str, Arm] = {
     "real: instance": Arm(training=INSTANCE),
     "real: class-balanced": Arm(training=BALANCED),
     "real: group-balanced": Arm(training=GROUP_BALANCED),
     "real: square root": Arm(training={**PLAIN, "sampling": "square_root"}, final=False),
-    "real: group DRO": Arm(
-        training={"loss": "group_dro", "loss_kwargs": {}, "sampling": "instance"}, final=False
-    ),
+    "real: group DRO": Arm(training={**INSTANCE, "loss": "group_dro"}, final=False),
     "real: group DRO, group-balanced": Arm(
-        training={"loss": "group_dro", "loss_kwargs": {}, "sampling": "group_balanced"},
-        final=False,
+        training={**GROUP_BALANCED, "loss": "group_dro"}, final=False
     ),
     "real: group-balanced + LISA": Arm(training={**GROUP_BALANCED, "mix": "lisa"}, final=False),
     "real: class-balanced + LISA": Arm(training={**BALANCED, "mix": "lisa"}, final=False),
@@ -118,33 +178,26 @@ GROUPED: Mapping[str, Arm] = {
     "real: group-balanced + colour jitter": Arm(
         training={**GROUP_BALANCED, "color_jitter": 0.4}, final=False
     ),
-    "real: group-balanced + RandAugment": Arm(
-        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT}, final=False
+    "real: group-balanced + RandAugment": Arm(training=_RAND_AUGMENTED, final=False),
+    "real: group-balanced + RandAugment 7": Arm(
+        training={**GROUP_BALANCED, "rand_augment": "rand-m7-mstd0.5-inc1"}, final=False
     ),
     "real: group-balanced + RandAugment 9": Arm(
         training={**GROUP_BALANCED, "rand_augment": "rand-m9-mstd0.5-inc1"}, final=False
     ),
     "real: group-balanced + RandAugment + mixup": Arm(
-        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT, "mix": "mixup"}, final=False
+        training={**_RAND_AUGMENTED, "mix": "mixup"}, final=False
     ),
     "real: group-balanced + RandAugment + LISA": Arm(
-        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT, "mix": "lisa"}, final=False
+        training={**_RAND_AUGMENTED, "mix": "lisa"}, final=False
     ),
     "real: group-balanced + RandAugment + colour jitter": Arm(
-        training={**GROUP_BALANCED, "rand_augment": RAND_AUGMENT, "color_jitter": 0.4},
-        final=False,
+        training={**_RAND_AUGMENTED, "color_jitter": 0.4}, final=False
     ),
     CONTROL: Arm(),
     "real: strongest + SMOTE of features": Arm(smote=True),
     CEILING: Arm(MoreReal()),
-    "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
-    "unguided: dual": Arm(unguided(embedding_dropout=0.0)),
-    UNGUIDED: Arm(unguided()),
-    "feedback: loss": Arm(guided("loss")),
-    "feedback: entropy": Arm(guided("entropy")),
-    "feedback: hardness": Arm(guided("hardness")),
-    "equal compute: twice as many": Arm(Drawn(unguided().changes, times=2)),
-    "equal compute: best of 2 by loss": Arm(Best(Drawn(unguided().changes, times=2), "loss")),
+    **{name: arm for name, arm in SYNTHETIC.items() if not name.endswith("RandAugment")},
 }
 
 
