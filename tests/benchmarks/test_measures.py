@@ -25,11 +25,13 @@ from benchmarks.controls.measures import (
 from fgds_core.assess.assessment import headline
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.features import tower_of
-from fgds_core.classify.network import create_classifier
+from fgds_core.classify.network import create_classifier, load_classifier
 from fgds_core.classify.save import save_classifier
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.data.splits import read_prepared
-from fgds_core.feedback.criterion import Seen
+from fgds_core.feedback.criterion import Seen, Sources
+from fgds_core.feedback.registry import load_criterion, needs_of
+from fgds_core.feedback.validation import FULL_WEIGHT
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages.assess import assess
 from fgds_core.synthesis.columns import synthetic_schema
@@ -181,6 +183,25 @@ def test_influence_is_the_inner_product_of_gradients():
     means = [gradient(x[labels == k], labels[labels == k]) for k in labels.unique()]
     cosine = F.cosine_similarity(torch.stack(means).mean(dim=0), all_classes, dim=0).item()
     assert alignment(seen, labels, critic) == pytest.approx(cosine)
+
+
+def test_influence_is_that_which_feedback_climbs_but_for_its_shrinkage(place):
+    val, (images, _) = read_prepared(place / "prepared", "val"), read_synthetic(place / "set")
+    classifier = load_classifier(place / "guide")
+
+    def see(x):
+        with torch.no_grad():
+            return Seen(*classifier.logits_and_features(x))
+
+    sources = Sources(place / "guide", (classifier,), see, lambda split: val, 0, "cpu")
+    known = needs_of("influence").find(None, sources)
+    seen = seen_by(classifier, images)
+    climbed = load_criterion("influence")(seen, images.labels, known)
+    ours = influence(seen, images.labels, Critic(None, None, seen_by(classifier, val), val.labels))
+    of_class = COUNTS["val"][0]  # images of each class
+    assert climbed.tolist() == pytest.approx(
+        (of_class / (of_class + FULL_WEIGHT) * ours).tolist(), rel=1e-3, abs=1e-6
+    )
 
 
 def test_harder_images_have_more_loss_and_the_judge_is_less_sure_of_them():
