@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.controls.arms import CEILING, CONTROL
+from benchmarks.controls.place import Place
 from benchmarks.experiments import RESULTS
 
 IMAGES = Path("docs/images")
@@ -59,8 +60,13 @@ def rare_column(arms: Arms) -> str:
     return "few" if all(arm["worst_tenth"] is None for arm in arms.values()) else "worst_tenth"
 
 
-def curves(arms: Arms, column: str) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
+def curves(arms: Arms, column: str, usual: int) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
     """The arms that differ in how many images are drawn, by the rest of their name.
+
+    Args:
+        arms: All arms; one whose name says no number has the usual one.
+        column: What is shown of them.
+        usual: How many images a class is filled up to otherwise.
 
     Returns:
         For each series how many images a class is filled up to, increasing, and the accuracy:
@@ -72,6 +78,9 @@ def curves(arms: Arms, column: str) -> dict[str, list[tuple[int, Mapping[str, An
         if number is not None and arm[column] is not None:
             series = HOW_MANY.sub("", name).strip(" :,")
             found.setdefault(series, {})[int(number[1])] = arm[column]
+    for series, points in found.items():
+        if series in arms and arms[series][column] is not None:
+            points[usual] = arms[series][column]
     return {series: sorted(points.items()) for series, points in found.items() if len(points) > 1}
 
 
@@ -97,9 +106,9 @@ def draw_arms(axes: Axes, arms: Arms, column: str) -> None:
     axes.set_xlabel(f"{NAMES[column]} accuracy, %")
 
 
-def draw_curves(axes: Axes, arms: Arms, column: str) -> None:
+def draw_curves(axes: Axes, arms: Arms, column: str, usual: int) -> None:
     """Accuracy over the number of images, a line a series; control and ceiling level."""
-    for number, (series, points) in enumerate(curves(arms, column).items()):
+    for number, (series, points) in enumerate(curves(arms, column, usual).items()):
         colour = COLOURS.get(family_of(series), OTHERS[number % len(OTHERS)])
         x = [many for many, _ in points]
         means = [100 * value["mean"] for _, value in points]
@@ -118,19 +127,20 @@ def draw_curves(axes: Axes, arms: Arms, column: str) -> None:
     axes.legend(fontsize=8, frameon=False)
 
 
-def draw(results: Mapping[str, Any], data: str, picture: Path) -> None:
+def draw(results: Mapping[str, Any], data: str, usual: int, picture: Path) -> None:
     """Writes the picture of one data set.
 
     Args:
         results: Its `controls-<data>.json`.
         data: Its name.
+        usual: How many images a class is filled up to where an arm says nothing else.
         picture: The file.
     """
     val = results["validation"]["arms"]
     split, arms = ("test", results["arms"]) if results["arms"] else ("validation", val)
     rare = rare_column(arms)
     shown = {name: arm for name, arm in arms.items() if not HOW_MANY.search(name)}
-    has_curves = bool(curves(val, rare))
+    has_curves = bool(curves(val, rare, usual))
     figure, panels = plt.subplots(
         1,
         2 + has_curves,
@@ -142,7 +152,7 @@ def draw(results: Mapping[str, Any], data: str, picture: Path) -> None:
         draw_arms(axes, shown, column)
     panels[0][1].set_yticklabels([])
     if has_curves:
-        draw_curves(panels[0][2], val, rare)
+        draw_curves(panels[0][2], val, rare, usual)
     figure.suptitle(
         f"{data}, {split} images: mean and 95 % interval over seeds; "
         f"dashed: {CONTROL}, dotted: {CEILING}",
@@ -158,7 +168,8 @@ def main() -> None:
     for data in DATA:
         path = RESULTS / f"controls-{data}.json"
         if path.is_file():
-            draw(json.loads(path.read_text()), data, IMAGES / f"controls-{data}.png")
+            usual = Place.of(data).params["synthesize"].target_per_class
+            draw(json.loads(path.read_text()), data, usual, IMAGES / f"controls-{data}.png")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ ARMS = {
 
 
 def test_arms_that_differ_in_their_number_of_images_are_a_curve():
-    found = curves(ARMS, "few")
+    found = curves(ARMS, "few", 200)
     assert list(found) == ["feedback: loss"]  # of one number there is no curve
     assert [(many, value["mean"]) for many, value in found["feedback: loss"]] == [
         (100, 0.6),
+        (200, 0.7),  # the arm that says no number
         (800, 0.75),
     ]
 
@@ -48,6 +49,6 @@ def test_an_arms_kind_is_what_its_name_begins_with():
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_the_picture_is_drawn_of_test_images_where_there_are_some(tmp_path, split):
     results = {"arms": ARMS if split == "test" else {}, "validation": {"arms": ARMS}}
-    draw(results, "data", tmp_path / "picture.png")
+    draw(results, "data", 200, tmp_path / "picture.png")
     with Image.open(tmp_path / "picture.png") as picture:
         assert len(picture.convert("RGB").getcolors(2**20)) > 10
