@@ -70,6 +70,12 @@ TOLD_BY = {
     "text": "by a text prompt",
     "image": "by the embedding of a real image of the class",
 }
+# Whose criterion steers, for each value of `synthesize.guide`.
+GUIDED_BY = {
+    "baseline": "baseline",
+    "control": "control",
+    "both": "committee of baseline and control",
+}
 
 
 PAGE, SUMMARY, PAIRED = "index.html", "summary.csv", "paired.csv"
@@ -283,6 +289,7 @@ def page(
         told=TOLD_BY.get(inputs.params.get("synthesize", {}).get("conditioning"), TOLD_BY["dual"]),
         criterion=_criterion(inputs, shown_classes),
         guided=inputs.synthetic["guidance"]["criterion_first"] is not None,
+        guide=GUIDED_BY[inputs.params.get("synthesize", {}).get("guide", "baseline")],
         guidance=inputs.synthetic["guidance"],
         quality=[_measure(inputs.synthetic, **its) for its in inputs.synthetic["shown"]],
         quality_of_classes=_quality_of_classes(

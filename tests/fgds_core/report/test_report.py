@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from fgds_core.images.table import image_table, write_images
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.page import LISTED, OUTPUTS, Line, chosen_classes, write_report
 from fgds_core.report.summary import Row, gain_table, read_summary, shown
+from tasks.workspace import Guide
 
 GARMENTS = (
     "T-shirt/top",
@@ -363,6 +365,18 @@ def test_a_text_only_unguided_run_is_called_what_it_is(tmp_path):
     assert "conditioned" not in text
     assert "First step" not in text
     assert "No image was guided" in text
+
+
+def test_the_page_says_which_classifier_guided(tmp_path):
+    workspace = make_workspace(tmp_path, GARMENTS[:3], grid=False)
+    said = {}
+    for guide in get_args(Guide):
+        params = PARAMS | {"synthesize": {"guide": guide}}
+        _, _, text = read(write_report(*workspace, params, CONFIG))
+        said[guide] = " ".join(text.split())
+    assert "criterion of the baseline on the predicted" in said["baseline"]
+    assert "criterion of the control on the predicted" in said["control"]
+    assert "criterion of the committee of baseline and control on the predicted" in said["both"]
 
 
 def test_the_trade_of_frequent_for_rare_classes_is_a_line_for_each_classifier(plain_page):
