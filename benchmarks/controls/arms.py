@@ -67,7 +67,7 @@ def _keys(synthesize: Mapping[str, object]) -> dict[str, object]:
     return {f"synthesize.{key}": value for key, value in synthesize.items()}
 
 
-PLAIN: Overrides = {"loss": "cross_entropy", "loss_kwargs": {}}
+PLAIN: Overrides = {"loss": "cross_entropy", "loss_kwargs": {}, "rand_augment": None}
 INSTANCE: Overrides = {**PLAIN, "sampling": "instance"}
 BALANCED: Overrides = {**PLAIN, "sampling": "class_balanced"}
 GROUP_BALANCED: Overrides = {**PLAIN, "sampling": "group_balanced"}
