@@ -235,7 +235,7 @@ class SynthesizeConfig(Section):
         ),
     )
     feedback_mix: float = Field(
-        default=1.0,
+        default=0.3,
         ge=0,
         le=1_000_000,
         description=(

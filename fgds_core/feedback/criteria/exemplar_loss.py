@@ -23,5 +23,5 @@ def exemplar_loss(seen: Seen, labels: Tensor, known: Known) -> Tensor:
     Returns:
         One value per image, [B].
     """
-    unit = math.log(max(seen.logits.shape[1], 2))
-    return exemplar(seen, labels, known) + known.mix / unit * loss(seen, labels, known)
+    share = known.mix / math.log(max(seen.logits.shape[1], 2))
+    return exemplar(seen, labels, known) + share * loss(seen, labels, known)

