@@ -2,10 +2,12 @@
 
 The discriminator is a projection of the condition on its features, with spectral norms and the
 hinge loss, and sees real and drawn images under the same differentiable augmentation: there are
-few real ones. Images are drawn with the running mean of the generator's weights.
+few real ones. Each condition is drawn twice, and the generator seeks that two latents give two
+images. Images are drawn with the running mean of the generator's weights.
 
 Sources: Miyato et al. (2018), https://arxiv.org/abs/1802.05957; Miyato and Koyama (2018),
-    https://arxiv.org/abs/1802.05637; Zhao et al. (2020), https://arxiv.org/abs/2006.10738
+    https://arxiv.org/abs/1802.05637; Zhao et al. (2020), https://arxiv.org/abs/2006.10738 (the
+    augmentation); Mao et al. (2019), https://arxiv.org/abs/1903.05628 (mode seeking)
 
 B images, Z latent numbers, E numbers that tell the condition.
 """
@@ -37,6 +39,7 @@ BATCH_SIZE = 32
 LEARNING_RATE = 5e-4
 BETAS = (0.5, 0.9)
 EMA_DECAY = 0.995  # a step
+MODE_SEEKING = 0.02  # weight beside the hinge loss
 LATENT = 32
 WIDTH = 32
 TOLD = 32
@@ -163,6 +166,17 @@ def augmented(x: Tensor, rng: torch.Generator) -> Tensor:
     return x
 
 
+def sameness(x: Tensor, z: Tensor) -> Tensor:
+    """How little images differ for how much their latents do, which mode seeking lowers.
+
+    Args:
+        x: Images; the second half has the conditions of the first, [2 B, 3, H, W].
+        z: Their latents, [2 B, Z].
+    """
+    apart, of_latents = ((one - two).abs().mean() for one, two in (x.chunk(2), z.chunk(2)))
+    return of_latents / (apart + 1e-5)
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """A trained generator and the groups it knows."""
@@ -172,7 +186,7 @@ class Fitted:
 
 
 def fit(images: ImageDataset, seed: int, num_steps: int = NUM_STEPS) -> Fitted:
-    """Trains on real images alone, all pairs of class and group alike often.
+    """Trains on real images alone, all classes alike often.
 
     Args:
         images: Real training images of a multiple of 8 pixels a side.
@@ -192,20 +206,23 @@ def fit(images: ImageDataset, seed: int, num_steps: int = NUM_STEPS) -> Fitted:
         ]
         batches = balanced_batches(real.conditions, BATCH_SIZE, rng)
         for rows, _ in zip(batches, range(num_steps), strict=False):
-            conditions = real.conditions[rows]
-            drawn = generator(torch.randn(BATCH_SIZE, LATENT, generator=rng), conditions)
+            told = real.conditions[rows]
+            conditions = told[: BATCH_SIZE // 2].repeat(2, 1)
+            z = torch.randn(BATCH_SIZE, LATENT, generator=rng)
+            drawn = generator(z, conditions)
 
             # Discriminator: real above 1, drawn below -1
             both = augmented(torch.cat([real.images[rows], drawn.detach()]), rng)
-            of_real, of_drawn = discriminator(both, conditions.repeat(2, 1)).chunk(2)
+            of_real, of_drawn = discriminator(both, torch.cat([told, conditions])).chunk(2)
             loss = F.relu(1 - of_real).mean() + F.relu(1 + of_drawn).mean()
             optimizers[1].zero_grad()
             loss.backward()
             optimizers[1].step()
 
-            # Generator: drawn as high as can be
+            # Generator: drawn as high as can be, and two of a condition not the same
             discriminator.requires_grad_(False)
             loss = -discriminator(augmented(drawn, rng), conditions).mean()
+            loss = loss + MODE_SEEKING * sameness(drawn, z)
             optimizers[0].zero_grad()
             loss.backward()
             optimizers[0].step()
