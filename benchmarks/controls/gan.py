@@ -34,7 +34,7 @@ from fgds_core.diffusion.noise import randn, stream
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.pixels import to_uint8
 
-NUM_STEPS = 2500
+NUM_STEPS = 2000
 BATCH_SIZE = 32
 LEARNING_RATE = 5e-4
 BETAS = (0.5, 0.9)
