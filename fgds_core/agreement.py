@@ -75,6 +75,9 @@ def disagreements(
 MEASURED_ON_REAL = ("loss", "hardness", "entropy")
 """Criteria whose mean on real images the training of the baseline writes down."""
 
+FEATURES_ALONE = ("hardness", "exemplar")
+"""Criteria to which the classifier's logits say nothing."""
+
 BASELINE_ALONE = {
     "feedback": ("hardness", "the Gaussians of its features"),
     "feedback_target": ("real", "its criterion on real images"),
@@ -112,7 +115,12 @@ def _guide_disagreements(config: SynthesizeConfig) -> Iterator[str]:
             f"synthesize.feedback_target: got real, but feedback {config.feedback} is not measured"
             f" on real images; set it to none, or feedback to {', '.join(MEASURED_ON_REAL)}"
         )
-    if config.feedback_tau and config.feedback_target == "real":
+    if config.feedback_tau and config.feedback in FEATURES_ALONE:
+        yield (
+            f"synthesize.feedback_tau: got {config.feedback_tau:g}, but feedback {config.feedback}"
+            " looks at features, not at logits; set it to 0, or choose another criterion"
+        )
+    elif config.feedback_tau and config.feedback_target == "real":
         yield (
             f"synthesize.feedback_tau: got {config.feedback_tau:g}, but what feedback_target real"
             " stops at was measured with the prior; set it to 0, or feedback_target to none"

@@ -149,6 +149,7 @@ def told_of_drawing(**changes):
         ({"feedback_target": "real", "guide": "control"}, "synthesize.feedback_target: got real"),
         ({"feedback_augment": True, "guide": "both"}, "synthesize.feedback_augment: got true"),
         ({"feedback_target": "real", "feedback_tau": 0.5}, "synthesize.feedback_tau: got 0.5"),
+        ({"feedback": "hardness", "feedback_tau": 1.0}, "looks at features, not at logits"),
         ({"feedback": "influence", "guide": "both"}, "influence, which is of one last layer"),
         (
             {"feedback": "exemplar_loss", "feedback_target": "real"},
