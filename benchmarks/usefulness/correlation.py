@@ -9,7 +9,7 @@ S sets, A arms, P numbers (predictors), G outcomes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,40 +32,36 @@ class Points:
         predictors: Numbers of each set, [S, P]; NaN where there is none.
         outcomes: What each was worth, [S, G].
         arm: Number of each set's arm, [S].
-        stratum: Number of each set's data, within which ranks are taken, [S]; of an arm's sets the
-            same.
+        stratum: Number of each set's data, [S]; of an arm's sets the same.
+        block: Number of each set's data and seed, within which ranks are taken, [S]: the control's
+            luck with a seed is in all gains of that seed.
     """
 
     predictors: Floats
     outcomes: Floats
     arm: Labels
     stratum: Labels
+    block: Labels
 
     def take(self, rows: Labels) -> Points:
         """Some of the sets; one may come more than once."""
-        return Points(
-            self.predictors[rows], self.outcomes[rows], self.arm[rows], self.stratum[rows]
-        )
+        return Points(*(values[rows] for values in vars(self).values()))
 
     def arms(self) -> Points:
-        """The means of each arm, a row each, [A, _]."""
+        """The means of each arm, a row each, [A, _]; ranks are taken within a stratum."""
         arms, first, place = np.unique(self.arm, return_index=True, return_inverse=True)
-        counts = np.bincount(place)[:, None]  # [A, 1]
-
-        def mean(values: Floats) -> Floats:
-            sums = np.zeros((len(arms), values.shape[1]))
-            np.add.at(sums, place, values)  # a number that one set lacks, its arm lacks
-            return sums / counts
-
-        return Points(mean(self.predictors), mean(self.outcomes), arms, self.stratum[first])
+        stratum = self.stratum[first]
+        # A number that one set lacks, its arm lacks
+        means = (_means(values, place) for values in (self.predictors, self.outcomes))
+        return Points(*means, arms, stratum, stratum)
 
 
 def spearman(points: Points) -> Floats:
     """Rank correlation of every predictor with every outcome, [P, G].
 
-    Ranks are taken within each stratum, centred and scaled to its number of sets, and correlated
-    over all of them: with one stratum it is Spearman's. NaN where a predictor or an outcome does
-    not vary.
+    Ranks are taken within each block, centred and scaled to its number of sets, and correlated
+    over all of them: with one block it is Spearman's. NaN where a predictor or an outcome does not
+    vary.
     """
     num_predictors, num_outcomes = points.predictors.shape[1], points.outcomes.shape[1]
     found = np.full((num_predictors, num_outcomes), np.nan)
@@ -74,17 +70,17 @@ def spearman(points: Points) -> Floats:
     for number, rows in enumerate(patterns.T):
         columns = np.flatnonzero(pattern == number)
         if rows.sum() > 1:
-            x = _ranked(points.predictors[rows][:, columns], points.stratum[rows])
-            y = _ranked(points.outcomes[rows], points.stratum[rows])
+            x = _ranked(points.predictors[rows][:, columns], points.block[rows])
+            y = _ranked(points.outcomes[rows], points.block[rows])
             found[columns] = _cosines(x, y)
     return found
 
 
-def _ranked(values: Floats, stratum: Labels) -> Floats:
-    """Ranks within each stratum, in -1/2 to 1/2 about 0, [S, _]."""
+def _ranked(values: Floats, block: Labels) -> Floats:
+    """Ranks within each block, in -1/2 to 1/2 about 0, [S, _]."""
     ranks = np.empty(values.shape)
-    for each in np.unique(stratum):
-        rows = stratum == each
+    for each in np.unique(block):
+        rows = block == each
         ranks[rows] = (rankdata(values[rows], axis=0) - (rows.sum() + 1) / 2) / rows.sum()
     return ranks
 
@@ -142,7 +138,7 @@ def permuted(points: Points, rng: np.random.Generator, samples: int = PERMUTATIO
         order = np.arange(len(arms.arm))
         for rows in members:
             order[rows] = rng.permutation(rows)
-        other = Points(arms.predictors, arms.outcomes[order], arms.arm, arms.stratum)
+        other = replace(arms, outcomes=arms.outcomes[order])
         reached += np.abs(spearman(other)) >= found - 1e-12
     p: Floats = np.where(np.isnan(found), np.nan, (reached + 1) / (samples + 1))
     return p
@@ -159,6 +155,41 @@ def holm(p: Floats) -> Floats:
     steps = np.arange(len(order), 0, -1)
     found[order] = np.minimum(1, np.maximum.accumulate(steps * p.ravel()[order]))
     return found.reshape(p.shape)
+
+
+def reliability(points: Points) -> Floats:
+    """How much of what sets of a block are worth follows from their arms, [G].
+
+    The intraclass correlation of a one-way analysis of variance of outcomes that are centred
+    within their block. Its root is about what a number would correlate by that knew each arm's
+    true worth and nothing of its sets.
+
+    Returns:
+        From 0 to 1; NaN where no arm has two sets.
+
+    Source: Shrout and Fleiss (1979), https://doi.org/10.1037/0033-2909.86.2.420, ICC(1, 1)
+    """
+    _, block = np.unique(points.block, return_inverse=True)
+    _, arm, counts = np.unique(points.arm, return_inverse=True, return_counts=True)
+    num_sets, num_arms = len(arm), len(counts)
+    if num_sets == num_arms or num_arms < 2:
+        return np.full(points.outcomes.shape[1], np.nan)
+    y = points.outcomes - _means(points.outcomes, block)[block]  # [S, G]
+    means = _means(y, arm)  # [A, G]
+    overall = y.mean(axis=0)
+    between = (counts[:, None] * (means - overall) ** 2).sum(axis=0) / (num_arms - 1)
+    within = ((y - means[arm]) ** 2).sum(axis=0) / (num_sets - num_arms)
+    size = (num_sets - (counts**2).sum() / num_sets) / (num_arms - 1)  # sets of an arm
+    total = between + (size - 1) * within
+    found = np.divide(between - within, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return np.clip(found, 0, 1)
+
+
+def _means(values: Floats, group: Labels) -> Floats:
+    """Mean of each group, numbered from 0: [S, _] to [groups, _]; NaN if one value is."""
+    sums = np.zeros((group.max() + 1, values.shape[1]))
+    np.add.at(sums, group, values)
+    return sums / np.bincount(group)[:, None]
 
 
 @dataclass(frozen=True)

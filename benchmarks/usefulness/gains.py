@@ -20,6 +20,7 @@ from benchmarks.usefulness.correlation import (
     leave_one_arm_out,
     permuted,
     picked,
+    reliability,
     spearman,
 )
 
@@ -75,6 +76,7 @@ def points_of(rows: Sequence[Row], names: Sequence[str]) -> Points:
     """The rows as arrays; the columns of predictors are the measures of these names."""
     data = sorted({row["data"] for row in rows})
     arms = sorted({(row["data"], row["arm"]) for row in rows})
+    seeds = sorted({(row["data"], row["seed"]) for row in rows})
     return Points(
         np.array(
             [
@@ -85,6 +87,7 @@ def points_of(rows: Sequence[Row], names: Sequence[str]) -> Points:
         np.array([[row["gain"][outcome] for outcome in OUTCOMES] for row in rows]),
         np.array([arms.index((row["data"], row["arm"])) for row in rows]),
         np.array([data.index(row["data"]) for row in rows]),
+        np.array([seeds.index((row["data"], row["seed"])) for row in rows]),
     )
 
 
@@ -110,11 +113,12 @@ def usefulness(
         numbers were looked at; `measures`: by name and scope (a data set or pooled) and outcome
         `rho` (rank correlation over sets), `low` and `high` (95 %, arms resampled), `rho_arms`
         (over the means of arms), `p` (arms permuted) and `p_holm` (corrected for all numbers and
-        outcomes of the scope); `left_out`: see `LeftOut`, by data set and outcome; `picked`: by
-        measure, data set and outcome the arm that it picks, if its direction is that which it has
-        on the other data sets, and `lost`, how much less that gains than the best arm; `worth`:
-        the mean gains of arms; `on_test`: by data set and measure `rho` with the gains on test
-        images, by outcome; `points`: the rows themselves.
+        outcomes of the scope); `ceiling`: by scope and outcome the root of `reliability`, about
+        what a number that knew each arm's worth would correlate by; `left_out`: by data set and
+        outcome, see `LeftOut`; `picked`: by measure, data set and outcome the arm that it picks,
+        if its direction is that which it has on the other data sets, and `lost`, how much less
+        that gains than the best arm; `worth`: the mean gains of arms; `on_test`: by data set and
+        measure `rho` with the gains on test images, by outcome; `points`: the rows themselves.
     """
     names = sorted({name for row in rows for name, v in row["measures"].items() if v is not None})
     of_data = {
@@ -124,6 +128,7 @@ def usefulness(
     scopes = {**of_data, **({POOLED: list(rows)} if len(of_data) > 1 else {})}
     measures: dict[str, dict[str, Any]] = {name: {} for name in names}
     left_out: dict[str, dict[str, Any]] = {}
+    ceiling: dict[str, dict[str, float | None]] = {}
     for number, (scope, some) in enumerate(scopes.items()):
         points = points_of(some, names)
         if len(np.unique(points.arm)) < FEWEST:
@@ -134,6 +139,10 @@ def usefulness(
         )
         for name, of_measure in zip(names, of_scope, strict=True):
             measures[name][scope] = of_measure
+        of_arms = reliability(points)
+        ceiling[scope] = {
+            outcome: _number(of_arms[g] ** 0.5) for g, outcome in enumerate(OUTCOMES)
+        }
         if scope != POOLED:
             left_out[scope] = {
                 outcome: _left_out(points, place, names) for place, outcome in enumerate(OUTCOMES)
@@ -147,6 +156,7 @@ def usefulness(
             for scope, some in scopes.items()
         },
         "measures": measures,
+        "ceiling": ceiling,
         "left_out": left_out,
         "picked": {name: _picked(name, of_data) for name in names},
         "worth": {data: _worth(some) for data, some in of_data.items()},

@@ -71,6 +71,17 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         f"{found['sets'][each]} sets of {found['arms'][each]} arms on {each}" for each in data
     ]
     lines += [f"{found['tried']} numbers were tried, on {' and '.join(counts)}.", ""]
+    best_of_all = [
+        f"{value:.2f} on {each}, {spoken(each, outcome)}"
+        for each in data
+        for outcome, value in found["ceiling"].get(each, {}).items()
+        if value is not None
+    ]
+    if best_of_all:
+        lines.append(
+            "- Seeds differ: a number that knew what each arm is worth would correlate by about"
+            f" {', '.join(best_of_all)}."
+        )
     for each, by_outcome in found["left_out"].items():
         for outcome, result in by_outcome.items():
             if result is not None:

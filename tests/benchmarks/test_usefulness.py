@@ -1,6 +1,7 @@
 """What goes with the gain: laws of the statistics, and the sets and controls they are asked of."""
 
 import json
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmarks.usefulness.correlation import (
     leave_one_arm_out,
     permuted,
     picked,
+    reliability,
     spearman,
 )
 from benchmarks.usefulness.gains import rows_of, usefulness
@@ -33,11 +35,12 @@ def rng():
     return np.random.default_rng(0)
 
 
-def points(predictors, outcomes, arm=None, stratum=None):
+def points(predictors, outcomes, arm=None, stratum=None, block=None):
     predictors, outcomes = (np.array(x, dtype=float).T for x in (predictors, outcomes))
     num = len(predictors)
     arm = np.arange(num) if arm is None else np.array(arm)
-    return Points(predictors, outcomes, arm, np.zeros(num, int) if stratum is None else stratum)
+    stratum = np.zeros(num, int) if stratum is None else stratum
+    return Points(predictors, outcomes, arm, stratum, stratum if block is None else block)
 
 
 def test_of_one_data_set_it_is_spearmans_correlation():
@@ -60,6 +63,23 @@ def test_what_tells_data_sets_apart_is_no_correlation():
     assert spearmanr(y + 100 * stratum, y).statistic < 0.9
 
 
+def test_the_luck_of_a_seeds_control_is_no_correlation():
+    """All gains of a seed are higher where its control did badly, whatever the sets are."""
+    x, y = rng().normal(size=(2, 40))
+    block = np.arange(40) % 2
+    lucky = spearman(points([x], [y + 10 * block], block=block))
+    assert lucky == pytest.approx(spearman(points([x], [y], block=block)))
+
+
+def test_how_much_of_the_gain_follows_from_the_arm():
+    """Of variances 4 between arms and 1 within, 4 / 5, whatever the seeds' controls do."""
+    arm, block = np.divmod(np.arange(4000), 4)
+    y = 2 * rng().normal(size=1000)[arm] + rng().normal(size=4000) + 10 * block
+    found = points([y], [y, rng().normal(size=4000)], arm=arm, block=block)
+    assert reliability(found) == pytest.approx([0.8, 0], abs=0.03)
+    assert np.isnan(reliability(points([y], [y])).item())
+
+
 def test_a_number_that_does_not_vary_has_no_correlation():
     assert np.isnan(spearman(points([[1, 1, 1, 1]], [[1, 2, 3, 4]]))).all()
 
@@ -74,7 +94,7 @@ def of_arms(num_arms=8, seeds=10):
 
 def test_the_interval_knows_that_sets_of_an_arm_are_alike():
     clustered = of_arms()
-    naive = Points(clustered.predictors, clustered.outcomes, np.arange(80), clustered.stratum)
+    naive = replace(clustered, arm=np.arange(80))
     (low, high), (naive_low, naive_high) = (
         bootstrap(each, rng(), 200)[:, 0, 0] for each in (clustered, naive)
     )
@@ -236,6 +256,7 @@ def test_the_table_says_what_was_found(found):
     assert lines[2].startswith("| coverage, by class |")
     assert "**+1.00 (+1.00 to +1.00)** | 0.0 | 0.0 |" in lines[2]
     assert "2 numbers were tried, on 16 sets of 8 arms on fashion-lt and 16" in lines[5]
+    assert any("would correlate by about" in line for line in lines)
     told = [line for line in lines if "tells that arm from another one in 100 % of pairs" in line]
     assert "With the gain on test images it correlates by -1.00." in told[1]
     assert found["on_test"]["fashion-contexts"] == {}
