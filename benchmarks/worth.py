@@ -124,23 +124,28 @@ def _job(run: Path, work: partial[None]) -> float:
 
 
 def train_all(run: Path, plans: Sequence[WorthPlan], jobs: int) -> None:
-    """Makes all trainings that are not kept, those of the truth in between."""
+    """Makes all trainings that are not kept, those of estimates and of the truth in turn."""
     compute = read_params()["compute"].model_copy(update={"threads": 1, "loader_workers": 0})
-    work = [
-        (each.name, partial(train_and_keep.fn, each, plan.setting, compute))
-        for plan in plans
-        for each in plan.missing
-    ]
     grid = [More(m, seed) for seed in range(GRID_SEEDS) for m in GRID]
-    work += [
-        (each.name, partial(train_more, plans[0], each))
+    work = [
+        (grid.index(each) / len(grid), each.name, partial(train_more, plans[0], each))
         for each in grid
         if not kept_truth(plans[0], each).is_file()
     ]
+    for plan in plans:
+        work += [
+            (
+                plan.subsamples.index(each) / len(plan.subsamples),
+                each.name,
+                partial(train_and_keep, each, plan.setting, compute),
+            )
+            for each in plan.missing
+        ]
+    work.sort(key=lambda each: each[0])  # of all of them the first seeds first
     log.info("%d trainings are to be made", len(work))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as pool:
-        waiting = {pool.submit(_job, run, function): name for name, function in work}
+        waiting = {pool.submit(_job, run, function): name for _, name, function in work}
         for number, done in enumerate(as_completed(waiting), start=1):
             log.info("%d/%d %s: %.1f s", number, len(work), waiting[done], done.result())
 
@@ -252,14 +257,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path(), help="a finished default run (.)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time (2)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"estimates ({SEEDS})")
+    parser.add_argument(
+        "--share-seeds",
+        type=int,
+        default=SHARE_SEEDS,
+        help=f"trainings for each share, as `flows.worth --seeds` ({SHARE_SEEDS})",
+    )
     parser.add_argument("--out", type=Path, default=RESULT, help="the file of the results")
     parser.add_argument("--show", action="store_true", help="train nothing")
     args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     out = args.out.resolve()
     os.chdir(args.run)
     run, retrain = Path.cwd(), read_params()["retrain"]
-    plans = [read_worth_plan(seed, retrain, SHARE_SEEDS, FIRST) for seed in range(args.seeds)]
+    plans = [read_worth_plan(seed, retrain, args.share_seeds, FIRST) for seed in range(args.seeds)]
     if not args.show:
         train_all(run, plans, args.jobs)
     found = summary(plans)

@@ -219,7 +219,6 @@ def _seconds(kept: list[_Kept], recipe: TrainConfig) -> float | None:
         return None
 
 
-@task(name="train_subsample", cache_policy=NO_CACHE, persist_result=True)
 def train_and_keep(subsample: Subsample, setting: Setting, compute: ComputeConfig) -> None:
     """Makes one training of an estimate and keeps its answers; a stopped one goes on.
 
@@ -273,9 +272,10 @@ def train_missing(plan: WorthPlan, compute: ComputeConfig, jobs: int) -> None:
     if jobs > 1:
         threads = max(1, (compute.threads or num_cores()) // jobs)
         compute = compute.model_copy(update={"threads": threads})
+    training = task(name="train_subsample", cache_policy=NO_CACHE, persist_result=True)
     with bar("worth", len(plan.missing), "trainings") as advance:
         results = run_each(
-            train_and_keep,
+            training(train_and_keep),
             {"subsample": plan.missing},
             partial(_runner, jobs),
             lambda subsample, outcome, remembered: advance(1),

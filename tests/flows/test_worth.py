@@ -83,8 +83,14 @@ def test_it_trains_what_it_has_planned_once_and_writes_the_estimate(
 
     assert main([*SEEDS]) == 0
     assert len(trained) == 12
-    again = json.loads((workspace / "reports" / "worth.json").read_text())
-    assert again == found
+    report = workspace / "reports" / "worth.json"
+    assert json.loads(report.read_text()) == found
+
+    for file in kept(workspace):
+        file.unlink()
+    assert main([*SEEDS, "--jobs", "2"]) == 0  # in processes of their own
+    assert len(trained) == 12
+    assert json.loads(report.read_text()) == found
 
 
 @pytest.mark.usefixtures("finished")
