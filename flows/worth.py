@@ -200,11 +200,12 @@ def as_text(found: Mapping[str, Any]) -> str:
 def _of_bin(name: str, each: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     one = found["unit"]
     before, after = (_percent(each[key]) for key in ("recall_real", "recall_synthetic"))
+    more = _images(each["more"]).removesuffix(" of")
     sentences = (
         f"{name}: recall {before} on real images alone ({each['real_per_unit']:.1f} a {one}, of"
         f" {each['units']:,}), {after} with synthetic ones.",
         f"The {found['num_synthetic']:,} synthetic images are worth {_images(each['worth'])} real"
-        f" ones a rare {one}; {found['num_more']:,} more would add {_images(each['more'])}.",
+        f" ones a rare {one}; {found['num_more']:,} more would add {more}.",
     )
     return "\n".join(textwrap.fill(each, 80, subsequent_indent="  ") for each in sentences)
 

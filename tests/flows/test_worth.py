@@ -214,6 +214,7 @@ def interval(value: float | None, low: float | None, high: float | None) -> dict
         (interval(11.2, 8.4, None), "11 (8.4 or more) real ones a rare class"),
         (interval(None, 17.6, None), "more than 18 real ones a rare class"),
         (interval(None, None, -3.2), "less than -3.2 real ones a rare class"),
+        (interval(None, None, None), "an unknown number of real ones a rare class"),
         (interval(2, None, 30), "2.0 (30 or less) real ones a rare class"),
     ],
 )
