@@ -101,7 +101,7 @@ def sections(latency: float) -> dict[str, Any]:
         },
         "compute": {"runner": "dask", "device": "cpu", "threads": 1, "dask": dask},
     }
-    return {"seed": 0, "store": params["store"]} | {
+    return {"seed": 0, **{name: params[name] for name in ("store", "retrain")}} | {
         name: params[name].model_copy(update=update) for name, update in changes.items()
     }
 
@@ -115,7 +115,7 @@ def measure_plan() -> None:
     given = sections(0.0)
     recipe = Recipe(given["generator"], given["synthesize"], given["seed"])
     started = time.monotonic()
-    planned = survey(recipe, given["store"], FIRST).plan
+    planned = survey(recipe, given["retrain"], given["store"], FIRST).whole
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(
@@ -152,7 +152,9 @@ def timed_index() -> Iterator[dict[str, float]]:
 
 def run(latency: float) -> dict[str, Any]:
     """Runs the whole stage in a workspace of its own; the figures of one simulation."""
+    from flows.cli.arguments import arguments_of
     from flows.synthesize import synthesize
+    from tasks.workspace import FIRST
 
     plan = json.loads(
         subprocess.run(
@@ -166,7 +168,7 @@ def run(latency: float) -> dict[str, Any]:
     log.info("%s", plan)
     started, used = time.monotonic(), cpu_seconds()
     with timed_index() as index:
-        synthesize(**sections(latency))
+        synthesize(**arguments_of(synthesize, sections(latency), FIRST))
     seconds = time.monotonic() - started
     ideal = plan["images"] * latency / WORKERS
     return {

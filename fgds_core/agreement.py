@@ -45,6 +45,12 @@ def disagreements(
             " trained with noised image embeddings; set it to 0"
         )
     yield from _guide_disagreements(synthesize)
+    if synthesize.rounds > 1 and synthesize.round_quotas == "even" and not _is_guided(synthesize):
+        yield (
+            f"synthesize.rounds: got {synthesize.rounds}, but without feedback and with even"
+            " round_quotas the classifiers between rounds decide nothing; set rounds to 1,"
+            " round_quotas to by_error, or choose a feedback"
+        )
     if synthesize.feedback_decoder == "tiny" and generator.tiny_decoder is None:
         yield (
             "synthesize.feedback_decoder: got tiny, but generator.tiny_decoder is null; name an"
@@ -70,6 +76,10 @@ def disagreements(
             f"synthesize.scheduler: got {synthesize.scheduler}, which solves flows, but"
             f" generator.kind {kind} is a diffusion model; choose another, such as DDIMScheduler"
         )
+
+
+def _is_guided(config: SynthesizeConfig) -> bool:
+    return config.feedback != "none" and config.feedback_scale > 0
 
 
 MEASURED_ON_REAL = ("loss", "hardness", "entropy")

@@ -12,6 +12,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from tasks.watch.progress import clock
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tasks.cost import Cost, Probe
+    from tasks.cost import Ahead, Cost, Probe
     from tasks.plan import Share, Workload
 
 
@@ -74,7 +75,14 @@ def show_plan(
             measured although a limit is given.
     """
     from fgds_core.synthesis.recipe import Recipe
-    from tasks.cost import check_device_hours, cost, longest, planned_workers, probe
+    from tasks.cost import (
+        ahead_of,
+        check_device_hours,
+        cost,
+        planned_workers,
+        probe,
+        to_probe,
+    )
     from tasks.identity.drawing import guides
     from tasks.plan import workload
     from tasks.survey import read_plan, survey
@@ -88,20 +96,22 @@ def show_plan(
         reason = needs or "a probe of 1 image or more"
         raise InputError(f"--max-device-hours needs {reason}")
     if missing:
-        show_workload(workload(plan, plan.parts), workspace)
+        show_workload(workload([plan], plan.parts), workspace)
         print(f"Cost: measuring it, and finding finished parts, needs {needs}.")
         return
-    found = survey(recipe, params["store"], workspace, verify=True)
-    load = workload(plan, found.left)
+    found = survey(recipe, params["retrain"], params["store"], workspace, verify=True)
+    load = workload(found.plans, found.left, found.unplanned)
     show_workload(load, workspace)
-    if not load.unfinished:
+    if not load.num_images:
         print("Everything is drawn.")
     elif num_images != 0:
-        part, workers = longest(load.unfinished), planned_workers(compute)
-        fingerprint = found.part_fingerprint(part.label, plan.class_names)
-        measured = probe(part, fingerprint, found.sources(), compute, workspace, num_images)
-        estimate = cost(load.unfinished, measured, workers)
-        show_cost(load, measured, estimate, workers)
+        each, part = to_probe(found)
+        workers = planned_workers(compute)
+        fingerprint = each.part_fingerprint(part.label, plan.class_names)
+        measured = probe(part, fingerprint, each.sources(), compute, each.workspace, num_images)
+        ahead = ahead_of(found, workspace)
+        estimate = cost(load.unfinished, measured, workers, ahead)
+        show_cost(load, measured, estimate, workers, ahead)
         limit = compute.max_device_hours if limit is None else limit
         if limit is not None:
             check_device_hours(estimate.device_hours, limit, load.num_images)
@@ -112,14 +122,16 @@ def show_workload(load: "Workload", workspace: Workspace) -> None:
     from tasks.plan import total
     from tasks.space import free_bytes, parquet_bytes
 
-    everything = total("all", load.bins)
-    print(
-        table(
-            ("bin", "classes", *COLUMNS),
-            [(each.name, each.num_classes, *_columns(each)) for each in (*load.bins, everything)],
-        ),
-        end="\n\n",
-    )
+    known = total("all", load.bins)
+    everything = replace(known, wanted=known.wanted + load.unplanned)
+    rows: list[tuple[str | int, ...]] = [
+        (each.name, each.num_classes, *_columns(each)) for each in load.bins
+    ]
+    if load.unplanned:
+        later = load.unplanned
+        rows.append(("(later rounds)", known.num_classes, known.real, later, 0, later, 0))
+    rows.append((everything.name, everything.num_classes, *_columns(everything)))
+    print(table(("bin", "classes", *COLUMNS), rows), end="\n\n")
     classes = sorted(load.classes, key=lambda share: -share.wanted)
     print(
         table(
@@ -136,8 +148,14 @@ def show_workload(load: "Workload", workspace: Workspace) -> None:
     )
 
 
-def show_cost(load: "Workload", measured: "Probe", estimate: "Cost", workers: int) -> None:
+def show_cost(
+    load: "Workload", measured: "Probe", estimate: "Cost", workers: int, ahead: "Ahead"
+) -> None:
     """Prints what was measured and what follows for the run."""
+    if ahead.num_trainings:
+        one = ahead.training_s
+        each = "whose time nobody knows" if one is None else f"of about {clock(one)}"
+        print(f"Trainings between rounds: {ahead.num_trainings}, {each}")
     print(
         f"Probe: {measured.seconds_per_image:.3g} s an image, by {measured.num_images} images of"
         f" class {measured.class_name!r} on {measured.device}; start-up"

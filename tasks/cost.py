@@ -1,6 +1,7 @@
 """What drawing costs, measured by a probe and said before it is spent."""
 
 import heapq
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part
-from tasks.survey import Survey
+from tasks.store.config import StoreConfig
+from tasks.store.inputs import share
+from tasks.survey import Round, Survey
+from tasks.watch.timing import TIMING, training_s
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import num_workers
 from tasks.workers.fanout import make_runner, run_each
@@ -55,6 +59,40 @@ class Cost:
     device_hours: float
     wall_s: float
     longest_part_s: float
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a set in rounds takes beside the parts that are known.
+
+    Attributes:
+        num_images: Images of rounds that are not planned yet.
+        num_trainings: Classifiers that are trained between.
+        training_s: Seconds of one; None if nobody knows.
+    """
+
+    num_images: int = 0
+    num_trainings: int = 0
+    training_s: float | None = None
+
+    @property
+    def trainings_s(self) -> float:
+        """Of all of them, as far as it is known."""
+        return self.num_trainings * (self.training_s or 0.0)
+
+
+NOTHING_AHEAD = Ahead()
+
+
+def ahead_of(found: Survey, workspace: Workspace) -> Ahead:
+    """What a set takes beside its known parts.
+
+    Args:
+        found: The set.
+        workspace: Where the times of stages are noted.
+    """
+    known = training_s(workspace.real_reports / TIMING.name)
+    return Ahead(found.unplanned, found.num_trainings, known)
 
 
 def longest(parts: Sequence[Part]) -> Part:
@@ -121,21 +159,30 @@ def probe(
     )
 
 
-def cost(parts: Sequence[Part], measured: Probe, workers: int) -> Cost:
+def cost(
+    parts: Sequence[Part], measured: Probe, workers: int, ahead: Ahead = NOTHING_AHEAD
+) -> Cost:
     """What drawing some parts takes when each worker takes the next one as it gets free.
 
     Args:
-        parts: In the order they are drawn, at least one.
+        parts: In the order they are drawn.
         measured: From `probe`.
         workers: Parts that are drawn at the same time.
+        ahead: What follows. Its images are spread over all workers, which start anew after each
+            training.
     """
-    loads = [0] * min(workers, len(parts))  # images of each worker, a heap
+    loads = [0] * max(1, min(workers, len(parts)))  # images of each worker, a heap
     for part in parts:
         heapq.heapreplace(loads, loads[0] + part.num_images)
+    drawing_s = (sum(loads) + ahead.num_images) * measured.seconds_per_image
+    in_turn = max(loads) + math.ceil(ahead.num_images / workers)
     return Cost(
-        device_hours=sum(loads) * measured.seconds_per_image / 3600,
-        wall_s=max(loads) * measured.seconds_per_image + measured.startup_s,
-        longest_part_s=longest(parts).num_images * measured.seconds_per_image,
+        device_hours=(drawing_s + ahead.trainings_s) / 3600,
+        wall_s=in_turn * measured.seconds_per_image
+        + measured.startup_s * (bool(parts) + ahead.num_trainings)
+        + ahead.trainings_s,
+        longest_part_s=max((part.num_images for part in parts), default=0)
+        * measured.seconds_per_image,
     )
 
 
@@ -170,7 +217,7 @@ def check_device_hours(device_hours: float, limit: float, num_images: int) -> No
 
 
 def check_cost(
-    found: Survey, sources: Sources, compute: ComputeConfig, workspace: Workspace
+    found: Survey, store: StoreConfig, compute: ComputeConfig, workspace: Workspace
 ) -> None:
     """Refuses a run above `compute.max_device_hours`, by a probe that one of its workers draws.
 
@@ -178,7 +225,7 @@ def check_cost(
 
     Args:
         found: The set and what of it is there; finished parts cost nothing.
-        sources: What the rest is drawn from.
+        store: Where workers find what it is drawn from.
         compute: The limit, the device and the workers.
         workspace: Where prepared data and the classifier are.
 
@@ -186,23 +233,36 @@ def check_cost(
         InputError: The run costs more, or the probe cannot be drawn.
         UnfinishedError: The probe's worker failed.
     """
-    left = found.left
-    if compute.max_device_hours is None or not left:
+    if compute.max_device_hours is None or not (found.left or found.unplanned):
         return
-    part, probing = longest(left), task(name="probe", cache_policy=NO_CACHE, persist_result=True)
-    fingerprint = found.part_fingerprint(part.label, found.plan.class_names)
+    each, part = to_probe(found)
+    probing = task(name="probe", cache_policy=NO_CACHE, persist_result=True)
+    fingerprint = each.part_fingerprint(part.label, each.plan.class_names)
     (measured,) = run_each(
         probing(probe),
         {"part": [part], "fingerprint": [fingerprint]},
         partial(make_runner, compute),
-        sources=sources,
+        sources=each.sources(share(store, each.inputs)),
         compute=compute,
-        workspace=workspace,
+        workspace=each.workspace,
     )
     if isinstance(measured, InputError):
         raise measured
     if isinstance(measured, Exception):
         raise UnfinishedError(f"the probe of what the run costs failed: {measured}")
-    estimate = cost(left, measured, planned_workers(compute))
-    num_images = sum(part.num_images for part in left)
+    ahead = ahead_of(found, workspace)
+    estimate = cost(found.left, measured, planned_workers(compute), ahead)
+    num_images = sum(part.num_images for part in found.left) + ahead.num_images
     check_device_hours(estimate.device_hours, compute.max_device_hours, num_images)
+
+
+def to_probe(found: Survey) -> tuple[Round, Part]:
+    """The longest part that can be drawn now and is left, or else that was drawn last.
+
+    Args:
+        found: A set of which something is left.
+    """
+    for each in found.rounds:
+        if each.left:
+            return each, longest(each.left)
+    return found.rounds[-1], longest(found.rounds[-1].plan.parts)

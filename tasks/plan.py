@@ -39,41 +39,49 @@ class Workload:
         classes: One share for each of the K classes.
         bins: One share for each bin that has a class.
         unfinished: The parts that are still to draw, in the order of the run.
+        unplanned: Images of rounds of which nobody knows yet which classes they draw; in no share.
     """
 
     classes: tuple[Share, ...]
     bins: tuple[Share, ...]
     unfinished: tuple[Part, ...]
+    unplanned: int = 0
 
     @property
     def num_images(self) -> int:
         """Images that are still to draw."""
-        return sum(part.num_images for part in self.unfinished)
+        return sum(part.num_images for part in self.unfinished) + self.unplanned
 
 
-def workload(plan: Plan, left: Sequence[Part]) -> Workload:
+def workload(plans: Sequence[Plan], left: Sequence[Part], unplanned: int = 0) -> Workload:
     """Counts what is wanted and what is left, by class and by bin.
 
     Args:
-        plan: Of the set.
-        left: Those of its parts that are still to draw.
+        plans: Of the set's rounds, as far as they are known; at least that of the first.
+        left: Those of their parts that are still to draw.
+        unplanned: Images of the other rounds.
     """
     to_draw = frozenset(left)
+    wanted: Counter[int] = Counter()
     finished: Counter[int] = Counter()
     num_parts: Counter[int] = Counter()
-    for part in plan.parts:
+    parts = [part for plan in plans for part in plan.parts]
+    for part in parts:
+        wanted[part.label] += part.num_images
         num_parts[part.label] += 1
         if part not in to_draw:
             finished[part.label] += part.num_images
+    names, real = plans[0].class_names, plans[0].real
     classes = tuple(
-        Share(name, shot_bin, real, wanted, finished[label], num_parts[label])
-        for label, (name, shot_bin, real, wanted) in enumerate(
-            zip(plan.class_names, shot_bins(plan.real), plan.real, plan.wanted, strict=True)
+        Share(name, shot_bin, count, wanted[label], finished[label], num_parts[label])
+        for label, (name, shot_bin, count) in enumerate(
+            zip(names, shot_bins(real), real, strict=True)
         )
     )
     bins = [total(name, [share for share in classes if share.bin == name]) for name in BINS]
-    unfinished = tuple(part for part in plan.parts if part in to_draw)
-    return Workload(classes, tuple(each for each in bins if each.num_classes), unfinished)
+    unfinished = tuple(part for part in parts if part in to_draw)
+    present = tuple(each for each in bins if each.num_classes)
+    return Workload(classes, present, unfinished, unplanned)
 
 
 def total(name: str, shares: Sequence[Share]) -> Share:

@@ -6,12 +6,15 @@ Rate and ETA come from the parts that the run has drawn so far.
 from collections import Counter
 from dataclasses import dataclass
 
+from fgds_core.classify.config import RetrainConfig
 from fgds_core.errors import InputError
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.shards import read_index
+from tasks.identity.drawing import fingerprint
 from tasks.store.config import StoreConfig
-from tasks.survey import Survey, survey
+from tasks.survey import Survey, made_by_rounds, survey
 from tasks.watch.journal import Run, read_run
+from tasks.watch.timing import TIMING, training_s
 from tasks.workspace import Workspace
 
 
@@ -30,7 +33,10 @@ class Status:
     """How far the set is.
 
     Attributes:
-        classes: One for each of the K classes.
+        classes: One for each of the K classes, of the rounds that are known.
+        unplanned: Images of rounds of which nobody knows yet which classes they draw.
+        round: Which round is drawn next, or was last.
+        num_rounds: How many there are.
         complete: Whether its index is written: there is a synthetic set.
         run: The last run; None if none left a journal, or it drew another set.
         other_run: The last run, if it drew another set.
@@ -40,6 +46,9 @@ class Status:
     """
 
     classes: tuple[Progress, ...]
+    unplanned: int
+    round: int
+    num_rounds: int
     complete: bool
     run: Run | None
     other_run: Run | None
@@ -49,12 +58,18 @@ class Status:
 
 
 def read_status(
-    recipe: Recipe, store: StoreConfig, workspace: Workspace, *, verify: bool = False
+    recipe: Recipe,
+    retrain: RetrainConfig,
+    store: StoreConfig,
+    workspace: Workspace,
+    *,
+    verify: bool = False,
 ) -> Status:
     """Compares what the parameters ask for with what is in the workspace; changes nothing.
 
     Args:
         recipe: How the images are drawn, and how many.
+        retrain: How the classifiers between rounds are trained.
         store: Where parts of other workers are, if not all in this workspace.
         workspace: Where the set is.
         verify: Whether to compare the sha256 of every part, as a run does.
@@ -63,21 +78,23 @@ def read_status(
         InputError: The prepared data, the baseline or another input is missing, or the store is
             out of reach.
     """
-    found = survey(recipe, store, workspace, verify=verify)
-    plan, last = found.plan, read_run()
-    run = last if last is not None and last.fingerprint == found.fingerprint else None
+    found = survey(recipe, retrain, store, workspace, verify=verify)
+    last = read_run()
+    run = last if last is not None and last.fingerprint == found.purpose else None
 
     done: Counter[int] = Counter()
     failed: Counter[int] = Counter()
     failures = {}
     drawn, drawn_at = 0, 0.0
     left = frozenset(found.left)
-    finished_at = {**found.here, **found.stored}  # since it was drawn, not since it came down
-    for part in plan.parts:
+    finished_at: dict[str, float] = {}
+    for each in found.rounds:  # since it was drawn, not since it came down
+        finished_at |= {**each.here, **each.stored}
+    for part in found.parts:
         if part not in left:
             done[part.label] += part.num_images
             at = finished_at.get(part.path)
-            if at and run is not None and at > run.started and part.path not in run.found:
+            if at and run is not None and at > run.round_started and part.path not in run.found:
                 drawn += part.num_images
                 drawn_at = max(drawn_at, at)
         elif run is not None and part.path in run.failed:
@@ -86,15 +103,20 @@ def read_status(
 
     rate = done_at = None
     if run is not None and run.is_running is not False and drawn:
-        rate = drawn / (drawn_at - run.started)
-        unfinished = sum(plan.wanted) - done.total() - failed.total()
-        done_at = drawn_at + unfinished / rate
+        rate = drawn / (drawn_at - run.round_started)
+        unfinished = sum(found.whole.wanted) - done.total() - failed.total()
+        one_training_s = training_s(workspace.real_reports / TIMING.name) or 0.0
+        done_at = drawn_at + unfinished / rate + found.num_trainings * one_training_s
+    class_names = found.whole.class_names
     return Status(
         classes=tuple(
             Progress(name, wanted, done[label], failed[label])
-            for label, (name, wanted) in enumerate(zip(plan.class_names, plan.wanted, strict=True))
+            for label, (name, wanted) in enumerate(zip(class_names, found.wanted, strict=True))
         ),
-        complete=not left and _has_index(found, workspace),
+        unplanned=found.unplanned,
+        round=len(found.rounds),
+        num_rounds=found.num_rounds,
+        complete=not left and not found.num_trainings and _has_index(found, workspace),
         run=run,
         other_run=None if last is run else last,
         rate=rate,
@@ -108,4 +130,5 @@ def _has_index(found: Survey, workspace: Workspace) -> bool:
         index = read_index(workspace.synthetic)
     except InputError:
         return False
-    return (index.fingerprint, index.wanted) == (found.fingerprint, found.plan.wanted)
+    made_by = fingerprint(made_by_rounds(found.rounds))
+    return (index.fingerprint, index.wanted) == (made_by, found.wanted)

@@ -1,20 +1,30 @@
-"""The tasks of the stage synthesize: one for each part of a class, one for the index."""
+"""The tasks of the stage synthesize: one for each part, each guide between rounds, the index."""
 
 import logging
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from fgds_core.classify.config import RetrainConfig, TrainConfig
+from fgds_core.classify.run import TrainingRun
+from fgds_core.data.meta import read_meta
+from fgds_core.stages.train_guide import train_guide
 from fgds_core.synthesis.card import write_card
 from fgds_core.synthesis.finished import finished_part
+from fgds_core.synthesis.guides import finished_guide
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.record import PartRecord, sidecar_path
-from fgds_core.synthesis.shards import remove_index, write_index
+from fgds_core.synthesis.rounds import Counts, planned
+from fgds_core.synthesis.shards import in_order, read_parts, remove_index, write_index
 from tasks.identity.cache import Outputs, stage_task, written
+from tasks.identity.rounds import recipe_between
 from tasks.space import check_room
 from tasks.store.parts import fetch_part, send_part
+from tasks.survey import Survey, guide_of
+from tasks.training import Training, trained
 from tasks.watch.progress import advance
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
@@ -83,6 +93,83 @@ def draw_part(
         record = send_part(sources.store.config, part, record, out)
     outputs = written(out / record.path, out / sidecar_path(record.path))
     return DrawnPart(outputs.owned, outputs.files, record, seconds)
+
+
+@dataclass(frozen=True)
+class Between:
+    """The training between two rounds.
+
+    Attributes:
+        recipe: The final classifier's.
+        retrain: How it learns from synthetic images.
+        seed: Of the run.
+        quotas: What the set draws, which its errors are told for.
+        fingerprint: Of everything that decides the classifier.
+    """
+
+    recipe: TrainConfig
+    retrain: RetrainConfig
+    seed: int
+    quotas: Counts
+    fingerprint: str
+
+
+def between(found: Survey, retrain: RetrainConfig, workspace: Workspace) -> Between:
+    """The training before a round.
+
+    Args:
+        found: The set; the rounds before are known.
+        retrain: How it learns from synthetic images.
+        workspace: That of the round it guides.
+    """
+    assert found.trained_by is not None  # of a set in rounds
+    return Between(
+        recipe_between(retrain, workspace),
+        retrain,
+        found.rounds[0].recipe.seed,
+        planned(found.whole),
+        guide_of(found.trained_by, found.rounds[: workspace.drawing - 1]),
+    )
+
+
+@stage_task(name="train-guide", task_run_name="train-guide-of-round-{workspace.drawing}")
+def train_guide_model(
+    between: Between,
+    records: tuple[PartRecord, ...],
+    compute: ComputeConfig,
+    workspace: Workspace,
+) -> Outputs:
+    """Trains the classifier that guides a round, unless the same one was trained before.
+
+    Args:
+        between: The training.
+        records: Of all parts of the rounds so far.
+        compute: In no cache key.
+        workspace: That of the round it guides.
+    """
+    out, (folder, *_) = workspace.synthetic, workspace.guides()
+    if finished_guide(folder, between.fingerprint) is not None:
+        return written(folder)
+    log.info("training the classifier that guides round %d", workspace.drawing)
+    remove_index(out)
+    images, _ = read_parts(out, read_meta(workspace.prepared).class_names, in_order(records))
+
+    def train(models: Path, _: Path, run: TrainingRun) -> None:
+        train_guide(
+            workspace.prepared,
+            images,
+            between.quotas,
+            between.recipe,
+            between.retrain,
+            between.seed,
+            between.fingerprint,
+            models,
+            run,
+        )
+
+    made_from = (between.retrain, between.seed, {"guide": between.fingerprint})
+    training = Training("synthesize", folder, None, between.recipe.total_steps, made_from)
+    return trained(training, compute, train)
 
 
 @stage_task(name="synthesize-index")

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from fgds_core.classify.checkpoint import Checkpoint
-from fgds_core.classify.run import TrainingRun
+from fgds_core.classify.run import TrainingRun, unheard
 from tasks.identity import code
 from tasks.identity.cache import Outputs, replaced, written
 from tasks.watch.curves import curves
@@ -20,7 +21,7 @@ from tasks.workers.devices import num_loader_workers, num_training_processes, us
 from tasks.workspace import RUNS
 
 Train = Callable[[Path, Path, TrainingRun], object]
-"""Trains and writes: the network into the first folder, the reports into the second."""
+"""Trains and writes: the network into the first folder, the reports, if any, into the second."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,22 @@ class Training:
     Attributes:
         stage: Its name.
         model: Where the classifier goes; its last part names the reports.
-        reports: The folder of the reports.
+        reports: The folder of the reports; None for a classifier that none are written of.
         num_steps: Optimiser steps.
         made_from: The section, the seed and the content digests that decide the result.
     """
 
     stage: str
     model: Path
-    reports: Path
+    reports: Path | None
     num_steps: int
     made_from: tuple[BaseModel, int, Mapping[str, str]]
 
     @property
     def owned(self) -> tuple[Path, ...]:
         """The places that belong to the training alone."""
+        if self.reports is None:
+            return (self.model,)
         name = self.model.name
         reports = (name, f"{name}.json", f"{name}.metrics.json")
         return (self.model, *(self.reports / report for report in reports))
@@ -61,16 +64,15 @@ def trained(training: Training, compute: ComputeConfig, train: Train) -> Outputs
         What was written.
     """
     checkpoint = checkpoint_of(training, compute)
-    report = training.reports / training.model.name
     with (
         replaced(*training.owned) as place,
         work(),
         bar(training.stage, training.num_steps, "steps") as advance,
-        curves(str(place(report) / "live")) as on_epoch,
+        _curves(training, place) as on_epoch,
     ):
         train(
             place(training.model),
-            place(report).parent,
+            place(training.model if training.reports is None else training.owned[1]).parent,
             TrainingRun(
                 device=use_device(compute),
                 loader_workers=num_loader_workers(compute),
@@ -84,6 +86,15 @@ def trained(training: Training, compute: ComputeConfig, train: Train) -> Outputs
         )
     checkpoint.remove()
     return written(*training.owned)
+
+
+def _curves(
+    training: Training, place: Callable[[Path], Path]
+) -> AbstractContextManager[Callable[[Mapping[str, float]], None]]:
+    """Keeps the curves with the reports, where there are some."""
+    if training.reports is None:
+        return nullcontext(unheard)
+    return curves(str(place(training.owned[1]) / "live"))
 
 
 def checkpoint_of(training: Training, compute: ComputeConfig) -> Checkpoint:

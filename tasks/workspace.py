@@ -1,6 +1,6 @@
 """Where the stages put what they make, relative to the folder that holds `dvc.yaml`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,18 +20,24 @@ class Workspace:
     The first is guided by the baseline or the control, each further one by the final classifier of
     the round before. Prepared images, baseline and control are the same for all rounds.
 
+    A set may itself be drawn in several goes, `synthesize.rounds`: they share all folders but
+    that of the classifier that guides, which from the second on has learnt from those before.
+
     Attributes:
         round: 1 or more.
+        drawing: Which go of drawing the set, 1 or more.
 
     Raises:
-        ValueError: The round is none.
+        ValueError: The round or the go is none.
     """
 
     round: int = 1
+    drawing: int = 1
 
     def __post_init__(self) -> None:
-        if self.round < 1:
-            raise ValueError(f"round must be 1 or more, got {self.round}")
+        for name in ("round", "drawing"):
+            if (number := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {number}")
 
     @property
     def prepared(self) -> Path:
@@ -52,9 +58,12 @@ class Workspace:
         """The classifiers that guide the drawing; several are a committee.
 
         In a further round the final classifier of the round before has the place of the baseline,
-        and that of the control where it would guide alone.
+        and that of the control where it would guide alone; in a further go of drawing the
+        classifier that has learnt from those before.
         """
-        if self.round == 1:
+        if self.drawing > 1:
+            alone = self.synthetic / "_rounds" / str(self.drawing)
+        elif self.round == 1:
             alone = self.control if which == "control" else self.baseline
         else:
             alone = Workspace(self.round - 1).final
@@ -66,6 +75,8 @@ class Workspace:
             return "dvc repro train_baseline"
         if guide == self.control:
             return "python -m flows.train_control"
+        if self.drawing > 1:
+            return "python -m flows.synthesize"
         if self.round == 2:
             return "dvc repro retrain"
         return f"python -m flows.retrain --round {self.round - 1}"
@@ -113,6 +124,10 @@ class Workspace:
     def next(self) -> "Workspace":
         """The round that this one's final classifier guides."""
         return Workspace(self.round + 1)
+
+    def draws(self, rounds: int) -> "tuple[Workspace, ...]":
+        """What the rounds in which this set is drawn work with, `synthesize.rounds` of them."""
+        return tuple(replace(self, drawing=number) for number in range(1, rounds + 1))
 
     def _own(self, kind: str) -> Path:
         """Where one kind of outputs lies that each round has its own of."""

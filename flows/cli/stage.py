@@ -283,15 +283,16 @@ def check_wanted(
         workspace: Where the prepared images are.
 
     Raises:
-        InputError: No class needs a synthetic image, one has no real image to condition on, or
-            the data have no groups.
+        InputError: No class needs a synthetic image, one has no real image to condition on,
+            there are fewer images than rounds, or the data have no groups.
     """
     if stage not in UP_TO_SYNTHESIZE or not (workspace.prepared / META_NAME).is_file():
         return
     from fgds_core.synthesis.plan import plan_of
+    from fgds_core.synthesis.rounds import check_rounds
 
     meta = read_meta(workspace.prepared)
-    plan_of(meta, config)
+    check_rounds(plan_of(meta, config), config.rounds)
     if names_group(generator.prompts) and meta.groups is None:
         raise InputError(
             "generator.prompts: got {group}, but the data have no groups; leave it out, or name "

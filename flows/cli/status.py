@@ -3,13 +3,16 @@
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.cli.stage import Question
 from flows.cli.tables import MAX_ROWS, table
 from tasks.watch.journal import Run
 from tasks.watch.progress import clock
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tasks.status import Status
 
 MAX_FAILURES = 10
 RESUME = "Draw the rest with `dvc repro`, or `python -m flows.synthesize`."
@@ -21,7 +24,8 @@ def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool
     from tasks.status import read_status
 
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
-    status = read_status(recipe, params["store"], workspace, verify=verify)
+    sections = params["retrain"], params["store"]
+    status = read_status(recipe, *sections, workspace, verify=verify)
     classes = sorted(
         (each for each in status.classes if each.wanted),
         key=lambda each: each.done - each.wanted,
@@ -30,9 +34,14 @@ def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool
     shown, rest = rows[:MAX_ROWS], rows[MAX_ROWS:]
     if rest:
         shown.append(_sum(f"({len(rest):,} more)", rest))
+    if status.unplanned:
+        shown.append(("(later rounds)", status.unplanned, 0, 0))
+        rows.append(shown[-1])
     header = ("images of class", "wanted", "done", "failed")
     print(table(header, [*shown, _sum("all", rows)]), end="\n\n")
 
+    if status.num_rounds > 1:
+        print(f"Round {status.round} of {status.num_rounds}{_next(status)}")
     for path, error in list(status.failures.items())[:MAX_FAILURES]:
         print("failed", path, error.partition("\n")[0], sep=": ")
     if len(status.failures) > MAX_FAILURES:
@@ -50,6 +59,15 @@ def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool
         print("The set is complete.")
     elif status.run is None or status.run.is_running is False:
         print(f"The set is not complete, and nothing draws it. {RESUME}")
+
+
+def _next(status: "Status") -> str:
+    """What comes after the round that is drawn."""
+    if status.round == status.num_rounds:
+        return "."
+    return ": a classifier that learns from it guides the next" + (
+        " and says how many images of each class it draws." if status.unplanned else "."
+    )
 
 
 Row = tuple[str, int, int, int]

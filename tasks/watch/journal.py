@@ -21,7 +21,8 @@ from tasks.workspace import RUNS
 JOURNAL = RUNS / "synthesize.jsonl"
 
 Note = Callable[..., None]
-"""Appends a line: `note("found", part=...)`, `note("failed", part=..., error=...)`."""
+"""Appends a line: `note("found", part=...)`, `note("failed", part=..., error=...)`, or
+`note("round", number=...)` where another round begins."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Run:
         pid: Its process there.
         process_started: When that process started, since numbers of processes come again.
         started: When it began to draw.
+        round_started: When it began to draw the round it is in, or was in last.
         ended: When it ended, None while it runs or after it was killed.
         fingerprint: Of the set it draws.
         found: Paths of the parts it found in a cache.
@@ -43,6 +45,7 @@ class Run:
     pid: int
     process_started: float
     started: float
+    round_started: float
     ended: float | None
     fingerprint: str
     found: frozenset[str]
@@ -104,6 +107,7 @@ def read_run(path: Path = JOURNAL) -> Run | None:
             pid=first["pid"],
             process_started=first["process_started"],
             started=first["at"],
+            round_started=[note["at"] for note in notes if note["event"] in _BEGINNINGS][-1],
             ended=notes[-1]["at"] if notes[-1]["event"] == "ended" else None,
             fingerprint=first["fingerprint"],
             found=frozenset(note["part"] for note in notes if note["event"] == "found"),
@@ -111,6 +115,9 @@ def read_run(path: Path = JOURNAL) -> Run | None:
         )
     except (OSError, LookupError, TypeError):
         return None
+
+
+_BEGINNINGS = ("started", "round")
 
 
 def _notes(text: str) -> Iterator[dict[str, Any]]:

@@ -110,6 +110,16 @@ def read_timing(path: Path = TIMING) -> dict[str, Any]:
         return {"stages": {}, "total_s": 0.0, "peak_rss_gb": 0.0}
 
 
+SAME_BUDGET = ("retrain", "train_control", "train_baseline")
+"""Stages that take as long as a training between rounds of drawing, or nearly: the best first."""
+
+
+def training_s(path: Path = TIMING) -> float | None:
+    """Seconds that training a classifier took last; None where no time is noted."""
+    stages = read_timing(path)["stages"]
+    return next((stages[name]["work_s"] for name in SAME_BUDGET if name in stages), None)
+
+
 def _write(path: Path, timing: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

@@ -89,7 +89,7 @@ def test_its_guide_has_all_that_feedback_may_ask(twice: Path, prepared: Path) ->
         config = synthesize_config(
             feedback=name, feedback_target="real", feedback_calibrated=True, feedback_augment=True
         )
-        assert read_by(config, folder)["weights"]
+        assert read_by(config, folder, prepared)["weights"]
     errors = finished_guide(folder, "made so")
     val = read_prepared(prepared, "val")
     wrong = predict_logits(load_classifier(folder), val).argmax(dim=1) != val.labels

@@ -23,7 +23,7 @@ Run = Callable[..., int]
 def status(verify: bool = False) -> Status:
     params = read_params()
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
-    return read_status(recipe, params["store"], FIRST, verify=verify)
+    return read_status(recipe, params["retrain"], params["store"], FIRST, verify=verify)
 
 
 def counts(status: Status) -> list[tuple[int, int, int]]:

@@ -35,7 +35,7 @@ def test_a_store_changes_no_byte_and_an_empty_workspace_draws_nothing(
     shutil.rmtree(out)
     params = read_params()
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
-    found = read_status(recipe, params["store"], FIRST)
+    found = read_status(recipe, params["retrain"], params["store"], FIRST)
     assert [each.done for each in found.classes] == [0, 4, 12]
     assert not found.complete
 

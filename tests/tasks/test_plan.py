@@ -14,7 +14,7 @@ COUNTS = (150, 40, 30, 5)
 
 def test_bins_and_classes_count_the_same_images() -> None:
     plan = plan_set(COUNTS, NAMES, synthesize_config(target_per_class=50, images_per_part=8))
-    load = workload(plan, plan.parts)
+    load = workload([plan], plan.parts)
     assert [(each.name, each.wanted, each.num_parts) for each in load.classes] == [
         ("cat", 0, 0),
         ("dog", 10, 2),
@@ -33,7 +33,7 @@ def test_bins_and_classes_count_the_same_images() -> None:
 def test_finished_parts_are_left_out() -> None:
     config = synthesize_config(target_per_class=50, images_per_part=8)
     plan = plan_set(COUNTS, NAMES, config)
-    load = workload(plan, [part for part in plan.parts if part.index])
+    load = workload([plan], [part for part in plan.parts if part.index])
     assert [each.finished for each in load.classes] == [0, 8, 8, 8]
     assert len(load.unfinished) == 8
     assert all(part.index for part in load.unfinished)
@@ -45,7 +45,7 @@ def test_a_million_images_are_counted_by_the_part() -> None:
     config = synthesize_config(target_per_class=1300, images_per_part=500)
     tracemalloc.start()
     plan = plan_set(counts, names, config)
-    load = workload(plan, plan.parts)
+    load = workload([plan], plan.parts)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(each.wanted for each in load.bins) == 1_300_000 - sum(counts)

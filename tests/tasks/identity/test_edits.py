@@ -99,7 +99,8 @@ def registered(file: str, entry: str, new: str, stages: str, more: Any = None) -
 
 
 EVERY = " ".join(STAGES)
-TRAINED = "train_baseline train_control retrain"
+TRAINED = "train_baseline train_control synthesize retrain"
+"""Those that train a classifier: synthesize may, between rounds."""
 
 EDITS = {
     # Nothing is drawn again
@@ -165,17 +166,15 @@ EDITS = {
     "the training": Edit(TRAINED, NONE, file="fgds_core/classify/train.py"),
     "how a classifier is saved": Edit(TRAINED, NONE, file="fgds_core/classify/save.py"),
     "what training measures for feedback": Edit(
-        "train_baseline", NONE, file="fgds_core/feedback/targets.py"
+        "train_baseline synthesize", NONE, file="fgds_core/feedback/targets.py"
     ),
     "the fit of the classes' Gaussians": Edit(TRAINED, NONE, file="fgds_core/feedback/fit.py"),
     "how batches are read ahead": Edit(
-        "train_baseline train_control assess retrain",
+        "train_baseline train_control synthesize assess retrain",
         NONE,
         file="fgds_core/images/loader.py",
     ),
-    "what a classifier says of a set": Edit(
-        "train_baseline train_control retrain", NONE, file="fgds_core/classify/predict.py"
-    ),
+    "what a classifier says of a set": Edit(TRAINED, NONE, file="fgds_core/classify/predict.py"),
     "how a set is read": Edit(
         "synthesize assess retrain", NONE, file="fgds_core/synthesis/shards.py"
     ),

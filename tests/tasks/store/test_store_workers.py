@@ -31,7 +31,7 @@ class Run:
         prepare(self.params["data"], self.params["prepare"], FIRST.prepared)
         shutil.copytree(classifier, FIRST.baseline)
         recipe = Recipe(self.params["generator"], self.params["synthesize"], self.params["seed"])
-        self.found = survey(recipe, self.params["store"], FIRST)
+        (self.found,) = survey(recipe, self.params["retrain"], self.params["store"], FIRST).rounds
         self.parts = self.found.plan.parts
         self.fingerprints = self.found.fingerprints
 
