@@ -183,6 +183,7 @@ WAYS = {
     "noised": {"noise_level": 100},
     "DPM-Solver": {"scheduler": "DPMSolverMultistepScheduler"},
     **{mix: {"embedding_mix": mix} for mix in MIXTURES},
+    **{name: {"feedback": name} for name in ("exemplar", "exemplar_loss", "influence")},
 }
 
 

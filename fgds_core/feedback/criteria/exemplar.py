@@ -1,5 +1,7 @@
 """How well the images of a part cover a few real ones of their class, and stay near to them."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,14 +43,19 @@ def exemplar(seen: Seen, labels: Tensor, known: Known) -> Tensor:
         if not len(e):
             continue
         own = labels == label  # [B]
-        distances = 2 - 2 * x[own] @ e.T  # [b, E], squared, of vectors of length 1
+        distances = _distances(x[own], e) ** 2  # [b, E]
 
         # Which image each exemplar is nearest to, among all of the class: fixed, as any argmin is
         among = torch.nonzero(everyone.labels == label)[:, 0]  # [P]
-        alike = F.normalize(everyone.features[among], dim=-1).to(e) @ e.T  # [P, E]
-        nearest = among[alike.nan_to_num(-2).argmax(dim=0)]  # [E], never one that is not finite
+        apart = _distances(F.normalize(everyone.features[among].to(e), dim=-1), e)  # [P, E]
+        nearest = among[apart.nan_to_num(math.inf).argmin(dim=0)]  # [E], one that is finite
         is_nearest = nearest == everyone.places[own][:, None]  # [b, E]
 
         coverage = (distances * is_nearest).sum(dim=1) * len(among) / len(e)
         values[own] = -(distances.amin(dim=1) + coverage)
     return values
+
+
+def _distances(x: Tensor, e: Tensor) -> Tensor:
+    """Between all rows of two matrices; not by their products, which cancel where all are near."""
+    return torch.cdist(x, e, compute_mode="donot_use_mm_for_euclid_dist")
