@@ -74,13 +74,15 @@ GROUP_BALANCED: Overrides = {**PLAIN, "sampling": "group_balanced"}
 RAND_AUGMENT = "rand-m5-mstd0.5-inc1"
 
 TWICE = Drawn(unguided().changes, times=2)
+TEXT: Overrides = {"conditioning": "text", "embedding_dropout": 0.0}
+TWICE_TEXT = Drawn(unguided(**TEXT).changes, times=2)
 
 SYNTHETIC: Mapping[str, Arm] = {
     # Other generators, trained on the same real images
     "other generator: VAE": Arm(Other("vae")),
     "other generator: GAN": Arm(Other("gan")),
     # Without feedback: what the generator is told
-    "unguided: text": Arm(unguided(conditioning="text", embedding_dropout=0.0)),
+    "unguided: text": Arm(unguided(**TEXT)),
     "unguided: dual": Arm(unguided(embedding_dropout=0.0)),
     UNGUIDED: Arm(unguided()),
     "unguided: slerp": Arm(unguided(embedding_mix="slerp", embedding_dropout=0.0), final=False),
@@ -99,12 +101,12 @@ SYNTHETIC: Mapping[str, Arm] = {
     "feedback: entropy": Arm(guided("entropy")),
     "feedback: hardness": Arm(guided("hardness")),
     "feedback: exemplar": Arm(guided("exemplar")),
-    "feedback: exemplar, text": Arm(
-        guided("exemplar", conditioning="text", embedding_dropout=0.0), final=False
-    ),
+    "feedback: exemplar, text": Arm(guided("exemplar", **TEXT), final=False),
     "feedback: exemplar + loss": Arm(guided("exemplar_loss")),
     "feedback: exemplar + entropy": Arm(guided("exemplar_entropy"), final=False),
     "feedback: influence": Arm(guided("influence")),
+    "feedback: loss, text": Arm(guided("loss", **TEXT)),
+    "feedback: entropy, text": Arm(guided("entropy", **TEXT)),
     # Feedback: which classifier guides
     "feedback: loss, prior taken out": Arm(guided("loss", feedback_tau=1.0)),
     "feedback: loss, control guides": Arm(guided("loss", guide="control")),
@@ -123,6 +125,8 @@ SYNTHETIC: Mapping[str, Arm] = {
     "equal compute: twice as many": Arm(TWICE),
     "equal compute: best of 2 by loss": Arm(Best(TWICE, "loss")),
     "equal compute: best of 2 by entropy": Arm(Best(TWICE, "entropy"), final=False),
+    "equal compute: twice as many, text": Arm(TWICE_TEXT),
+    "equal compute: best of 2 by loss, text": Arm(Best(TWICE_TEXT, "loss")),
     # What is done with the images
     "feedback: loss, last layer on real": Arm(
         guided("loss"), training={"second_stage": "last_layer_real"}
