@@ -163,8 +163,7 @@ def truth(plans: Sequence[WorthPlan], name: str) -> dict[str, Any]:
     finals = np.concatenate([_kept(plan, 1.0)[:, places].mean(1) for plan in plans])
     curve = {0: np.concatenate(controls)}
     for m in GRID:
-        files = [kept_truth(plans[0], More(m, seed)) for seed in range(GRID_SEEDS)]
-        recalls = [json.loads(file.read_text())["recalls"] for file in files]
+        recalls = [json.loads(file.read_text())["recalls"] for file in _of_grid(plans[0], m)]
         curve[m] = np.array(recalls)[:, places].mean(1)
     rng = np.random.default_rng(0)
     drawn = [
@@ -180,6 +179,12 @@ def truth(plans: Sequence[WorthPlan], name: str) -> dict[str, Any]:
         "recall_final": round(float(finals.mean()), 4),
         "curve": {str(m): round(float(x.mean()), 4) for m, x in curve.items()},
     }
+
+
+def _of_grid(plan: WorthPlan, num_more: int) -> list[Path]:
+    """The trainings of the truth at one number of images that are there."""
+    files = [kept_truth(plan, More(num_more, seed)) for seed in range(GRID_SEEDS)]
+    return [file for file in files if file.is_file()]
 
 
 def _bounded(value: float) -> float | None:
@@ -241,7 +246,7 @@ def summary(plans: Sequence[WorthPlan]) -> dict[str, Any]:
         "num_synthetic": plans[0].num_synthetic,
         "seeds": len(plans),
         "trainings_per_estimate": len(plans[0].subsamples),
-        "truth_trainings": len(GRID) * GRID_SEEDS,
+        "truth_trainings": {str(m): len(_of_grid(plans[0], m)) for m in GRID},
         "bins": bins,
         "first": estimates[0],
     }
@@ -273,6 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plans = [read_worth_plan(seed, retrain, args.share_seeds, FIRST) for seed in range(args.seeds)]
     if not args.show:
         train_all(run, plans, args.jobs)
+    elif missing := sum(len(plan.missing) for plan in plans):
+        parser.exit(1, f"{missing} trainings of the estimates are missing; leave --show out\n")
+    elif not all(_of_grid(plans[0], m) for m in GRID):
+        parser.exit(1, "some of the truth was not measured yet; leave --show out\n")
     found = summary(plans)
     write_json(out, found)
     print(as_text(found["first"]))

@@ -106,24 +106,25 @@ def _errors_at(
 ) -> Errors:
     """Errors at some shares, with the differences between trainings drawn again.
 
-    The residuals are those of all shares: few seeds say little of one share's, and as trainings
-    on fewer images differ more, those of the last share are rather overstated. A residual keeps
-    the units of its training together. How wide they spread is itself no surer than so few of
-    them make it (a scaled inverse chi-squared, as in Student's t).
+    The residuals are those of all shares, each in units of its share's spread, for few seeds say
+    little of one share's; and a share's spread, larger with fewer images, is taken halfway to the
+    mean of all. A residual keeps the units of its training together. How wide they spread is
+    itself no surer than so few of them make it (a scaled inverse chi-squared, as in Student's t).
     """
     of_share = [recalls[:, list(trainings)] for trainings in seeds]  # J of [1 + B, R, U]
     means = np.stack([1 - each.mean(1) for each in of_share], axis=1)  # [1 + B, J, U]
     residuals = [each[0] - each[0].mean(0) for each in of_share]  # J of [R, U]
-    pool = np.concatenate(residuals)
+    own = np.array([(each**2).sum(0).mean() / (len(each) - 1) for each in residuals])  # [J]
+    halfway = np.maximum((own + own.mean()) / 2, _LEAST_VARIANCE)
+    spread = np.sqrt(halfway)[:, None]  # [J, 1]
+    pool = np.concatenate([each / by for each, by in zip(residuals, spread, strict=True)])
     freedom = len(pool) - len(seeds)
     resamples, number = len(recalls) - 1, len(residuals[-1])
-    spread = np.sqrt(of_trainings * len(pool) / rng.chisquare(freedom, size=(resamples, 1, 1)))
+    unsure = np.sqrt(of_trainings * len(pool) / rng.chisquare(freedom, size=(resamples, 1, 1)))
     drawn = rng.integers(len(pool), size=(resamples, len(seeds), number))
-    resampled = np.clip(means[1:] + spread * pool[drawn].mean(2), 0, 1)
-    own = np.array([(each**2).sum(0).mean() / (len(each) - 1) for each in residuals])  # [J]
-    halfway = (own + own.mean()) / 2
-    return Errors(means[0], resampled, np.maximum(halfway / number, _LEAST_VARIANCE))
+    resampled = np.clip(means[1:] + unsure * spread * pool[drawn].mean(2), 0, 1)
+    return Errors(means[0], resampled, halfway / number)
 
 
 _LEAST_VARIANCE = 1e-6
-"""Of a mean recall: trainings that agree by chance do not make a curve exact."""
+"""Of a recall: trainings that agree by chance do not make a curve exact."""
