@@ -179,14 +179,16 @@ def _last_layer_disagreements(
     baseline: TrainConfig, final: TrainConfig, synthesize: SynthesizeConfig
 ) -> Iterator[str]:
     """Says whose last layer has no gradient that influence could compare."""
-    recipes = {
-        "baseline": ("train_baseline", baseline),
-        "control": ("retrain.training", final),
-    }
-    if synthesize.feedback != "influence" or synthesize.guide not in recipes:
+    if synthesize.feedback != "influence":
         return
-    section, recipe = recipes[synthesize.guide]
-    if recipe.head == "cosine":
+    guiding = []
+    if synthesize.guide == "baseline":
+        guiding.append(("train_baseline", baseline))
+    if synthesize.guide == "control" or synthesize.rounds > 1:  # as those between rounds
+        guiding.append(("retrain.training", final))
+    for section, recipe in guiding:
+        if recipe.head != "cosine":
+            continue
         yield (
             f"{section}.head: got cosine, but synthesize.feedback influence compares gradients of"
             " a linear last layer; set it to linear, or choose another criterion"

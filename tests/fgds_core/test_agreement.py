@@ -192,3 +192,21 @@ def test_influence_wants_a_linear_last_layer_of_its_guide(guide, key):
     (said,) = told("influence")
     assert said.startswith(f"{key}.head: got cosine, but synthesize.feedback influence")
     assert told("loss") == []
+
+
+def test_the_classifiers_between_rounds_need_one_too():
+    retrain = retraining(training={"head": "cosine"})
+    for rounds, number in ((1, 0), (2, 1)):
+        drawn = synthesize_config(feedback="influence", rounds=rounds)
+        told = list(training_disagreements(recipe(), retrain, 1, drawn))
+        assert len(told) == number
+        assert all(line.startswith("retrain.training.head: got cosine") for line in told)
+
+
+def test_rounds_whose_classifiers_decide_nothing_are_refused():
+    (said,) = told_of_drawing(rounds=3, round_quotas="even", feedback="none")
+    assert said.startswith("synthesize.rounds: got 3, but without feedback and with even")
+    assert told_of_drawing(rounds=3, round_quotas="even", feedback_scale=0.0) == [said]
+    assert told_of_drawing(rounds=3, round_quotas="even") == []
+    assert told_of_drawing(rounds=3, feedback="none") == []
+    assert told_of_drawing(round_quotas="even", feedback="none") == []

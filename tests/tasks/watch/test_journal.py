@@ -33,6 +33,18 @@ def test_a_run_is_running_until_it_ends(tmp_path: Path) -> None:
     assert ended.ended is not None
 
 
+def test_the_rate_of_a_round_is_from_its_own_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with journal("f", path) as note:
+        first = read_run(path)
+        note("round", number=2)
+        second = read_run(path)
+    assert first is not None
+    assert second is not None
+    assert first.round_started == first.started == second.started
+    assert second.round_started == notes(path)[1]["at"]
+
+
 def test_an_error_ends_a_run_too(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with pytest.raises(KeyboardInterrupt), journal("f", path):

@@ -28,6 +28,16 @@ def test_stages_add_up_and_keep_each_other(tmp_path: Path) -> None:
     assert set(told["stages"]) == {"prepare", "assess"}
 
 
+def test_a_training_takes_what_the_one_most_like_it_took(tmp_path: Path) -> None:
+    path = tmp_path / "timing.json"
+    assert timing.training_s(path) is None
+    timing.record_stage("prepare", 9.0, 8.0, path)
+    assert timing.training_s(path) is None
+    for stage, seconds in (("train_baseline", 3.0), ("train_control", 5.0), ("retrain", 4.0)):
+        timing.record_stage(stage, 9.0, seconds, path)
+        assert timing.training_s(path) == seconds
+
+
 def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "timing.json"
     path.write_text('{"stages": ')
