@@ -75,6 +75,7 @@ def show_plan(
             measured although a limit is given.
     """
     from fgds_core.synthesis.recipe import Recipe
+    from fgds_core.synthesis.rounds import certain_rounds
     from tasks.cost import (
         ahead_of,
         check_device_hours,
@@ -96,7 +97,10 @@ def show_plan(
         reason = needs or "a probe of 1 image or more"
         raise InputError(f"--max-device-hours needs {reason}")
     if missing:
-        show_workload(workload([plan], plan.parts), workspace)
+        certain = certain_rounds(plan, recipe.synthesize)
+        parts = [part for each in certain for part in each.parts]
+        later = sum(plan.wanted) - sum(part.num_images for part in parts)
+        show_workload(workload(certain, parts, later), workspace)
         print(f"Cost: measuring it, and finding finished parts, needs {needs}.")
         return
     found = survey(recipe, params["retrain"], params["store"], workspace, verify=True)

@@ -95,6 +95,19 @@ def plan_round(
     return Plan(tuple(parts), whole.class_names, whole.real, tuple(wanted))
 
 
+def certain_rounds(whole: Plan, config: SynthesizeConfig) -> tuple[Plan, ...]:
+    """The rounds whose numbers follow from no classifier: all where they are even, or the first.
+
+    Args:
+        whole: What would be drawn at once.
+        config: As in `plan_round`.
+    """
+    plans: list[Plan] = []
+    for _ in range(config.rounds if config.round_quotas == "even" else 1):
+        plans.append(plan_round(whole, plans, config))
+    return tuple(plans)
+
+
 def planned(plan: Plan) -> list[dict[str, int]]:
     """What a plan draws of each class, by group; see `Counts`."""
     counts: list[dict[str, int]] = [{} for _ in plan.class_names]

@@ -164,6 +164,18 @@ def test_hardness_and_its_limit_are_known_of_every_guide(ready: Run) -> None:
     assert {"gaussians", "targets"} <= set(index.made_by["rounds"][1]["guide"])
 
 
+def test_without_a_baseline_the_plan_says_what_is_certain(
+    run_stage: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_stage("prepare", synthesize=TWICE) == 0
+    assert show_plan_of([]) == 0
+    (line,) = (row for row in capsys.readouterr().out.splitlines() if row.startswith("(later"))
+    assert line.split()[2:] == ["3", "40", "8", "0", "8", "0"]
+    assert run_stage("prepare", synthesize={"round_quotas": "even"}) == 0
+    assert show_plan_of([]) == 0
+    assert "(later rounds)" not in capsys.readouterr().out
+
+
 def test_plan_and_status_say_what_is_known_and_what_is_not(
     workspace: Path,
     ready: Run,

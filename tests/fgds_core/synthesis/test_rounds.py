@@ -8,6 +8,7 @@ from fgds_core.synthesis.plan import Plan, plan_set
 from fgds_core.synthesis.rounds import (
     MOST,
     apportion,
+    certain_rounds,
     check_rounds,
     error_rates,
     plan_round,
@@ -89,6 +90,15 @@ def test_rounds_by_error_draw_as_many_images_from_one_place_on(grouped: bool, ro
     paths = [part.path for plan in plans for part in plan.parts]
     assert len(set(paths)) == len(paths)
     assert drawn[1] > whole.wanted[1]
+
+
+@pytest.mark.parametrize(("rule", "number"), [("even", 3), ("by_error", 1)])
+def test_what_is_certain_before_there_is_a_classifier(rule: str, number: int) -> None:
+    config, whole = synthesize_config(rounds=3, round_quotas=rule), whole_of()
+    assert (
+        list(certain_rounds(whole, config))
+        == rounds_of(whole, rounds=3, round_quotas=rule)[:number]
+    )
 
 
 def test_what_the_classifier_gets_wrong_is_drawn() -> None:
