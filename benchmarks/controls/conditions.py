@@ -79,10 +79,7 @@ class Condition(nn.Module):
 def balanced_batches(
     conditions: Tensor, batch_size: int, rng: torch.Generator
 ) -> Iterator[Tensor]:
-    """Rows of batches without end; every class is as likely, its groups by the square root.
-
-    A group of twice the images of the class is seen 1.4 times as often: of some there are one or
-    two, which would be all that is seen were groups alike.
+    """Rows of batches without end; every pair of class and group that has images is as likely.
 
     Args:
         conditions: Class and group of each image, [N, 2].
@@ -93,10 +90,7 @@ def balanced_batches(
         Rows, [B].
     """
     _, cells, counts = conditions.unique(dim=0, return_inverse=True, return_counts=True)
-    weights = counts[cells].double() ** -0.5  # [N]
-    labels = conditions[:, 0]
-    of_classes = torch.zeros(int(labels.max()) + 1).double().index_add(0, labels, weights)  # [K]
-    weights = weights / of_classes[labels]
+    weights = 1 / counts[cells].double()  # [N]
     while True:
         yield torch.multinomial(weights, batch_size, replacement=True, generator=rng)
 

@@ -186,7 +186,7 @@ class Fitted:
 
 
 def fit(images: ImageDataset, seed: int, num_steps: int = NUM_STEPS) -> Fitted:
-    """Trains on real images alone, all classes alike often.
+    """Trains on real images alone, all pairs of class and group alike often.
 
     Args:
         images: Real training images of a multiple of 8 pixels a side.

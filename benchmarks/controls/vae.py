@@ -31,7 +31,7 @@ from fgds_core.diffusion.noise import randn, stream
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.pixels import to_uint8
 
-NUM_STEPS = 3000
+NUM_STEPS = 2000
 BATCH_SIZE = 48
 LEARNING_RATE = 2e-3  # peak
 LATENT = 16
@@ -113,7 +113,7 @@ def negative_elbo(x: Tensor, decoded: Tensor, posterior: Normal, prior: Normal) 
 
 
 def fit(images: ImageDataset, seed: int, num_steps: int = NUM_STEPS) -> Fitted:
-    """Trains on real images alone, all classes alike often.
+    """Trains on real images alone, all pairs of class and group alike often.
 
     Args:
         images: Real training images of a multiple of 8 pixels a side.
