@@ -5,8 +5,8 @@
     python -m benchmarks.strength --minutes 20        # of processor time; then it stops
     python -m benchmarks.strength --show              # sums up what is there, makes nothing
 
-`ranking` asks whether a cheap proxy ranks candidates as a full retraining does, `halving` what of
-a grid is best, `imbalance` whether that depends on the imbalance factor (picture in docs/images),
-`blends` whether rare classes want another scale. Each training is kept in `strength_runs.json`
-among the results, what they say is in `strength.json`.
+`ranking` asks whether a cheap proxy ranks candidates as a full retraining does, `grid` what it
+says of a grid, `halving` what of it is best, `imbalance` whether that depends on the imbalance
+factor (picture in docs/images), `blends` whether rare classes want another scale. Each training is
+kept in `strength_runs.json` among the results, what they say is in `strength.json`.
 """

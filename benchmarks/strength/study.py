@@ -41,7 +41,7 @@ HALVES = (0, 1)
 FINAL_SEEDS = (0, 1, 2)
 """Of the trainings by which the last rung chooses, and by which its winner is reported."""
 
-PROXIES = (("head", 20), ("head", 60))
+PROXIES = (("head", 20),)
 """Measures that may stand for a full training with all images, and their images a class."""
 
 FACTORS = (100, 50, 200, 10)
@@ -117,8 +117,8 @@ def ranking_pieces() -> Iterator[Piece]:
                 yield Piece(candidate, half, 0, measure, most)
 
 
-def halving_pieces() -> Iterator[Piece]:
-    """Of the first rung, both ways round; what follows depends on what they say."""
+def grid_pieces() -> Iterator[Piece]:
+    """Of the first rung, both ways round; what follows of halving depends on what they say."""
     for candidate in tried():
         for half in HALVES:
             yield Piece(candidate, half, 0, MEASURES[RUNGS[0].budget], RUNGS[0].budget)
@@ -229,6 +229,20 @@ def halved(study: Study, half: int) -> list[list[tuple[Candidate, float]]]:
     return successive_halving(tried(), RUNGS, value)
 
 
+def grid(study: Study) -> dict[str, Any]:
+    """What the proxy of the first rung says of each candidate on each half, macro and few."""
+    rung = RUNGS[0]
+    found = {}
+    for candidate in tried():
+        pieces = [Piece(candidate, h, 0, MEASURES[rung.budget], rung.budget) for h in HALVES]
+        told = [study.recalls(piece)["chosen"] for piece in pieces]
+        found[str(candidate)] = {
+            name: [round(mean(each, classes()), 4) for each in told]
+            for name, classes in COLUMNS.items()
+        }
+    return dict(sorted(found.items(), key=lambda each: -sum(each[1]["macro"])))
+
+
 def halving(study: Study) -> dict[str, Any]:
     """Both ways round: the rungs, and what the winner is worth on the half that did not choose.
 
@@ -327,7 +341,8 @@ def imbalance(study: Study) -> dict[str, Any]:
 
 PARTS = {
     "ranking": (ranking_pieces, ranking),
-    "halving": (halving_pieces, halving),
+    "grid": (grid_pieces, grid),
+    "halving": (grid_pieces, halving),
     "imbalance": (imbalance_pieces, imbalance),
     "blends": (blend_pieces, blends),
 }
