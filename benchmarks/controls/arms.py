@@ -127,6 +127,9 @@ SYNTHETIC: Mapping[str, Arm] = {
     "equal compute: best of 2 by entropy": Arm(Best(TWICE, "entropy"), final=False),
     "equal compute: twice as many, text": Arm(TWICE_TEXT),
     "equal compute: best of 2 by loss, text": Arm(Best(TWICE_TEXT, "loss")),
+    "equal compute: best of 2 by entropy, text": Arm(Best(TWICE_TEXT, "entropy"), final=False),
+    "equal compute: least loss of 2, text": Arm(Best(TWICE_TEXT, "loss", least=True), final=False),
+    "equal compute: judged of 2, text": Arm(Best(TWICE_TEXT, "none"), final=False),
     # What is done with the images
     "feedback: loss, last layer on real": Arm(
         guided("loss"), training={"second_stage": "last_layer_real"}

@@ -212,25 +212,36 @@ class Best:
 
     Attributes:
         of: What to choose among.
-        criterion: What is best, seen by the baseline: the largest values.
+        criterion: What is best, seen by the baseline; none takes them as they come.
         judged: Whether images in which the judge sees another class come last.
+        least: Whether the smallest values are best, in place of the largest.
     """
 
     of: Drawn
     criterion: str
     judged: bool = True
+    least: bool = False
 
     def made_by(self, place: Place) -> str:
         """What decides the images of every seed."""
-        return f"best by {self.criterion}, judged {self.judged}, of {self.of.made_by(place)}"
+        return f"{self._rule}, of {self.of.made_by(place)}"
+
+    @property
+    def _rule(self) -> str:
+        rule = f"best by {self.criterion}, judged {self.judged}"
+        return f"{rule}, least" if self.least else rule
 
     def make(self, place: Place, seed: int) -> Made:
         """Chooses the images."""
         pool = self.of.make(place, seed)
         assert pool.table is not None
         images = pool.images
-        guide = load_classifier(place.guide(place.changed({"seed": seed}), seed))
-        values = criterion_of(guide, images, self.criterion)  # [M]
+        values = torch.zeros(len(images))  # [M]
+        if self.criterion != "none":
+            guide = load_classifier(place.guide(place.changed({"seed": seed}), seed))
+            values = criterion_of(guide, images, self.criterion)
+        if self.least:
+            values = -values
         if self.judged:
             wrong = judge_of(place).argmax_of(images) != images.labels
             values = values - 1e6 * wrong
@@ -247,7 +258,7 @@ class Best:
             ]
         ]
         rows.sort()
-        made_by = f"best by {self.criterion}, judged {self.judged}, of {pool.identity}"
+        made_by = f"{self._rule}, of {pool.identity}"
         per_image = pool.seconds_per_image
         return Made(
             images.select(rows),
