@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-PICTURE = Path("docs/images/strength.png")
+PICTURE = Path("docs", "images", "strength.png")
 COLOURS = {"10": "#1e8449", "50": "#2471a3", "100": "#7d3c98", "200": "#c0392b"}
 TITLES = {"macro": "all classes", "few": "the three rarest classes"}
 
