@@ -130,6 +130,9 @@ SYNTHETIC: Mapping[str, Arm] = {
     "equal compute: best of 2 by entropy, text": Arm(Best(TWICE_TEXT, "entropy"), final=False),
     "equal compute: least loss of 2, text": Arm(Best(TWICE_TEXT, "loss", least=True), final=False),
     "equal compute: judged of 2, text": Arm(Best(TWICE_TEXT, "none"), final=False),
+    "equal compute: best of 2 by loss, text, unjudged": Arm(
+        Best(TWICE_TEXT, "loss", judged=False), final=False
+    ),
     # What is done with the images
     "feedback: loss, last layer on real": Arm(
         guided("loss"), training={"second_stage": "last_layer_real"}
