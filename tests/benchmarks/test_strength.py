@@ -97,7 +97,7 @@ def test_the_default_is_that_of_the_parameters():
         assert place.changed(DEFAULT.changes(scale))["synthesize"] == place.params["synthesize"]
 
 
-@pytest.mark.parametrize("candidate", {*GRID, *BLENDS, FEWER}, ids=str)
+@pytest.mark.parametrize("candidate", dict.fromkeys([*GRID, *BLENDS, FEWER]), ids=str)
 def test_every_candidate_is_a_recipe_of_its_own(candidate):
     config = Place.of("fashion-lt").changed(candidate.changes(candidate.scales[2]))["synthesize"]
     assert config.feedback_scale == candidate.scales[2]
