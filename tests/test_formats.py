@@ -26,6 +26,7 @@ READERS = {
     "dvc.yaml": "tasks/identity/dvc_yaml.py",
     "journal of a run": "tasks/watch/journal.py",
     "times of the stages": "tasks/watch/timing.py",
+    "what a training says of the worth of a set": "tasks/worth.py",
     "params.yaml": "flows/cli/document.py",
     "params.yaml with its comments, to write it with other values": "flows/cli/written.py",
 }

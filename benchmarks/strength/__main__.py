@@ -6,8 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
-import benchmarks.strength
 from benchmarks.experiments import RESULTS, write_json
+from benchmarks.strength import __doc__ as about
 from benchmarks.strength.pieces import Study
 from benchmarks.strength.study import PARTS, run_all
 
@@ -16,7 +16,7 @@ def main() -> None:
     """Reads the command line and makes pieces until all are there or the time is spent."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.strength",
-        description=benchmarks.strength.__doc__,
+        description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
