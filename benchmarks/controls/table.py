@@ -155,7 +155,7 @@ def as_markdown(results: Mapping[str, Any]) -> str:
             cells += ["", "", ""]
         else:
             cells += [percent(over.get(key), "+"), percent(over.get("overall"), "+")]
-            cells += [_share(arm["gap_closed"][key])]
+            cells += ["" if name == CEILING else _share(arm["gap_closed"][key])]
         cells += ["" if seconds is None else f"{seconds:.3f}", str(arm["overall"]["seeds"])]
         shown = f"**{name}**" if name in (CONTROL, CEILING) else name
         lines.append(f"| {shown} | {' | '.join(cells)} |")
@@ -166,7 +166,7 @@ def _share(value: Interval | None) -> str:
     if value is None:
         return ""
     mean = f"{100 * value['mean']:.0f} %"
-    if value["low"] is None:
+    if value["low"] is None or value["seeds"] < 3:  # two seeds bound no ratio
         return mean
     return f"{mean} ({100 * value['low']:.0f} to {100 * value['high']:.0f})"
 
