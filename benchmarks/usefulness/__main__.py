@@ -1,6 +1,7 @@
 """Reads the runs of the comparison; writes JSON, table and picture."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,12 @@ def main() -> None:
         raise SystemExit(f"no set in {args.out} has been measured; run `make controls` first")
     found = {**usefulness(rows, on_test), "audits": audited}
     write_json(args.out / RESULT, found)
+    found = json.loads((args.out / RESULT).read_text())  # in the order of the file
     text = as_markdown(found)
     print(text)
     if args.out == RESULTS:
         write_document(RESULT, text)
-        for data, of_data in audited.items():
+        for data, of_data in found["audits"].items():
             write_document(f"audits, {data}", audits_as_markdown(of_data))
         draw(found)
 
