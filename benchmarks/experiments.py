@@ -8,16 +8,19 @@ is `benchmarks/results/<name>.json`: per arm the columns, each `{mean, low, high
 
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dvc.api
+import torch
 import yaml
 
 from fgds_core.classify.metrics import interval
@@ -29,6 +32,9 @@ RESULTS = Path("benchmarks/results")
 POLL_SECONDS = 20
 
 Overrides = Mapping[str, Any]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # What each stage reports; of two with one name the later stage's counts.
 REPORTS = {
@@ -162,6 +168,49 @@ def as_markdown(arms: Mapping[str, Mapping[str, Any]], columns: Columns) -> str:
         seeds = row["overall"]["seeds"]
         lines.append(f"| {arm} | " + " | ".join(cells) + f" | {seeds} |")
     return "\n".join(lines)
+
+
+def percent(value: Mapping[str, Any] | None, sign: str = "") -> str:
+    """A mean in percent with half its interval, or nothing."""
+    if value is None:
+        return ""
+    mean = f"{100 * value['mean']:{sign}.1f}"
+    if value["low"] is None:
+        return mean
+    return f"{mean} ± {100 * (value['high'] - value['mean']):.1f}"
+
+
+def each_in_processes(
+    make: Callable[[Item], Result],
+    items: Mapping[str, Item],
+    keep: Callable[[str, Result], None],
+    jobs: int,
+) -> None:
+    """Makes something of each item in processes of one thread each, and keeps it at once.
+
+    Args:
+        make: What is done with an item; is sent to the processes.
+        items: By the names they are told by.
+        keep: Called here with what came out.
+        jobs: Processes.
+
+    Raises:
+        SystemExit: Some failed; the others are kept.
+    """
+    failed: list[str] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
+        waiting = {pool.submit(make, item): name for name, item in items.items()}
+        for number, done in enumerate(as_completed(waiting), start=1):
+            name = waiting[done]
+            if (error := done.exception()) is not None:
+                failed.append(name)
+                log.error("%s: %r", name, error)
+                continue
+            log.info("%d/%d %s", number, len(items), name)
+            keep(name, done.result())
+    if failed:
+        raise SystemExit(f"{len(failed)} failed: {'; '.join(failed)}")
 
 
 def write_json(path: Path, value: object) -> None:

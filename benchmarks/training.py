@@ -18,20 +18,16 @@ images alone.
 import argparse
 import json
 import logging
-import multiprocessing
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.experiments import RESULTS, write_json
+from benchmarks.experiments import RESULTS, each_in_processes, percent, write_json
 from fgds_core.classify.config import RetrainConfig, TrainConfig, final_recipe
 from fgds_core.classify.metrics import evaluate, interval
 from fgds_core.classify.train import train_classifier
@@ -230,29 +226,22 @@ def run_missing(place: Place, pieces: Sequence[Piece], folder: Path, jobs: int) 
     runs = {name: run for name, run in kept.items() if run["source"] == place.source_of(run)}
     missing = [piece for piece in pieces if piece.name not in runs]
     log.info("%d trainings, %d are to be done", len(pieces), len(missing))
-    failed: list[str] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
-        waiting = {pool.submit(trained, place, piece): piece for piece in missing}
-        for number, done in enumerate(as_completed(waiting), start=1):
-            piece = waiting[done]
-            if (error := done.exception()) is not None:
-                failed.append(piece.name)
-                log.error("%s: %r", piece.name, error)
-                continue
-            columns = done.result()
-            runs[piece.name] = {
-                **asdict(piece),
-                "training": dict(ARMS[piece.arm].training),
-                "retrain": dict(ARMS[piece.arm].retrain),
-                "source": place.source(piece),
-                "columns": columns,
-            }
-            write_json(path, runs)
-            write_json(folder / RESULT.name, summary(runs.values()))
-            log.info("%d/%d %s: %.4f", number, len(missing), piece.name, columns["macro"])
-    if failed:
-        raise SystemExit(f"{len(failed)} trainings failed: {'; '.join(failed)}")
+
+    def keep(name: str, columns: dict[str, float | None]) -> None:
+        piece = wanted[name]
+        runs[name] = {
+            **asdict(piece),
+            "training": dict(ARMS[piece.arm].training),
+            "retrain": dict(ARMS[piece.arm].retrain),
+            "source": place.source(piece),
+            "columns": columns,
+        }
+        write_json(path, runs)
+        write_json(folder / RESULT.name, summary(runs.values()))
+        log.info("%s: %.4f", name, columns["macro"])
+
+    wanted = {piece.name: piece for piece in missing}
+    each_in_processes(partial(trained, place), wanted, keep, jobs)
     return runs
 
 
@@ -313,16 +302,6 @@ def summary(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             if arm in arms
         },
     }
-
-
-def percent(value: Mapping[str, Any] | None, sign: str = "") -> str:
-    """A mean in percent with half its interval, or nothing."""
-    if value is None:
-        return ""
-    mean = f"{100 * value['mean']:{sign}.1f}"
-    if value["low"] is None:
-        return mean
-    return f"{mean} ± {100 * (value['high'] - value['mean']):.1f}"
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ to the workspace and needs no Prefect server. About 20 s for the embedded defaul
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
 from flows.cli.keys import HelpFormatter
+from flows.cli.numbers import positive_number, whole_number
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import add_round, exit_status
 from flows.cli.tables import MAX_ROWS, table
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--max-device-hours",
-        type=_hours,
+        type=positive_number,
         metavar="H",
         help="exit with status 2 if the run takes more (compute.max_device_hours)",
     )
@@ -184,19 +184,7 @@ def _bytes(number: float) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}; must be a whole number from 0")
-    return int(text)
-
-
-def _hours(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"got {text!r}; must be a number above 0")
-    return number
+    return whole_number(text, 0)
 
 
 if __name__ == "__main__":

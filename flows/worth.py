@@ -11,7 +11,6 @@ was stopped. docs/worth.md says how to read it. About 5 minutes for the embedded
 """
 
 import argparse
-import math
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from fgds_core.data.imbalance import BINS
 from fgds_core.errors import InputError
 from fgds_core.files import write_json
 from flows.cli.keys import HelpFormatter
+from flows.cli.numbers import positive_number, whole_number
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import add_round, exit_status, guarded
 from flows.cli.tables import MAX_ROWS, cut, table
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--max-minutes",
-        type=_minutes,
+        type=positive_number,
         metavar="M",
         help="exit with status 2 if what is left to train takes longer (no limit)",
     )
@@ -238,29 +238,11 @@ def _points(interval: Mapping[str, float]) -> str:
 
 
 def _seeds(text: str) -> int:
-    return _whole(text, 2, 1000)
+    return whole_number(text, 2, 1000)
 
 
 def _jobs(text: str) -> int:
-    return _whole(text, 1, 1024)
-
-
-def _whole(text: str, least: int, most: int) -> int:
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}; must be a whole number from {least} to {most:,}"
-        )
-    return int(text)
-
-
-def _minutes(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"got {text!r}; must be a number above 0")
-    return number
+    return whole_number(text, 1, 1024)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,15 @@
 
 import json
 import logging
-import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks.controls.arms import arms_of
 from benchmarks.controls.pieces import Piece, measure, run, source
 from benchmarks.controls.place import Place
-from benchmarks.experiments import write_json
+from benchmarks.experiments import each_in_processes, write_json
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +20,6 @@ Runs = dict[str, dict[str, Any]]
 def read_runs(path: Path) -> Runs:
     """The runs of a file; none if it is not there."""
     return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def _init() -> None:
-    torch.set_num_threads(1)
-    logging.getLogger("fgds_core").setLevel(logging.WARNING)
 
 
 def is_current(place: Place, entry: Mapping[str, Any]) -> bool:
@@ -53,13 +45,14 @@ def run_missing(place: Place, pieces: Sequence[Piece], path: Path, jobs: int) ->
     missing = [piece for piece in pieces if piece.name not in runs]
     log.info("%s: %d pieces, %d are to be done", place.name, len(pieces), len(missing))
 
-    def keep(piece: Piece, found: dict[str, Any]) -> None:
-        runs[piece.name] = {**found, "made_of": made_of(place, piece.arm)}
+    def keep(name: str, found: dict[str, Any]) -> None:
+        runs[name] = {**found, "made_of": made_of(place, found["arm"])}
         write_json(path, runs)
         shown = {key: found["columns"][key] for key in ("macro", "few", "worst_tenth")}
-        log.info("%s: %s", piece.name, shown)
+        log.info("%s: %s", name, shown)
 
-    _each(run, place, missing, keep, jobs)
+    by_name = {piece.name: piece for piece in missing}
+    each_in_processes(partial(run, place), by_name, keep, jobs)
     return runs
 
 
@@ -79,33 +72,10 @@ def measure_missing(place: Place, pieces: Sequence[Piece], path: Path, jobs: int
     ]
     log.info("%s: %d sets are to be measured", place.name, len(missing))
 
-    def keep(piece: Piece, found: dict[str, Any]) -> None:
-        runs[piece.name] |= found
+    def keep(name: str, found: dict[str, Any]) -> None:
+        runs[name] |= found
         write_json(path, runs)
 
-    _each(measure, place, missing, keep, jobs)
+    by_name = {piece.name: piece for piece in missing}
+    each_in_processes(partial(measure, place), by_name, keep, jobs)
     return runs
-
-
-def _each(
-    make: Callable[[Place, Piece], dict[str, Any]],
-    place: Place,
-    pieces: Sequence[Piece],
-    keep: Callable[[Piece, dict[str, Any]], None],
-    jobs: int,
-) -> None:
-    """Makes something of each piece in processes of their own, of one thread each."""
-    failed: list[str] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _init) as pool:
-        waiting = {pool.submit(make, place, piece): piece for piece in pieces}
-        for number, done in enumerate(as_completed(waiting), start=1):
-            piece = waiting[done]
-            if (error := done.exception()) is not None:
-                failed.append(piece.name)
-                log.error("%s: %r", piece.name, error)
-                continue
-            log.info("%d of %d", number, len(pieces))
-            keep(piece, done.result())
-    if failed:
-        raise SystemExit(f"{len(failed)} pieces failed: {'; '.join(failed)}")

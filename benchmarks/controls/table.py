@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.controls.arms import CEILING, CONTROL, UNGUIDED
 from benchmarks.controls.pieces import COLUMNS
 from benchmarks.controls.place import ROOT
+from benchmarks.experiments import percent
 from fgds_core.classify.metrics import interval
 
 DOCUMENT = ROOT / "docs" / "results.md"
@@ -120,16 +121,6 @@ def _over(values: Mapping[str, Any], name: str, other: str) -> dict[str, Interva
     if other not in values:
         return {}
     return {column: difference(values[name][column], values[other][column]) for column in COLUMNS}
-
-
-def percent(value: Interval | None, sign: str = "", digits: int = 1) -> str:
-    """A mean in percent with half its interval, or nothing."""
-    if value is None:
-        return ""
-    mean = f"{100 * value['mean']:{sign}.{digits}f}"
-    if value["low"] is None:
-        return mean
-    return f"{mean} ± {100 * (value['high'] - value['low']) / 2:.{digits}f}"
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.controls.table import percent
+from benchmarks.experiments import percent
 from fgds_core.classify.metrics import interval
 
 TITLES = {

@@ -10,6 +10,7 @@ import pytest
 import torch
 from micro import MICRO, ROOT, contents, set_params, write_pictures
 
+from benchmarks import experiments
 from benchmarks.controls import arms as arms_module
 from benchmarks.controls import runs as runs_module
 from benchmarks.controls import vae
@@ -179,14 +180,15 @@ def test_runs_are_kept_and_made_again_when_an_arm_changes(place, tmp_path, monke
         def __exit__(self, *_error):
             pass
 
-        def submit(self, _function, *arguments):
+        def submit(self, make, piece):
             from concurrent.futures import Future
 
             done = Future()
-            done.set_result(here(*arguments))
+            done.set_result(make(piece))
             return done
 
-    monkeypatch.setattr(runs_module, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(experiments, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(runs_module, "run", here)
     path = tmp_path / "runs.json"
     pieces = [Piece(arm, 0, split) for arm in arms for split in ("val", "test")]
     first = runs_module.run_missing(place, pieces, path, 1)
