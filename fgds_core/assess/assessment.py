@@ -31,7 +31,7 @@ from fgds_core.assess.fidelity import nearest
 from fgds_core.assess.guidance_health import guidance_health, guidance_notes
 from fgds_core.assess.judge import judged_table
 from fgds_core.assess.measures import MEASURES, Sample, measured
-from fgds_core.assess.neighbours import neighbour_tables
+from fgds_core.assess.neighbours import Grid, Suspicion, neighbour_tables
 from fgds_core.assess.observe import CRITERIA, Observed
 from fgds_core.assess.tables import criterion_rows, per_class_rows
 from fgds_core.assess.vectors import Array, Features
@@ -96,8 +96,9 @@ def measure_synthetic(
         len(class_names),
     )
     answers = {name: synthetic.answers[name] for name in CRITERIA}  # [M] each
+    to_train = nearest(synthetic.features, train.features, 1)[0][:, 0]  # [M]
     answers["copy"] = near_copies(
-        nearest(synthetic.features, train.features, 1)[0][:, 0],
+        to_train,
         labels,
         nearest(val.features, train.features, 1)[0][:, 0],
         val_labels,
@@ -158,10 +159,10 @@ def measure_synthetic(
         neighbours=neighbour_tables(
             synthetic,
             train,
-            rows["conditioning_id"].to_numpy().astype(np.float64),
+            rows,
             by_class,
-            config.grid_images,
-            config.grid_neighbours,
+            Grid(config.grid_images, config.grid_neighbours),
+            _suspicion(synthetic, to_train, answers["copy"]),
         ),
         judged=None
         if judge_label is None
@@ -173,6 +174,14 @@ def measure_synthetic(
             synthetic.answers["judge_probability"],
         ),
     )
+
+
+def _suspicion(synthetic: Observed, to_train: Array, copies: Array) -> Suspicion:
+    """What makes synthetic images worth a look: what the judge says, and which may be copies."""
+    label, score = (synthetic.answers.get(f"judge_{name}") for name in ("label", "probability"))
+    if label is not None and score is not None:
+        score = np.where(label == synthetic.labels, score, -score)  # surely something else: worst
+    return Suspicion(label, score, np.where(copies == 1, to_train, np.nan))
 
 
 def headline(measures: Mapping[str, Any]) -> dict[str, float | None]:

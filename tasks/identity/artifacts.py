@@ -127,7 +127,7 @@ def sample_grid(workspace: Workspace) -> str:
     rarest = sorted(range(len(real)), key=real.__getitem__)[:CLASSES]
     pictures_of: dict[int, list[bytes]] = {}
     for row in read_pictures(workspace.reports / "assess" / "neighbours.parquet", rarest):
-        if row["role"] == "synthetic":
+        if row["role"] == "synthetic" and row["why"].startswith("first"):
             pictures_of.setdefault(row["of"], []).append(row["image"]["bytes"])
     for label in rarest:
         if pictures := pictures_of.get(label):

@@ -28,6 +28,7 @@ from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.estimates import Estimate, rounded
 from fgds_core.assess.features import Extractor
 from fgds_core.assess.judge import load_judge
+from fgds_core.assess.neighbours import WHY, Suspicion
 from fgds_core.assess.observe import Reading, observe
 from fgds_core.assess.vectors import Features
 from fgds_core.classify.network import create_classifier
@@ -351,7 +352,13 @@ def test_the_grid_shows_each_image_with_its_source_and_neighbours(
     table = make_table(synthetic, conditioning=[*(i % 10 for i in range(109)), None])
     grid = pictures(run(synthetic, table, train, val, classifier))
 
-    assert {(r["of"], r["item"]) for r in grid} == {(1, 0), (1, 1), (2, 0), (2, 1)}
+    own = [r for r in grid if r["role"] == "class"]
+    assert [(r["of"], r["item"], r["rank"]) for r in own] == [
+        (k, None, rank) for k in range(3) for rank in range(2)
+    ]
+    assert own[3]["image"]["bytes"] == train.of_class(1).file(1)
+    shown = {(r["of"], r["item"]) for r in grid if r not in own and r["why"] in (None, "first")}
+    assert shown >= {(1, 0), (1, 1), (2, 0), (2, 1)}
     of_image = [r for r in grid if (r["of"], r["item"]) == (1, 1)]
     assert [(r["role"], r["rank"]) for r in of_image] == [
         ("synthetic", 0),
@@ -376,7 +383,8 @@ def test_large_pictures_are_kept_as_thumbnails_for_the_page(train, val, classifi
             *(table[name].to_pylist() for name in ("image", "role")), strict=True
         )
     }
-    assert sizes == {"synthetic": (96, 48), "conditioning": (8, 8), "real": (8, 8)}
+    small = dict.fromkeys(("class", "conditioning", "real"), (8, 8))
+    assert sizes == small | {"synthetic": (96, 48)}
 
 
 def test_pictures_of_many_classes_come_a_few_at_a_time(monkeypatch, train, val, classifier):
@@ -384,13 +392,51 @@ def test_pictures_of_many_classes_come_a_few_at_a_time(monkeypatch, train, val, 
     synthetic = make_images([4, 4, 4], seed=9)
     found = run(synthetic, make_table(synthetic), train, val, classifier)
     assert [set(table["of"].to_pylist()) for table in found.neighbours] == [{0}, {1}, {2}]
-    assert [table.num_rows for table in found.neighbours] == [10, 10, 10]
+    assert [table.num_rows for table in found.neighbours] == [12, 12, 12]
+
+
+def test_the_grid_shows_whom_a_person_should_look_at_and_what_its_row_says(
+    synthetic, train, val, classifier
+):
+    judge = create_classifier("test_resnet", {}, CLASS_NAMES, 32, seed=3).eval()
+    table = make_table(synthetic)
+    rows = pictures(run(synthetic, table, train, val, classifier, judge=judge))
+    p = judge(gather(synthetic)).softmax(dim=-1)
+    label = p.argmax(dim=-1)
+    score = (torch.where(label == synthetic.labels, 1, -1) * p.amax(dim=-1)).detach()
+    for k, start, end in ((1, 0, 40), (2, 40, 110)):
+        own = [r for r in rows if r["of"] == k and r["role"] == "synthetic"]
+        by_reason = {why: [r["index"] for r in own if why in r["why"].split(",")] for why in WHY}
+        assert by_reason["first"] == [0, 1]
+        order = score[start:end].argsort(stable=True).tolist()
+        assert set(by_reason["worst"]) == set(order[:3])
+        assert len(by_reason["best"]) == 3
+        assert min(score[start:end][by_reason["best"]]) >= score[start:end].sort().values[-3]
+        assert len(own) == len({r["index"] for r in own})
+        for r in own:
+            i = start + r["index"]
+            assert r["seed"] == i
+            assert r["prompt"] == "a photo"
+            assert (r["criterion_first"], r["guided_steps"]) == (0.25, 4)
+            assert r["judge_label"] == label[i]
+            assert r["judge_score"] == pytest.approx(float(score[i]), abs=1e-5)
+
+
+def test_suspected_copies_are_shown_the_nearest_first():
+    copy = np.array([np.nan, 3.0, 1.0, np.nan, 2.0, 0.5, 4.0])
+    rows = np.arange(1, 7)
+    assert neighbours.chosen(rows, 1, Suspicion(copy=copy)) == {
+        1: ["first"],
+        5: ["copy"],
+        2: ["copy"],
+        4: ["copy"],
+    }
 
 
 def test_text_only_images_have_no_conditioning_image(synthetic, train, val, classifier):
     table = make_table(synthetic, conditioning=[None] * len(synthetic))
     grid = pictures(run(synthetic, table, train, val, classifier))
-    assert {r["role"] for r in grid} == {"synthetic", "real"}
+    assert {r["role"] for r in grid} == {"class", "synthetic", "real"}
 
 
 @pytest.mark.parametrize(
@@ -487,7 +533,7 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
     assert all(value is None or isinstance(value, int | float) for value in metrics.values())
     rows = list(csv.DictReader((workspace / "a/assess/per_class.csv").open()))
     assert [row["num_real_train"] for row in rows] == ["120", "60", "10"]
-    assert pq.read_table(workspace / "a/assess/neighbours.parquet").num_rows == 4 * 5
+    assert pq.read_table(workspace / "a/assess/neighbours.parquet").num_rows >= 3 * 2 + 4 * 5
 
 
 def test_a_classifier_of_other_classes_is_refused(workspace, classifier):

@@ -118,7 +118,7 @@ def test_no_class_breaks_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     workspace = FIRST
     write_meta(workspace.prepared, Meta(names, 8, splits, bins, None, nothing, digests))
-    extra = {"of": [0, 1, 2], "role": ["synthetic"] * 3}
+    extra = {"of": [0, 1, 2], "role": ["synthetic"] * 3, "why": ["first"] * 3}
     table = image_table(torch.zeros(3, 3, 8, 8), [0, 1, 2], names, extra)
     write_images(workspace.reports / "assess" / "neighbours.parquet", table)
     paragraphs = artifacts.sample_grid(workspace).split("\n\n")
