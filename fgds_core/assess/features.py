@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fgds_core.assess.networks import INCEPTION_FILE, check_inception
 from fgds_core.classify.network import Classifier
@@ -24,6 +23,7 @@ from fgds_core.pretrained.clip import PROCESSOR, TOWER, check_processor
 from fgds_core.pretrained.component import check_component, variant_there
 from fgds_core.pretrained.folder import Folder
 from fgds_core.pretrained.load import fetch, load_network, load_other, weights_of
+from fgds_core.pretrained.vision import preprocess
 
 Embed = Callable[[Tensor], Tensor]
 """Images in [-1, 1], [B, 3, H, W] -> features, [B, D]."""
@@ -141,18 +141,10 @@ def clip(sources: FeatureSources, device: str) -> Embed:
         check_processor(stated, check_component(stated, PROCESSOR), config)
         processor = load_other(CLIPImageProcessor.from_pretrained, stated)
     tower.to(device).eval()
-    height, width = processor.crop_size["height"], processor.crop_size["width"]
-    shorter = processor.size["shortest_edge"]
-    mean = torch.tensor(processor.image_mean, device=device).view(-1, 1, 1)
-    std = torch.tensor(processor.image_std, device=device).view(-1, 1, 1)
+    prepared = preprocess(processor, device)
 
     def embed(x: Tensor) -> Tensor:
-        size = tuple(shorter * side // min(x.shape[-2:]) for side in x.shape[-2:])
-        if tuple(x.shape[-2:]) != size:
-            x = F.interpolate(x, list(size), mode="bicubic", antialias=True).clamp(-1, 1)
-        top, left = (size[0] - height) // 2, (size[1] - width) // 2
-        x = x[..., top : top + height, left : left + width]  # [B, 3, height, width]
-        features: Tensor = tower(((x + 1) / 2 - mean) / std).image_embeds  # [B, D]
+        features: Tensor = tower(prepared(x)).image_embeds  # [B, D]
         return features
 
     return embed
