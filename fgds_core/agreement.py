@@ -15,6 +15,9 @@ from fgds_core.synthesis.config import SynthesizeConfig
 TEXT_ALONE = ("text-to-image", "stable-diffusion-3")
 """Kinds of generators that no image conditions, and that have no vision tower."""
 
+CLEAN = {"ip-adapter": "IP-Adapters are", "kandinsky-2.2": "Kandinsky 2.2 is"}
+"""Kinds of generators that know no noise on the embedding of an image, as messages name them."""
+
 FLOW = ("stable-diffusion-3",)
 """Kinds of generators that predict a flow."""
 
@@ -27,7 +30,8 @@ def disagreements(
     if kind in TEXT_ALONE and synthesize.conditioning != "text":
         yield (
             f"synthesize.conditioning: got {synthesize.conditioning}, but generator.kind {kind}"
-            " takes text alone; set it to text, or choose stable-unclip or ip-adapter"
+            " takes text alone; set it to text, or choose stable-unclip, ip-adapter or"
+            " kandinsky-2.2"
         )
     if synthesize.embedding_mix != "none" and synthesize.conditioning == "text":
         yield (
@@ -39,10 +43,10 @@ def disagreements(
             f"assess.features: got clip, but generator.kind {kind} has no CLIP vision tower;"
             " choose inception or classifier"
         )
-    if kind == "ip-adapter" and synthesize.noise_level:
+    if kind in CLEAN and synthesize.noise_level:
         yield (
-            f"synthesize.noise_level: got {synthesize.noise_level}, but IP-Adapters are not"
-            " trained with noised image embeddings; set it to 0"
+            f"synthesize.noise_level: got {synthesize.noise_level}, but {CLEAN[kind]} not trained"
+            " with noised image embeddings; set it to 0"
         )
     yield from _guide_disagreements(synthesize)
     if synthesize.rounds > 1 and synthesize.round_quotas == "even" and not _is_guided(synthesize):

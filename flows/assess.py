@@ -32,7 +32,8 @@ def assess(
     """Measures the synthetic set."""
     from tasks.assess import assess_synthetic
 
-    watch_links("assess", generator.path, assess.judge)
+    prior = None if generator.prior is None else generator.prior.path
+    watch_links("assess", generator.path, prior, assess.judge)
     inputs = content_digests(workspace.prepared, workspace.synthetic_index, workspace.baseline)
     named = (assess.inception_weights, assess.judge)
     inputs |= content_digests(*(path for path in named if path is not None))

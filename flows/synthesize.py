@@ -59,7 +59,8 @@ def synthesize(
     from tasks.survey import survey
     from tasks.synthesize import between, train_guide_model
 
-    watch_links("synthesize", params.generator.path)
+    prior = params.generator.prior
+    watch_links("synthesize", params.generator.path, None if prior is None else prior.path)
     check_store(store)
     recipe = Recipe(params.generator, params.synthesize, params.seed)
     is_limited = compute.max_device_hours is not None

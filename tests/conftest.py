@@ -85,6 +85,7 @@ def tiny_generators(
     folder = tmp_path_factory.mktemp("tiny-generators")
     for name, make in tiny.PIPELINES.items():
         tiny.save(make, folder / name)
+    tiny.save(tiny.kandinsky_prior, folder / "kandinsky-prior")
     for name in ("stable-diffusion", "stable-diffusion-xl"):
         tiny.save_adapter(folder / name, folder / "adapters" / name)
     tiny.save(tiny.tiny_decoder, folder / "tiny-decoder")
@@ -112,6 +113,17 @@ def tiny_generators(
         "stable-diffusion-3": {
             "kind": "stable-diffusion-3",
             "path": str(folder / "stable-diffusion-3"),
+        },
+        "kandinsky-2.2": {
+            "kind": "kandinsky-2.2",
+            "path": str(folder / "kandinsky-2.2"),
+            "prior": {
+                "path": str(folder / "kandinsky-prior"),
+                "revision": None,
+                "num_inference_steps": 3,
+                "guidance_scale": 2.0,
+                "text_share": 0.5,
+            },
         },
     }
 

@@ -64,6 +64,7 @@ def generator_config(path: Path | str, **changes: object) -> GeneratorConfig:
         "revision": None,
         "variant": None,
         "adapter": None,
+        "prior": None,
         "tiny_decoder": None,
         "image_size": None,
         "prompts": ["a {class}"],

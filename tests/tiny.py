@@ -215,6 +215,82 @@ def stable_diffusion_3() -> Any:
     )
 
 
+def movq(**changes: Any) -> Any:
+    """An autoencoder with spatial norms and a codebook that decoding leaves aside."""
+    from diffusers import VQModel
+
+    config = {
+        "down_block_types": ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        "up_block_types": ("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
+        "block_out_channels": (32, 32),  # spatial norms have 32 groups
+        "layers_per_block": 1,
+        "latent_channels": 4,
+        "vq_embed_dim": 4,
+        "num_vq_embeddings": 16,
+        "norm_type": "spatial",
+    }
+    return VQModel(**config | changes)
+
+
+def kandinsky(**changes: Any) -> Any:
+    """The second stage: an image embedding alone; predicts noise and its variance."""
+    from diffusers import DDPMScheduler, KandinskyV22Pipeline, UNet2DConditionModel
+
+    config = {
+        "sample_size": 8,
+        "in_channels": 4,
+        "out_channels": 8,
+        "encoder_hid_dim": WIDTH,
+        "encoder_hid_dim_type": "image_proj",
+        "addition_embed_type": "image",
+        "cross_attention_dim": 8,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+        "up_block_types": ("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        "attention_head_dim": 4,
+        "norm_num_groups": 4,
+        "resnet_time_scale_shift": "scale_shift",
+    }
+    return KandinskyV22Pipeline(
+        unet=UNet2DConditionModel(**config | changes),
+        scheduler=DDPMScheduler(
+            beta_schedule="linear",
+            beta_start=0.00085,
+            beta_end=0.012,
+            variance_type="learned_range",
+        ),
+        movq=movq(),
+    )
+
+
+def kandinsky_prior(width: int = WIDTH) -> Any:
+    """The first stage: from a text to an image embedding."""
+    from diffusers import KandinskyV22PriorPipeline, PriorTransformer, UnCLIPScheduler
+
+    prior = PriorTransformer(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=1,
+        embedding_dim=width,
+        num_embeddings=TOKENS,
+        additional_embeddings=4,
+    )
+    prior.clip_mean.data.normal_(std=0.1)
+    prior.clip_std.data.uniform_(0.5, 1.5)
+    return KandinskyV22PriorPipeline(
+        prior=prior,
+        image_encoder=image_encoder(width),
+        text_encoder=text_encoder(projected=True),
+        tokenizer=tokenizer(),
+        scheduler=UnCLIPScheduler(
+            clip_sample_range=5.0, prediction_type="sample", variance_type="fixed_small_log"
+        ),
+        image_processor=feature_extractor(),
+    )
+
+
 def tiny_decoder(latent_channels: int = 4) -> Any:
     """An AutoencoderTiny of the latents above."""
     from diffusers import AutoencoderTiny
@@ -232,6 +308,7 @@ PIPELINES = {
     "stable-diffusion": stable_diffusion,
     "stable-diffusion-xl": stable_diffusion_xl,
     "stable-diffusion-3": stable_diffusion_3,
+    "kandinsky-2.2": kandinsky,
 }
 
 

@@ -39,6 +39,7 @@ class Tower:
         variant: Variant of the weights' files, or None.
         subfolder: Where the tower lies below it.
         processor: Where its preprocessing lies below it; None is what its image size says.
+        key: The parameter that names it.
     """
 
     path: str
@@ -46,14 +47,24 @@ class Tower:
     variant: str | None = None
     subfolder: str = "image_encoder"
     processor: str | None = "feature_extractor"
+    key: str = "generator.path"
 
 
 def tower_of(generator: GeneratorConfig) -> Tower:
-    """The vision tower that a generator was trained with, or its adapter."""
-    adapter = generator.adapter
+    """The vision tower that a generator was trained with, its adapter or its prior."""
+    adapter, prior = generator.adapter, generator.prior
+    if prior is not None:
+        place = (prior.path, prior.revision, generator.variant)
+        return Tower(*place, processor="image_processor", key="generator.prior")
     if adapter is None:
         return Tower(generator.path, generator.revision, generator.variant)
-    return Tower(adapter.path, adapter.revision, subfolder=tower_folder(adapter), processor=None)
+    return Tower(
+        adapter.path,
+        adapter.revision,
+        subfolder=tower_folder(adapter),
+        processor=None,
+        key="generator.adapter",
+    )
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ def clip(sources: FeatureSources, device: str) -> Embed:
         raise InputError("features clip needs the generator that holds the CLIP vision tower")
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-    key = "generator.path" if place.processor is not None else "generator.adapter"
+    key = place.key
     files = weights_of("model", place.subfolder)
     if place.variant is not None:
         files += weights_of("model", place.subfolder, place.variant)

@@ -13,9 +13,10 @@ INCEPTION_FILE = "inception-2015-12-05.pt"
 
 
 def check_tower(generator: GeneratorConfig) -> None:
-    """Checks the CLIP vision tower of a generator or its adapter, where it lies in a folder."""
+    """Checks the CLIP vision tower that belongs to a generator, where it lies in a folder."""
     adapter = generator.adapter
-    place = Folder(Path(generator.path if adapter is None else adapter.path), "assess.features")
+    holder = adapter or generator.prior or generator
+    place = Folder(Path(holder.path), "assess.features")
     if not is_folder(place.path):
         return
     part = "image_encoder" if adapter is None else tower_folder(adapter)
@@ -28,7 +29,8 @@ def check_tower(generator: GeneratorConfig) -> None:
         variant = variant_there(place / part, generator.variant if adapter is None else None)
         config = check_component(place / part, TOWER, variant)
         if adapter is None:
-            processor = place / "feature_extractor"
+            name = "feature_extractor" if generator.prior is None else "image_processor"
+            processor = place / name
             check_processor(processor, check_component(processor, PROCESSOR), config)
 
 

@@ -30,14 +30,41 @@ class AdapterConfig(Section):
     )
 
 
+class PriorConfig(Section):
+    """A prior: what draws the embedding of an image for a text, where generators take no text."""
+
+    path: str = Field(
+        min_length=1,
+        description="a local folder, or a model id owner/name on the Hugging Face hub",
+    )
+    revision: str | None = Field(description="branch, tag or commit on the hub; null is default")
+    num_inference_steps: int = Field(
+        ge=2, le=1000, description="steps in which an embedding is drawn, such as 25"
+    )
+    guidance_scale: float = Field(
+        ge=1, le=100, description="weight of the text in it, such as 4; 1 is off"
+    )
+    text_share: float = Field(
+        ge=0,
+        le=1,
+        description=(
+            "with synthesize.conditioning dual, the share of the text's embedding in the mean of"
+            " it and that of the image, such as 0.5"
+        ),
+    )
+
+
 class GeneratorConfig(Section):
     """The generator: where it lies and how it is asked."""
 
-    kind: Literal["stable-unclip", "text-to-image", "ip-adapter", "stable-diffusion-3"] = Field(
+    kind: Literal[
+        "stable-unclip", "text-to-image", "ip-adapter", "stable-diffusion-3", "kandinsky-2.2"
+    ] = Field(
         description=(
             "family of the generator; stable-unclip: StableUnCLIPImg2ImgPipeline; text-to-image:"
             " Stable Diffusion 1.x, 2.x, XL; ip-adapter: the same with generator.adapter;"
-            " stable-diffusion-3: StableDiffusion3Pipeline"
+            " stable-diffusion-3: StableDiffusion3Pipeline; kandinsky-2.2: KandinskyV22Pipeline"
+            " with generator.prior"
         )
     )
     path: str = Field(
@@ -55,6 +82,12 @@ class GeneratorConfig(Section):
     )
     adapter: AdapterConfig | None = Field(
         description="the IP-Adapter, with kind ip-adapter; null is none"
+    )
+    prior: PriorConfig | None = Field(
+        default=None,
+        description=(
+            "the prior, with kind kandinsky-2.2, whose decoder generator.path is; null is none"
+        ),
     )
     tiny_decoder: str | None = Field(
         description=(
@@ -82,6 +115,11 @@ class GeneratorConfig(Section):
         if (self.kind == "ip-adapter") != (self.adapter is not None):
             raise ValueError(
                 "adapter must be given with kind ip-adapter, and be null with any other kind"
+            )
+        if (self.kind == "kandinsky-2.2") != (self.prior is not None):
+            raise ValueError(
+                "prior must be given with kind kandinsky-2.2 (its folder or id, such as"
+                " kandinsky-community/kandinsky-2-2-prior), and be null with any other kind"
             )
         return self
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
-from fgds_core.generators.family import load_family
-from fgds_core.generators.layout import SCHEDULER, TINY_DECODER
+from fgds_core.generators.family import Family, load_family
+from fgds_core.generators.layout import SCHEDULER, TINY_DECODER, Layout
 from fgds_core.pretrained.clip import check_processor, check_tokenizer
 from fgds_core.pretrained.component import CODE, Component, check_component, variant_there
 from fgds_core.pretrained.folder import (
@@ -60,23 +60,46 @@ def check_generator(
 
 
 def _check_generator(config: GeneratorConfig, place: Folder) -> tuple[str, dict[str, Config]]:
-    name, index = check_index(config, read(place, "model_index.json"))
-    family = load_family(config.kind)
-    layout = family.layouts[name]
-    parts = dict(layout.components)
-    parts |= {part: of for part, of in layout.optional.items() if is_there(index, part)}
-    if missing := [part for part in parts if not (place / part).path.is_dir()]:
-        raise place.wrong(f"lacks {', '.join(missing)}", f"take the whole {name}")
-    variants = {part: variant_there(place / part, config.variant) for part in parts}
-    configs = {
-        part: check_component(place / part, component, variants[part], str(index[part][1]))
-        for part, component in parts.items()
-    }
-    if config.variant is not None and not any(variants.values()):
+    family, index = load_family(config.kind), read(place, "model_index.json")
+    name = check_index(place, family.layouts, f"generator.kind {config.kind}", index)
+    configs = check_parts(place, family.layouts[name], index, config.variant)
+    if config.variant is not None and not any(
+        variant_there(place / part, config.variant) for part in configs
+    ):
         raise InputError(
             f"generator.variant is {config.variant}, but no component of {place.path} has weights"
             " of that variant; set it to null, or to the variant that is there"
         )
+    _check_fit(place, family, configs)
+    family.fits(place, configs)
+    if config.image_size is not None:
+        _check_image_size(config.image_size, place, family, configs)
+    return name, configs
+
+
+def check_parts(
+    place: Folder, layout: Layout, index: Config, variant: str | None
+) -> dict[str, Config]:
+    """Checks each component of a pipeline: that it is there, whole, and what goes with it.
+
+    Args:
+        place: Folder of the pipeline.
+        layout: What it consists of.
+        index: Its `model_index.json`, which has been checked.
+        variant: Variant of the weights' files that is taken where it is there.
+
+    Returns:
+        The configuration of each component.
+    """
+    parts = parts_of(layout, index)
+    if missing := [part for part in parts if not (place / part).path.is_dir()]:
+        raise place.wrong(f"lacks {', '.join(missing)}", f"take the whole {index['_class_name']}")
+    configs = {
+        part: check_component(
+            place / part, component, variant_there(place / part, variant), str(index[part][1])
+        )
+        for part, component in parts.items()
+    }
     for part in parts:
         if part in ("tokenizer", "tokenizer_2"):
             encoder = part.replace("tokenizer", "text_encoder")
@@ -86,25 +109,25 @@ def _check_generator(config: GeneratorConfig, place: Folder) -> tuple[str, dict[
     for part in ("scheduler", "image_noising_scheduler"):
         if part in configs:
             _check_scheduler(place / part / SCHEDULER.config, configs[part])
-    _check_fit(place, family.network, configs)
-    family.fits(place, configs)
-    if config.image_size is not None:
-        _check_image_size(config.image_size, place, configs)
-    return name, configs
+    return configs
 
 
-def check_index(config: GeneratorConfig, index: Config) -> tuple[str, Config]:
-    """Checks what `model_index.json` says that a generator consists of.
+def check_index(place: Folder, layouts: Mapping[str, Layout], asked: str, index: Config) -> str:
+    """Checks what `model_index.json` says that a pipeline consists of.
+
+    Args:
+        place: Its folder.
+        layouts: What the pipelines consist of that it may be.
+        asked: What needs one of them, for messages.
+        index: What the file holds.
 
     Returns:
-        The name of its pipeline, and the index.
+        The name of the pipeline.
     """
-    place = Folder(Path(config.path), "generator.path")
-    layouts = load_family(config.kind).layouts
     name = index.get("_class_name")
     if name not in tuple(layouts):
         raise place.wrong(
-            f"holds a {short(name)}, generator.kind {config.kind} needs a {' or '.join(layouts)}",
+            f"holds a {short(name)}, {asked} needs a {' or '.join(layouts)}",
             "correct the one or the other",
         )
     layout = layouts[name]
@@ -134,7 +157,13 @@ def check_index(config: GeneratorConfig, index: Config) -> tuple[str, Config]:
                 f"names a component {short(part)} that a {name} does not have",
                 "no code of a model is run: " + REMEDY,
             )
-    return str(name), index
+    return str(name)
+
+
+def parts_of(layout: Layout, index: Config) -> dict[str, Component]:
+    """The components that a pipeline has, by name."""
+    there = {part: of for part, of in layout.optional.items() if is_there(index, part)}
+    return {**layout.components, **there}
 
 
 def is_there(index: Config, part: str) -> bool:
@@ -177,36 +206,37 @@ def _check_scheduler(file: Folder, config: Config) -> None:
             raise file.wrong(f"says {key} {short(beta)}, not a number from 0 to 1")
 
 
-def _check_fit(place: Folder, part: str, configs: Mapping[str, Config]) -> None:
+def _check_fit(place: Folder, family: Family, configs: Mapping[str, Config]) -> None:
     """Refuses components that do not belong together, as far as configurations tell.
 
     Args:
         place: The generator's folder.
-        part: Name of its denoising component.
+        family: Names its denoising component and its decoder.
         configs: Configuration of each component.
     """
-    network, vae = configs[part], configs["vae"]
+    part, decoder = family.network, family.decoder
+    network, vae = configs[part], configs[decoder]
     number = partial(positive, place, configs)
     size = network.get("sample_size")
     sides = size if isinstance(size, list) else [size, size]
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise (place / part / "config.json").wrong(f"says sample_size {short(size)}")
-    latents = number("vae", "latent_channels", 4)
+    latents = number(decoder, "latent_channels", 4)
     into = number(part, "in_channels", 4 if part == "unet" else 16)
     out = number(part, "out_channels", into)
-    if {into, out} != {latents}:
+    if (into, out) != (latents, (1 + family.learned_variance) * latents):
         raise place.wrong(
-            f"does not fit: its {part} has {into} latent channels in and {out} out, its vae"
-            f" {latents}",
+            f"does not fit: its {part} has {into} latent channels in and {out} out"
+            f"{' (mean and variance)' * family.learned_variance}, its {decoder} {latents}",
             "the components are of different models: " + REMEDY,
         )
-    if (images := number("vae", "out_channels", 3)) != 3:
-        raise (place / "vae").wrong(
+    if (images := number(decoder, "out_channels", 3)) != 3:
+        raise (place / decoder).wrong(
             f"gives images of {images} channels, the classifier takes 3 (RGB)"
         )
     scaling = vae.get("scaling_factor", 0.18215)
     if not is_number(scaling) or scaling <= 0:
-        raise (place / "vae" / "config.json").wrong(f"says scaling_factor {short(scaling)}")
+        raise (place / decoder / "config.json").wrong(f"says scaling_factor {short(scaling)}")
     width = network.get("cross_attention_dim")
     if part == "unet" and type(width) is int and network.get("encoder_hid_dim") is None:
         given = sum(
@@ -226,12 +256,14 @@ def _check_fit(place: Folder, part: str, configs: Mapping[str, Config]) -> None:
         )
 
 
-def _check_image_size(size: int, place: Folder, configs: Mapping[str, Config]) -> None:
-    blocks = configs["vae"].get("block_out_channels", [64])
+def _check_image_size(
+    size: int, place: Folder, family: Family, configs: Mapping[str, Config]
+) -> None:
+    blocks = configs[family.decoder].get("block_out_channels", [64])
     if not isinstance(blocks, list) or not 1 <= len(blocks) <= 16:
-        raise (place / "vae" / "config.json").wrong(f"says block_out_channels {short(blocks)}")
-    patch = configs["transformer"].get("patch_size", 2) if "transformer" in configs else 1
-    step = 2 ** (len(blocks) - 1) * (patch if type(patch) is int else 1)
+        file = place / family.decoder / "config.json"
+        raise file.wrong(f"says block_out_channels {short(blocks)}")
+    step = 2 ** (len(blocks) - 1) * family.multiple(configs)
     if size % step:
         raise InputError(
             f"generator.image_size is {size}; {place.path} draws multiples of {step} pixels"

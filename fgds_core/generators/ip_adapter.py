@@ -61,7 +61,7 @@ def check(pipeline: Pipeline, name: str) -> None:
         )
 
 
-def attach(pipeline: Pipeline, config: GeneratorConfig) -> None:
+def attach(pipeline: Pipeline, config: GeneratorConfig) -> Pipeline:
     """Loads the adapter and its image encoder into the pipeline.
 
     Raises:
@@ -102,6 +102,7 @@ def attach(pipeline: Pipeline, config: GeneratorConfig) -> None:
                 f" generator ({reason(error)}); give the one made for it"
             ) from error
     pipeline.set_ip_adapter_scale(adapter.scale)
+    return pipeline
 
 
 FAMILY = Family(

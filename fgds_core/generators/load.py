@@ -11,24 +11,14 @@ from fgds_core.generators.family import Component, Pipeline, load_family
 from fgds_core.generators.folders import (
     UNUSED,
     check_generator,
-    check_index,
     check_latents,
     check_tiny_decoder,
-    is_there,
 )
 from fgds_core.generators.layout import WEIGHTS
 from fgds_core.generators.model import Generator
-from fgds_core.pretrained.component import variant_there
-from fgds_core.pretrained.folder import Folder, check_place, read
-from fgds_core.pretrained.load import (
-    class_of,
-    fetch,
-    load_network,
-    load_other,
-    quiet,
-    reason,
-    weights_of,
-)
+from fgds_core.generators.parts import bring, load_parts
+from fgds_core.pretrained.folder import Folder, read
+from fgds_core.pretrained.load import fetch, load_network, quiet, reason, weights_of
 
 
 def load_generator(
@@ -58,30 +48,30 @@ def load_generator(
     family = load_family(config.kind)
     dtype = dtype or getattr(torch, config.dtype)
     pipeline = _load_pipeline(config, dtype)
-    family.attach(pipeline, config)
+    pipeline = family.attach(pipeline, config)
     tiny_decoder = None if config.tiny_decoder is None else _load_tiny(config.tiny_decoder, dtype)
     for component in [*pipeline.components.values(), tiny_decoder]:
         if isinstance(component, torch.nn.Module):
             component.requires_grad_(False).eval().to(device)
             if component.dtype != dtype:
                 component.to(dtype)
-    if dtype == torch.float16 and family.overflows(pipeline):
-        pipeline.vae.to(dtype=torch.float32)
     generator = Generator(
-        pipeline, family, config.path, config.image_size, micro_batch, tiny_decoder
+        pipeline, family, config.path, config.image_size, micro_batch, tiny_decoder, config.prior
     )
+    if dtype == torch.float16 and family.overflows(pipeline):
+        generator.decoder.to(dtype=torch.float32)
     family.check(pipeline, config.path)
     if tiny_decoder is not None:
-        check_latents(tiny_decoder.config, pipeline.vae.config)
+        check_latents(tiny_decoder.config, generator.decoder.config)
     _check_text(generator, config.prompts[0].replace("{class}", "thing"))
-    decoders = [vae.decoder for vae in (pipeline.vae, tiny_decoder) if vae is not None]
+    decoders = [vae.decoder for vae in (generator.decoder, tiny_decoder) if vae is not None]
     for network in (generator.network, *decoders):
         if channels_last:
             network.to(memory_format=torch.channels_last)
         if compile:
             network.compile()
     if gradient_checkpointing:
-        for component in (generator.network, pipeline.vae):
+        for component in (generator.network, generator.decoder):
             component.enable_gradient_checkpointing()
     return generator
 
@@ -89,23 +79,13 @@ def load_generator(
 def _load_pipeline(config: GeneratorConfig, dtype: torch.dtype) -> Pipeline:
     import diffusers
 
-    folder = _folder(config)
+    key, layouts = "generator.path", load_family(config.kind).layouts
+    source = (config.path, config.revision, config.variant)
+    folder = bring(*source, layouts=layouts, key=key, asked=f"generator.kind {config.kind}")
     name, _ = check_generator(config, None if str(folder) == config.path else folder)
-    place = Folder(folder, "generator.path")
+    place = Folder(folder, key)
     index = read(place, "model_index.json")
-    layout = load_family(config.kind).layouts[name]
-    parts = {**layout.components, **layout.optional}
-    loaded: dict[str, Component] = dict.fromkeys(UNUSED)
-    for part, component in parts.items():
-        if not is_there(index, part):
-            loaded[part] = None
-            continue
-        load = class_of(component.library, str(index[part][1])).from_pretrained
-        if component.weights is None:
-            loaded[part] = load_other(load, place / part)
-        else:
-            variant = variant_there(place / part, config.variant)
-            loaded[part] = load_network(load, place / part, dtype, variant)
+    loaded = dict.fromkeys(UNUSED) | load_parts(place, layouts[name], index, config.variant, dtype)
     cls = getattr(diffusers, name)
     known = inspect.signature(cls.__init__).parameters
     with quiet():
@@ -117,32 +97,6 @@ def _load_pipeline(config: GeneratorConfig, dtype: torch.dtype) -> Pipeline:
             )
         except Exception as error:
             raise place.wrong(f"is no whole {name} ({reason(error)})") from error
-
-
-def _folder(config: GeneratorConfig) -> Path:
-    """The folder of the generator; what is on the hub is brought here, without its pickles."""
-    if check_place(config.path, "generator.path"):
-        return Path(config.path)
-    index_file = fetch(config.path, config.revision, ["model_index.json"], "generator.path")
-    name, index = check_index(
-        config, read(Folder(index_file, "generator.path"), "model_index.json")
-    )
-    layout = load_family(config.kind).layouts[name]
-    parts = {**layout.components, **layout.optional}
-    parts = {part: component for part, component in parts.items() if is_there(index, part)}
-    stems = {part: of.weights for part, of in parts.items() if of.weights is not None}
-    files = ["model_index.json"]
-    for part in parts:
-        files += [f"{part}/*.json", f"{part}/merges.txt", f"{part}/spiece.model"]
-    files += [
-        file for part, stem in stems.items() for file in weights_of(stem, part, config.variant)
-    ]
-    folder = Folder(fetch(config.path, config.revision, files, "generator.path"), "generator.path")
-    if config.variant is not None:  # where a component has none, its plain weights are taken
-        plain = [part for part in stems if variant_there(folder / part, config.variant) is None]
-        files += [file for part in plain for file in weights_of(stems[part], part)]
-        fetch(config.path, config.revision, files, "generator.path")
-    return folder.path
 
 
 def _load_tiny(path: str, dtype: torch.dtype) -> Component:

@@ -16,8 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgds_core.diffusion.denoise import ClassifierFree, Condition
+from fgds_core.diffusion.noise import stream
 from fgds_core.diffusion.solver import schedule_of
 from fgds_core.errors import InputError
+from fgds_core.generators.autoencoder import decode
+from fgds_core.generators.config import PriorConfig
 from fgds_core.generators.family import Component, Family, ImageCondition, Pipeline
 from fgds_core.images.pixels import to_uint8
 
@@ -36,6 +39,8 @@ class Generator:
     """Images that go through encoders and decoder at a time; None is all of them."""
     tiny_decoder: Component | None = None
     """An `AutoencoderTiny` of the same latents; None where there is none."""
+    prior: PriorConfig | None = None
+    """How its prior draws; None where it has none."""
     _prompts: dict[str | None, Condition] = field(default_factory=dict, repr=False)
     _encoding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """A tokenizer holds its padding as state, so only one thread at a time may use it."""
@@ -44,6 +49,11 @@ class Generator:
     def network(self) -> Component:
         """The denoising network."""
         return getattr(self.pipeline, self.family.network)
+
+    @property
+    def decoder(self) -> Component:
+        """The autoencoder that decodes its latents."""
+        return getattr(self.pipeline, self.family.decoder)
 
     @property
     def device(self) -> torch.device:
@@ -59,7 +69,7 @@ class Generator:
     @property
     def latent_scale(self) -> int:
         """Pixels a side that one latent pixel stands for."""
-        return int(2 ** (len(self.pipeline.vae.config.block_out_channels) - 1))
+        return int(2 ** (len(self.decoder.config.block_out_channels) - 1))
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -148,7 +158,7 @@ class Generator:
 
     def decode(self, z: Tensor) -> Tensor:
         """Decodes latents [B, C, H, W], differentiably, to images of about [-1, 1]."""
-        return _decode(self.pipeline.vae, z)
+        return self.family.decode(self.decoder, z)
 
     def decode_half(self, z: Tensor) -> Tensor:
         """Decodes latents at half their resolution: a quarter of the pixels, of the cost."""
@@ -166,14 +176,18 @@ class Generator:
                 " of an AutoencoderTiny for the generator's latents; name one, or choose exact or"
                 " half"
             )
-        return _decode(self.tiny_decoder, z)
+        return decode(self.tiny_decoder, z)
 
     def ask(self, z: Tensor, timestep: Tensor, **condition: Tensor) -> Tensor:
         """Asks the denoising network, in its own precision."""
         return self.family.ask(self.pipeline, z.to(self.dtype), timestep.to(z.device), condition)
 
     def denoiser(
-        self, prompts: Sequence[str], image: Condition | None, guidance_scale: float
+        self,
+        prompts: Sequence[str],
+        image: Condition | None,
+        guidance_scale: float,
+        seeds: Sequence[int] = (),
     ) -> ClassifierFree:
         """Makes the denoiser of a batch under classifier-free guidance.
 
@@ -181,17 +195,37 @@ class Generator:
             prompts: One per image; empty ones give no text.
             image: From `condition_on`; None gives no image.
             guidance_scale: Weight of the condition; 1 is off.
+            seeds: Of each image; they count where a prior draws what a text tells.
         """
         no_image: Condition = {}
         if self.family.image is not None:
             no_image = self.family.image.unconditional(self.pipeline, len(prompts))
+        text, no_text = self.encode_prompts(prompts), self.encode_prompts([None] * len(prompts))
+        if self.family.draw_embeddings is not None:
+            if any(prompts):
+                image = self._drawn(text, no_text, image, seeds)
+            text = no_text = {}
         return ClassifierFree(
             self.ask,
             self.scheduler_config["prediction_type"],
-            conditional={**self.encode_prompts(prompts), **(no_image if image is None else image)},
-            unconditional={**self.encode_prompts([None] * len(prompts)), **no_image},
+            conditional={**text, **(no_image if image is None else image)},
+            unconditional={**no_text, **no_image},
             guidance_scale=guidance_scale,
         )
+
+    @torch.no_grad()
+    def _drawn(
+        self, text: Condition, no_text: Condition, image: Condition | None, seeds: Sequence[int]
+    ) -> Condition:
+        """What the prior draws for texts, or its mean with what images tell."""
+        draw, prior = self.family.draw_embeddings, self.prior
+        assert draw is not None
+        assert prior is not None
+        rngs = [stream(seed, "prior") for seed in seeds]
+        drawn = draw(self.pipeline, prior, text, no_text, rngs)
+        if image is None:
+            return drawn
+        return {name: torch.lerp(image[name], drawn[name], prior.text_share) for name in drawn}
 
     def _image(self) -> ImageCondition:
         if self.family.image is None:
@@ -200,18 +234,6 @@ class Generator:
                 " or choose a generator that takes images"
             )
         return self.family.image
-
-
-def _decode(vae: Component, z: Tensor) -> Tensor:
-    config = vae.config
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    latents = z / config.scaling_factor
-    if mean is not None and std is not None:
-        latents = latents * z.new_tensor(std).view(-1, 1, 1) + z.new_tensor(mean).view(-1, 1, 1)
-    latents = latents + (getattr(config, "shift_factor", None) or 0.0)
-    dtype = next(vae.parameters()).dtype  # `vae.dtype` walks through all modules to find it
-    x: Tensor = vae.decode(latents.to(dtype), return_dict=False)[0]
-    return x.to(z.dtype)
 
 
 def drop_coordinates(

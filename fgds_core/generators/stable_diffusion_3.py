@@ -5,12 +5,14 @@ Source: Esser et al. (2024), https://arxiv.org/abs/2403.03206
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fgds_core.generators.family import Family, Pipeline
 from fgds_core.generators.layout import SCHEDULER, VAE, WEIGHTS, Layout
 from fgds_core.pretrained import clip
 from fgds_core.pretrained.component import Component
+from fgds_core.pretrained.folder import Config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,10 +68,17 @@ def ask(pipeline: Pipeline, z: Tensor, timestep: Tensor, condition: Condition) -
     return prediction
 
 
+def multiple(configs: Mapping[str, Config]) -> int:
+    """The sides of its latents: those of its patches."""
+    patch = configs["transformer"].get("patch_size", 2)
+    return patch if type(patch) is int else 1
+
+
 FAMILY = Family(
     layouts=LAYOUTS,
     network="transformer",
     encode_prompt=encode_prompt,
     no_prompt=no_prompt,
     ask=ask,
+    multiple=multiple,
 )

@@ -92,7 +92,7 @@ def draw(
     if embeddings is not None:
         image = condition_on(generator, requests, embeddings, config)
     denoiser = generator.denoiser(
-        [request.prompt for request in requests], image, config.guidance_scale
+        [request.prompt for request in requests], image, config.guidance_scale, seeds
     )
     denoiser = replace(denoiser, at_a_time=at_a_time)
     size = micro_batch or at_a_time or len(requests)

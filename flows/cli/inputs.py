@@ -21,7 +21,9 @@ from fgds_core.errors import InputError
 from fgds_core.files import check_root
 from fgds_core.generators.adapter import check_adapter
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.generators.family import load_family
 from fgds_core.generators.folders import check_generator, check_latents, check_tiny_decoder
+from fgds_core.generators.prior import check_prior
 from fgds_core.pretrained.component import check_weights
 from fgds_core.pretrained.folder import Folder, check_place, is_folder, read
 from fgds_core.synthesis.config import SynthesizeConfig
@@ -77,7 +79,7 @@ def check_drawing(
     if folder is not None:
         local = None if folder == Path(generator.path) else folder
         _, configs = check_generator(generator, local)
-        unet, vae = configs.get("unet"), configs["vae"]
+        unet, vae = configs.get("unet"), configs[load_family(generator.kind).decoder]
         check_noise_level(synthesize.noise_level, configs)
         if not dry:
             index = read(Folder(folder, "generator.path"), "model_index.json")
@@ -87,6 +89,13 @@ def check_drawing(
         folder = _folder_of(adapter.path, "generator.adapter.path", adapter.revision)
         if folder is not None:
             check_adapter(adapter, unet, folder)
+    prior = generator.prior
+    if prior is not None:
+        folder = _folder_of(prior.path, "generator.prior.path", prior.revision)
+        if folder is not None:
+            check_prior(
+                prior, generator.variant, unet, None if folder == Path(prior.path) else folder
+            )
     if generator.tiny_decoder is not None:
         folder = _folder_of(generator.tiny_decoder, "generator.tiny_decoder", None)
         if folder is not None:

@@ -18,6 +18,18 @@ from tasks.space import SPARE
 EMBEDDED = "assets/tiny-unclip"
 """The generator of the repository, which knows garments alone."""
 
+POOLED = ("stable-unclip", "kandinsky-2.2")
+"""Kinds that have a CLIP vision tower and take its embedding of an image."""
+
+PRIOR = {
+    "path": "kandinsky-community/kandinsky-2-2-prior",
+    "revision": None,
+    "num_inference_steps": 25,
+    "guidance_scale": 4.0,
+    "text_share": 0.5,
+}
+"""The prior that was trained with the decoder of Kandinsky 2.2, as its authors ask it."""
+
 _EMBEDDED_SIDE = 32
 _SIDES = (16, 32, 64, 96, 128, 160, 192, 224, 256)
 
@@ -84,7 +96,8 @@ def _side(place: Folder) -> int | None:
     for part in ("unet", "transformer"):
         if (place / part).path.is_dir():
             size = read(place / part, "config.json").get("sample_size")
-            blocks = read(place / "vae", "config.json").get("block_out_channels")
+            decoder = "movq" if (place / "movq").path.is_dir() else "vae"
+            blocks = read(place / decoder, "config.json").get("block_out_channels")
             if isinstance(size, int) and isinstance(blocks, list):
                 return int(size * 2 ** (len(blocks) - 1))
     return None
@@ -120,7 +133,7 @@ def proposal(found: Found, seen: Look, own: bool, by: Drawer) -> Changes:
         },
         "assess": {
             "judge": None,
-            "features": "clip" if by.kind == "stable-unclip" else "classifier",
+            "features": "clip" if by.kind in POOLED else "classifier",
         },
         "compute": {
             "batch_size": 2 if by.is_large else 50,
@@ -204,6 +217,7 @@ def _generator(by: Drawer) -> Changes:
         "revision": None,
         "variant": None,
         "adapter": None,
+        "prior": PRIOR if by.kind == "kandinsky-2.2" else None,
         "tiny_decoder": None,
         "image_size": 512 if by.is_large and (by.side or 512) >= 512 else None,
         "dtype": "bfloat16" if by.is_large else "float32",
@@ -219,7 +233,7 @@ def _drawing(by: Drawer, *, from_images: bool) -> Changes:
     """
     flow = by.kind == "stable-diffusion-3"
     return {
-        "conditioning": "dual" if by.kind == "stable-unclip" and from_images else "text",
+        "conditioning": "dual" if by.kind in POOLED and from_images else "text",
         "scheduler": "FlowMatchEulerDiscreteScheduler" if flow else "DDIMScheduler",
         "num_inference_steps": 30 if by.is_large else 20,
         "guidance_scale": 5.0 if by.is_large else 1.5,

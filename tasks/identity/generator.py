@@ -11,6 +11,8 @@ def generator_digests(generator: GeneratorConfig) -> dict[str, str]:
     places = {generator.path: generator.revision}
     if generator.adapter is not None:
         places[generator.adapter.path] = generator.adapter.revision
+    if generator.prior is not None:
+        places[generator.prior.path] = generator.prior.revision
     if generator.tiny_decoder is not None:
         places[generator.tiny_decoder] = None
     local = [path for path in places if Path(path).is_dir()]

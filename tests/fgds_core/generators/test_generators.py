@@ -34,6 +34,7 @@ NAMES = (
     "stable-diffusion, ip-adapter",
     "stable-diffusion-xl, ip-adapter",
     "stable-diffusion-3",
+    "kandinsky-2.2",
 )
 PROMPTS = ("a cat", "a dog", "an owl")
 STEPS = 4
@@ -68,7 +69,7 @@ def denoiser(generator: Generator, seeds=(0, 1, 2)):
     if generator.takes_images:
         some = embeddings(seeds)
         image = generator.condition_on(some, 0, torch.zeros_like(some))
-    return generator.denoiser([PROMPTS[seed] for seed in seeds], image, 2.5)
+    return generator.denoiser([PROMPTS[seed] for seed in seeds], image, 2.5, seeds)
 
 
 def draw(generator: Generator, seeds=(0, 1, 2)) -> torch.Tensor:
@@ -103,6 +104,8 @@ def as_the_pipeline_draws(generator: Generator, seed: int) -> torch.Tensor:
     """One image: the pipeline takes one embedding for all prompts of a call."""
     pipeline = generator.pipeline
     some, arguments = embeddings([seed]), {}
+    if generator.family.draw_embeddings is not None:
+        return as_kandinsky_draws(generator, seed)
     if generator.family.network == "transformer":
         arguments["height"] = arguments["width"] = 16
     elif generator.takes_images and not generator.family.image.noised:
@@ -117,6 +120,29 @@ def as_the_pipeline_draws(generator: Generator, seed: int) -> torch.Tensor:
         latents=latents(generator, [seed]),
         output_type="latent",
         **arguments,
+    ).images
+
+
+def as_kandinsky_draws(generator: Generator, seed: int) -> torch.Tensor:
+    """One image: the pipeline of the prior, then that of the decoder."""
+    prior, decoder = generator.pipeline.prior_pipe, generator.pipeline.decoder_pipe
+    for pipeline in (prior, decoder):
+        pipeline.set_progress_bar_config(disable=True)
+    rng = stream(seed, "prior")
+    first = randn((WIDTH,), [rng]).double()
+    drawn = prior(
+        PROMPTS[seed], num_inference_steps=3, guidance_scale=2.0, generator=[rng], latents=first
+    )
+    decoder.scheduler = make_scheduler(solver_name(generator), generator.scheduler_config)
+    return decoder(
+        image_embeds=(embeddings([seed]) + drawn.image_embeds) / 2,  # text_share is 0.5
+        negative_image_embeds=drawn.negative_image_embeds,
+        height=16,
+        width=16,
+        guidance_scale=2.5,
+        num_inference_steps=STEPS,
+        latents=latents(generator, [seed]),
+        output_type="latent",
     ).images
 
 
@@ -158,7 +184,7 @@ def test_guidance_raises_the_criterion(generator, jacobian):
 
 def test_prompts_and_images_are_told_apart(generator):
     drawn = [draw(generator, [0])]
-    drawn.append(drawn_by(plain(generator.denoiser(["a dog"], None, 2.5)), generator, [0]))
+    drawn.append(drawn_by(plain(generator.denoiser(["a dog"], None, 2.5, [0])), generator, [0]))
     assert not torch.allclose(*drawn)
 
 
@@ -240,7 +266,7 @@ def test_half_precision_leaves_latents_in_float32(tiny_generators, name):
     image = None
     if generator.takes_images:
         image = generator.condition_on(some, 0, torch.zeros_like(some))
-    steps = steer(generator, generator.denoiser(PROMPTS, image, 2.5))
+    steps = steer(generator, generator.denoiser(PROMPTS, image, 2.5, range(3)))
     solver = make_scheduler(solver_name(generator), generator.scheduler_config)
     z0 = sample(steps, solver, latents(generator).float(), STEPS)
     assert z0.dtype == steps.stats.last.dtype == torch.float32

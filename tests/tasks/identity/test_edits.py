@@ -130,8 +130,8 @@ EDITS = {
         "synthesize assess report",
         {
             "fgds_core/generators/config.py": (
-                '    kind: Literal["stable-unclip"',
-                '    kind: Literal["new", "stable-unclip"',
+                "    kind: Literal[\n",
+                '    kind: Literal[\n        "new",\n',
             )
         },
     ),
