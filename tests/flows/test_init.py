@@ -261,7 +261,8 @@ def test_a_generator_of_no_known_kind(here, capsys):
     (here / "model").mkdir()
     (here / "model" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     assert main(["flowers", "--generator", "model"]) == 2
-    assert "--generator: model holds a FluxPipeline; known are Kandinsky" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--generator: model holds a FluxPipeline; known are Kandinsky" in said
 
 
 def test_of_large_photographs(here):
