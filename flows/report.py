@@ -1,9 +1,10 @@
-"""The stage report: puts everything measured on one self-contained page.
+"""The stage report: puts everything measured on one page that people decide by.
 
     python -m flows.report
 
-Writes `reports/index.html`, `reports/summary.csv`, `reports/paired.csv` and
-`reports/confusion_changes.csv`, and prints the table of accuracies.
+Writes `reports/index.html` and, of a large page, its pictures into `reports/pictures`; the verdict
+as `reports/verdict.json`; `reports/summary.csv`, `reports/paired.csv` and
+`reports/confusion_changes.csv`; and prints the table of accuracies.
 """
 
 import os
@@ -55,6 +56,7 @@ def report(params: ResultParams, workspace: Workspace = FIRST) -> Outputs:
     trained = (workspace.real_reports, "baseline"), (workspace.real_reports, "control")
     inputs = content_digests(
         workspace.prepared / "meta.json",
+        workspace.synthetic_index,
         *(folder / f"{name}{end}" for folder, name in trained for end in ("", ".json")),
         *(workspace.reports / name for name in ("assess", "final", "final.json")),
     )

@@ -28,6 +28,7 @@ from tasks.identity.artifacts import attempt, show_results
 from tasks.identity.cache import check_places
 from tasks.identity.dvc import record
 from tasks.store.bucket import check_store
+from tasks.watch.provenance import note_provenance
 from tasks.watch.timing import record_stage, work_counted
 from tasks.workers.exclusive import exclusive
 from tasks.workspace import FIRST
@@ -74,7 +75,7 @@ def synth_pipeline(params: str = str(PARAMS), overrides: dict[str, Any] | None =
             stage = stage_flow(name)
             sections = sections_of(stage)
             check_wanted(name, everything["synthesize"], everything["generator"], FIRST)
-            with _timed(name):
+            with _timed(name, everything["compute"].device if "compute" in sections else None):
                 stage(**arguments_of(stage, everything, FIRST))
                 as_in_dvc = (
                     as_in_dvc
@@ -107,11 +108,12 @@ def _tag_this_run(labels: set[str]) -> None:
 
 
 @contextmanager
-def _timed(stage: str) -> Iterator[None]:
+def _timed(stage: str, device: str | None) -> Iterator[None]:
     started = time.monotonic()
     with work_counted() as work:
         yield
     record_stage(stage, time.monotonic() - started, work.seconds)
+    note_provenance(stage, device)
 
 
 if __name__ == "__main__":

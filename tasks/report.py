@@ -3,6 +3,7 @@
 from typing import Any
 
 from fgds_core.report.config import ReportConfig
+from fgds_core.report.inputs import Places
 from fgds_core.report.page import OUTPUTS, write_report
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.watch.timing import work
@@ -23,10 +24,10 @@ def write_page(
     """
     with work():
         write_report(
-            workspace.prepared,
-            workspace.reports,
+            Places(
+                workspace.prepared, workspace.reports, workspace.real_reports, workspace.synthetic
+            ),
             params,
             config,
-            real_reports=workspace.real_reports,
         )
     return written(*(workspace.reports / name for name in OUTPUTS))

@@ -25,6 +25,7 @@ READERS = {
     "manifest of a folder in the store": "tasks/store/inputs.py",
     "dvc.yaml": "tasks/identity/dvc_yaml.py",
     "journal of a run": "tasks/watch/journal.py",
+    "where the stages' runs come from": "tasks/watch/provenance.py",
     "times of the stages": "tasks/watch/timing.py",
     "what a training says of the worth of a set": "tasks/worth.py",
     "params.yaml": "flows/cli/document.py",

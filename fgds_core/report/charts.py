@@ -1,20 +1,27 @@
-"""Charts of the page as places on a grid: what the template draws as inline SVG."""
+"""The charts of the page, as Vega-Lite: what altair describes, a runtime inside the page draws.
+
+Colours are the page's own, by their names in its style sheet: charts follow light and dark.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from fgds_core.classify.reliability import reliability
 from fgds_core.data.imbalance import BINS
+from fgds_core.report import numbers
+from fgds_core.report.accuracy import Line
+from fgds_core.report.confusions import matrices
+from fgds_core.report.cost import Cost, Health
 from fgds_core.report.gains import STAGES, Answers
 
-WIDTH, HEIGHT = 340, 280
-"""Of a chart, in the unit of its text; a phone shows it as it is."""
+if TYPE_CHECKING:
+    import altair as alt
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 42
-"""Room around the grid."""
+Spec = dict[str, Any]
+"""A chart as Vega-Lite has it, without configuration, which all charts of a page share."""
 
 STRONGEST = 1.0
 """Strengths beyond this, up or down, are left to the table: hardly anyone wants them."""
@@ -22,95 +29,68 @@ STRONGEST = 1.0
 FEWEST = 10
 """Images of a bin of confidence from which on its accuracy is shown: of fewer it is luck."""
 
-NAMED = (-0.5, 0.0, 0.5, 1.0)
-"""The strengths of an adjustment that are written beside their points."""
+MATRIX = 30
+"""Classes of a matrix, at most."""
+
+HEIGHT = 280
+"""Of a chart, in pixels; its width is that of its place."""
+
+CALLED = {"baseline": "imbalanced", "control": "control", "final": "final"}
+"""What the page calls the classifiers."""
+
+_COLOURS = {
+    "imbalanced": "var(--imbalanced)",
+    "control": "var(--control)",
+    "final": "var(--final)",
+    "gain": "var(--gain)",
+    "loss": "var(--loss)",
+    "within noise": "var(--control)",
+    "more": "var(--final)",
+    "less": "var(--few)",
+    "work": "var(--final)",
+    "start-up and bookkeeping": "var(--control)",
+}
+
+CONFIG: Spec = {
+    "background": "transparent",
+    "font": "inherit",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--soft)",
+        "titleColor": "var(--soft)",
+        "titleFontWeight": "normal",
+        "gridColor": "var(--line)",
+        "domainColor": "var(--line)",
+        "tickColor": "var(--line)",
+        "labelFontSize": 11,
+        "titleFontSize": 12,
+        "labelLimit": 120,
+    },
+    "legend": {
+        "labelColor": "var(--ink)",
+        "orient": "top",
+        "title": None,
+        "labelFontSize": 12,
+        "symbolStrokeWidth": 2,
+    },
+    "text": {"color": "var(--ink)"},
+}
+"""What the charts of a page have in common."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point of a line.
+@cache
+def runtime() -> str:
+    """The JavaScript that draws the charts, Vega and Vega-Lite with what they need."""
+    import vl_convert
 
-    Attributes:
-        x: Place in the chart.
-        y: Place in the chart, downwards.
-        label: Written beside it; often nothing.
-        title: Its numbers, shown where one points.
-        radius: Of its dot.
-    """
-
-    x: float
-    y: float
-    label: str
-    title: str
-    radius: float = 3.5
+    library: Any = vl_convert  # whose types forget that the argument may be left out
+    bundle: str = library.javascript_bundle()
+    if "</script" in bundle.lower():
+        raise ValueError("the runtime of the charts would end its own place in a page")
+    return bundle
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of points; `kind` chooses its colour: the classifier it is of."""
-
-    kind: str
-    points: tuple[Point, ...]
-
-    @property
-    def path(self) -> str:
-        """The points as SVG has them."""
-        return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in self.points)
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A mark of an axis, in percent."""
-
-    place: float
-    label: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """What the template draws."""
-
-    title: str
-    x_label: str
-    y_label: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    lines: tuple[Line, ...]
-    is_square: bool = False
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    bottom: int = HEIGHT - BOTTOM
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """A stretch of [0, 1] on a stretch of the chart."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def place(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self) -> tuple[Tick, ...]:
-        step = 0.2 if self.high - self.low > 0.5 else 0.1
-        num = math.floor((self.high - self.low) / step + 1e-6)
-        values = [self.low + step * k for k in range(num + 1)]
-        return tuple(Tick(self.place(value), f"{100 * value:.0f}") for value in values)
-
-
-def _axis(values: Sequence[float], start: float, end: float) -> _Axis:
-    """The tens of percent around some fractions."""
-    low, high = math.floor(10 * min(values) + 1e-9) / 10, math.ceil(10 * max(values) - 1e-9) / 10
-    return _Axis(low, high if high > low else low + 0.1, start, end)
-
-
-def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Chart | None:
+def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Spec | None:
     """Few-shot over many-shot accuracy on validation images, a point for each strength.
 
     Data without one of these bins has the most and the least frequent of those it has. Strengths
@@ -120,61 +100,110 @@ def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Chart | None
         curves: Rows of `tradeoff.csv` of each classifier.
 
     Returns:
-        None where all classes are in one bin.
+        None where only one bin has classes.
     """
+    import altair as alt
+
     there = [name for name in BINS if all(row[name] for rows in curves.values() for row in rows)]
     if len(there) < 2:
         return None
     frequent, rare = there[0], there[-1]
-    found = {
-        name: _wanted(
-            [(float(row["tau"]), float(row[frequent]), float(row[rare])) for row in rows]
+    rows = [
+        {
+            "classifier": CALLED[name],
+            "tau": tau,
+            "frequent": 100 * a,
+            "rare": 100 * b,
+        }
+        for name, of_one in curves.items()
+        for tau, a, b in _wanted(
+            [(float(row["tau"]), float(row[frequent]), float(row[rare])) for row in of_one]
         )
-        for name, rows in curves.items()
-    }
-    x = _axis([p[1] for points in found.values() for p in points], LEFT, WIDTH - RIGHT)
-    y = _axis([p[2] for points in found.values() for p in points], HEIGHT - BOTTOM, TOP)
-    lines = tuple(
-        Line(
-            name,
-            tuple(
-                Point(
-                    x.place(many),
-                    y.place(few),
-                    f"{tau:g}".replace("-", "\N{MINUS SIGN}") if tau in NAMED else "",
-                    f"{name}, tau {tau:g}: {frequent} {100 * many:.1f}, {rare} {100 * few:.1f} %",
-                    5 if tau == 0 else 3.5,
-                )
-                for tau, many, few in points
-            ),
+    ]
+    x_title = f"{frequent}-shot, % of validation images"
+    chart = (
+        alt.Chart(_data(rows))
+        .encode(
+            x=alt.X("frequent:Q", title=x_title, scale=alt.Scale(zero=False)),
+            y=alt.Y("rare:Q", title=f"{rare}-shot, %", scale=alt.Scale(zero=False)),
+            color=_colour("classifier", list(CALLED.values())),
+            order=alt.Order("tau:Q"),
         )
-        for name, points in found.items()
+        .properties(height=HEIGHT)
     )
-    return Chart(
-        f"{rare.capitalize()}-shot over {frequent}-shot accuracy",
-        f"{frequent}-shot, % of validation images",
-        f"{rare}-shot, %",
-        x.ticks(),
-        y.ticks(),
-        lines,
+    points = chart.mark_point(filled=True, opacity=1).encode(
+        size=alt.condition("datum.tau === 0", alt.value(140), alt.value(45)),
+        tooltip=[
+            alt.Tooltip("classifier:N"),
+            alt.Tooltip("tau:Q"),
+            alt.Tooltip("frequent:Q", title=f"{frequent}-shot, %", format=".1f"),
+            alt.Tooltip("rare:Q", title=f"{rare}-shot, %", format=".1f"),
+        ],
     )
+    return _spec(chart.mark_line() + points, f"{rare}-shot over {frequent}-shot accuracy")
 
 
-def _wanted(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+def _wanted(points: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
     """The points (strength, two accuracies) that someone could want."""
     near = [point for point in points if abs(point[0]) <= STRONGEST]
     return [
-        (tau, *own)
-        for tau, *own in near
+        (tau, a, b)
+        for tau, a, b in near
         if tau == 0
-        or not any(
-            all(a >= b for a, b in zip(others, own, strict=True)) and others != own
-            for _, *others in near
-        )
+        or not any(one >= a and other >= b and (one, other) != (a, b) for _, one, other in near)
     ]
 
 
-def calibration(answers: Answers) -> Chart | None:
+def gains(lines: Sequence[Line], counts: Mapping[str, int]) -> Spec | None:
+    """The gain of each class over its real training images; None where no class was tested.
+
+    Args:
+        lines: Of all classes.
+        counts: Real training images of each class name.
+    """
+    import altair as alt
+
+    rows = [
+        {
+            "class": line.label,
+            "real": max(1, counts[line.label]),
+            "gain": 100 * line.row.gain,
+            "low": 100 * line.row.low,
+            "high": 100 * line.row.high,
+            "shown": f"{line.shown['gain']} ({line.shown['95 % interval']})",
+            "change": "within noise" if line.verdict == "same" else line.verdict,
+            "test": line.row.num_images,
+        }
+        for line in lines
+        if line.row.gain is not None and line.row.low is not None and line.row.high is not None
+    ]
+    if not rows:
+        return None
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X(
+            "real:Q",
+            title="real training images of the class",
+            scale=alt.Scale(type="log"),
+            axis=alt.Axis(format=",d", tickCount=5),
+        ),
+        color=_colour("change", ["gain", "within noise", "loss"]),
+    )
+    whiskers = base.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q")
+    dots = base.mark_point(filled=True, size=60, opacity=0.9).encode(
+        y=alt.Y("gain:Q", title="final minus control, points"),
+        tooltip=[
+            alt.Tooltip("class:N"),
+            alt.Tooltip("shown:N", title="gain, points"),
+            alt.Tooltip("real:Q", title="real images", format=",d"),
+            alt.Tooltip("test:Q", title="test images", format=",d"),
+        ],
+    )
+    zero = alt.Chart(_data([{"y": 0}])).mark_rule(color="var(--soft)").encode(y="y:Q")
+    drawn = (zero, whiskers, dots) if len(rows) <= 4 * MATRIX else (zero, dots)
+    return _spec(alt.layer(*drawn).properties(height=HEIGHT), "gain of each class")
+
+
+def calibration(answers: Answers) -> Spec | None:
     """Accuracy over confidence on the test images, a dot for each bin, larger for more images.
 
     Args:
@@ -183,30 +212,265 @@ def calibration(answers: Answers) -> Chart | None:
     Returns:
         None where no bin has `FEWEST` images.
     """
-    x, y = _Axis(0, 1, LEFT, WIDTH - RIGHT), _Axis(0, 1, HEIGHT - BOTTOM, TOP)
-    lines = []
-    for name in STAGES:
-        points = [
-            Point(
-                x.place(row["confidence"]),
-                y.place(row["accuracy"]),
-                "",
-                f"{name}: {100 * row['accuracy']:.1f} % right at a confidence of "
-                f"{100 * row['confidence']:.1f} %, {row['num_images']:,} images",
-                2 + 5 * math.sqrt(row["num_images"] / len(answers.actual)),
-            )
-            for row in reliability(answers.confidence[name], answers.right(name))
-            if row["num_images"] >= FEWEST
-        ]
-        lines.append(Line(name, tuple(points)))
-    if not any(line.points for line in lines):
+    import altair as alt
+
+    rows = [
+        {
+            "classifier": CALLED[name],
+            "confidence": 100 * row["confidence"],
+            "accuracy": 100 * row["accuracy"],
+            "images": row["num_images"],
+        }
+        for name in STAGES
+        for row in reliability(answers.confidence[name], answers.right(name))
+        if row["num_images"] >= FEWEST
+    ]
+    if not rows:
         return None
-    return Chart(
-        "Accuracy over confidence",
-        "confidence, %",
-        "accuracy, % of test images",
-        x.ticks(),
-        y.ticks(),
-        tuple(lines),
-        is_square=True,
+    chart = alt.Chart(_data(rows)).encode(
+        x=alt.X("confidence:Q", title="confidence, %", scale=alt.Scale(domain=[0, 100])),
+        y=alt.Y(
+            "accuracy:Q", title="accuracy, % of test images", scale=alt.Scale(domain=[0, 100])
+        ),
+        color=_colour("classifier", list(CALLED.values())),
     )
+    dots = chart.mark_point(filled=True, opacity=1).encode(
+        size=alt.Size("images:Q", legend=None, scale=alt.Scale(range=[20, 160])),
+        tooltip=[
+            alt.Tooltip("classifier:N"),
+            alt.Tooltip("confidence:Q", format=".1f"),
+            alt.Tooltip("accuracy:Q", format=".1f"),
+            alt.Tooltip("images:Q", format=",d"),
+        ],
+    )
+    return _spec(
+        (_diagonal(0, 100) + chart.mark_line() + dots).properties(height=HEIGHT),
+        "accuracy over confidence",
+    )
+
+
+def confusion(answers: Answers, names: Sequence[str]) -> Spec | None:
+    """What is taken for what, final minus control, in points; None of more than `MATRIX` classes.
+
+    Args:
+        answers: The answers on the test images.
+        names: The classes, in their order.
+    """
+    import altair as alt
+
+    if not 1 < len(names) <= MATRIX:
+        return None
+    control, final, difference = matrices(answers, names)
+    rows = [
+        {
+            "actual": actual,
+            "predicted": predicted,
+            "change": 100 * difference["shares"][i][j],
+            "text": numbers.typeset(numbers.points(difference["shares"][i][j], 0)),
+            "kind": "within noise"
+            if difference["noise"][i][j]
+            else ("less" if difference["shares"][i][j] < 0 else "more"),
+            "before": 100 * control["shares"][i][j],
+            "after": 100 * final["shares"][i][j],
+            "opacity": min(1.0, 2 * abs(difference["shares"][i][j])),
+        }
+        for i, actual in enumerate(names)
+        for j, predicted in enumerate(names)
+    ]
+    order = list(names)
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("predicted:N", sort=order, title="called", axis=alt.Axis(labelAngle=-50)),
+        y=alt.Y("actual:N", sort=order, title=None),
+    )
+    cells = base.mark_rect(stroke="var(--line)").encode(
+        color=_colour("kind", ["more", "less", "within noise"]).legend(None),
+        opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
+        tooltip=[
+            alt.Tooltip("actual:N"),
+            alt.Tooltip("predicted:N", title="called"),
+            alt.Tooltip("before:Q", title="control, %", format=".1f"),
+            alt.Tooltip("after:Q", title="final, %", format=".1f"),
+            alt.Tooltip("change:Q", title="points", format="+.1f"),
+        ],
+    )
+    drawn: Any = cells
+    if len(names) <= MATRIX // 2:
+        drawn = cells + base.transform_filter(
+            "datum.kind != 'within noise' && abs(datum.change) >= 0.5"
+        ).mark_text(fontSize=10).encode(text="text:N")
+    height = max(200, (26 if len(names) <= MATRIX // 2 else 16) * len(names))
+    return _spec(drawn.properties(height=height), "mistakes, final minus control")
+
+
+def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Spec | None:
+    """Accuracy on validation images over the steps; None where no curve was kept.
+
+    Args:
+        curves: (step, accuracy) of each classifier.
+    """
+    import altair as alt
+
+    rows = [
+        {"classifier": CALLED[name], "step": step, "accuracy": 100 * value}
+        for name, points in curves.items()
+        for step, value in points
+    ]
+    if not rows:
+        return None
+    chart = (
+        alt.Chart(_data(rows))
+        .encode(
+            x=alt.X("step:Q", title="optimiser step"),
+            y=alt.Y("accuracy:Q", title="% of validation images", scale=alt.Scale(zero=False)),
+            color=_colour("classifier", list(CALLED.values())),
+            tooltip=[
+                alt.Tooltip("classifier:N"),
+                alt.Tooltip("step:Q", format=",d"),
+                alt.Tooltip("accuracy:Q", format=".1f"),
+            ],
+        )
+        .properties(height=HEIGHT)
+    )
+    return _spec(chart.mark_line(point=True), "learning curves")
+
+
+def hardness(lines: Sequence[Health]) -> Spec | None:
+    """The baseline's entropy on synthetic over that on real images, a dot for each class."""
+    import altair as alt
+
+    rows = [
+        {"class": line.name, "real": line.real, "synthetic": line.synthetic}
+        for line in lines
+        if line.real is not None and line.synthetic is not None
+    ]
+    if not rows:
+        return None
+    top = max(max(line.real or 0, line.synthetic or 0) for line in lines) or 1.0
+    dots = (
+        alt.Chart(_data(rows))
+        .mark_point(filled=True, size=60, color="var(--final)")
+        .encode(
+            x=alt.X("real:Q", title="entropy of real validation images, nats"),
+            y=alt.Y("synthetic:Q", title="of synthetic images, nats"),
+            tooltip=[
+                alt.Tooltip("class:N"),
+                alt.Tooltip("real:Q", format=".3f"),
+                alt.Tooltip("synthetic:Q", format=".3f"),
+            ],
+        )
+    )
+    return _spec((_diagonal(0, top) + dots).properties(height=HEIGHT), "as hard as real")
+
+
+def stage_times(cost: Cost) -> Spec:
+    """Seconds of each stage, work apart from the rest."""
+    import altair as alt
+
+    rows = [
+        {"stage": stage.name, "kind": kind, "seconds": seconds, "place": place}
+        for stage in cost.stages
+        for place, (kind, seconds) in enumerate(
+            (
+                ("work", stage.work_s),
+                ("start-up and bookkeeping", max(0.0, stage.total_s - stage.work_s)),
+            )
+        )
+    ]
+    chart = (
+        alt.Chart(_data(rows))
+        .mark_bar()
+        .encode(
+            x=alt.X("seconds:Q", title="seconds"),
+            y=alt.Y("stage:N", sort=[stage.name for stage in cost.stages], title=None),
+            color=_colour("kind", ["work", "start-up and bookkeeping"]),
+            order=alt.Order("place:Q"),
+            tooltip=[
+                alt.Tooltip("stage:N"),
+                alt.Tooltip("kind:N"),
+                alt.Tooltip("seconds:Q", format=",.1f"),
+            ],
+        )
+        .properties(height=30 * len(cost.stages))
+    )
+    return _spec(chart, "seconds by stage")
+
+
+def worth(bins: Mapping[str, Any], unit: str) -> Spec | None:
+    """Recall by further real images, and what the synthetic set reaches; None without a curve.
+
+    Args:
+        bins: Of `worth.json`.
+        unit: What is counted, such as a class.
+    """
+    import altair as alt
+
+    curve = [
+        {"bin": f"{name}-shot", "more": int(more)}
+        | {key: 100 * at[key] for key in ("value", "low", "high") if at[key] is not None}
+        for name, of_bin in bins.items()
+        for more, at in of_bin["curve"].items()
+        if at["value"] is not None
+    ]
+    reached = [
+        {"bin": f"{name}-shot", "value": 100 * of_bin["recall_synthetic"]["value"]}
+        for name, of_bin in bins.items()
+        if of_bin["recall_synthetic"]["value"] is not None
+    ]
+    if not curve:
+        return None
+    shades = alt.Color(
+        "bin:N", scale=alt.Scale(range=["var(--few)", "var(--final)", "var(--gain)"])
+    )
+    base = alt.Chart(_data(curve)).encode(
+        x=alt.X("more:Q", title=f"further real images a {unit}"), color=shades
+    )
+    band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q")
+    line = base.mark_line(point=True).encode(
+        y=alt.Y("value:Q", title="recall, % of validation images", scale=alt.Scale(zero=False)),
+        tooltip=[
+            alt.Tooltip("bin:N"),
+            alt.Tooltip("more:Q", title="further real images"),
+            alt.Tooltip("value:Q", title="recall, %", format=".1f"),
+        ],
+    )
+    level = (
+        alt.Chart(_data(reached)).mark_rule(strokeDash=[5, 4]).encode(y="value:Q", color=shades)
+    )
+    return _spec((band + line + level).properties(height=HEIGHT), "recall by real images")
+
+
+def _data(rows: Sequence[Mapping[str, Any]]) -> alt.InlineData:
+    import altair as alt
+
+    return alt.InlineData(values=list(rows))
+
+
+def _colour(field: str, names: Sequence[str]) -> alt.Color:
+    import altair as alt
+
+    scale = alt.Scale(domain=list(names), range=[_COLOURS[name] for name in names])
+    return alt.Color(f"{field}:N", scale=scale, legend=alt.Legend())
+
+
+def _diagonal(low: float, high: float) -> alt.Chart:
+    """Where both axes say the same."""
+    import altair as alt
+
+    ends = [{"x": low, "y": low}, {"x": high, "y": high}]
+    chart: alt.Chart = (
+        alt.Chart(_data(ends))
+        .mark_line(strokeDash=[3, 4], color="var(--soft)")
+        .encode(x="x:Q", y="y:Q")
+    )
+    return chart
+
+
+def _spec(chart: Any, description: str) -> Spec:  # noqa: ANN401, any kind of altair's charts
+    """The chart as JSON, as wide as its place."""
+    spec: Spec = chart.properties(width="container").to_dict()
+    spec.pop("config", None)
+    spec.pop("$schema", None)
+    return spec | {
+        "description": description[:1].upper() + description[1:],
+        "autosize": {"type": "fit-x", "contains": "padding"},
+    }

@@ -1,8 +1,8 @@
 """Two classifiers on the same test images: what balancing changed, and what the images changed.
 
-Of the overall accuracy and of the shot bins there are intervals, by bootstrap over images; of each
-class the exact p-value that neither classifier is right more often, and the same corrected for the
-number of classes, for of many classes some would stand out by chance.
+Of the overall accuracy and of the shot bins there are intervals, by bootstrap over images; of
+these and of each class the exact p-value that neither classifier is right more often, and the
+same corrected for the number of bins or classes, for of many some would stand out by chance.
 
 Sources: McNemar (1947), https://doi.org/10.1007/BF02295996;
     Holm (1979), https://www.jstor.org/stable/4615733
@@ -11,7 +11,7 @@ Sources: McNemar (1947), https://doi.org/10.1007/BF02295996;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ class Change:
         lost: Images that only the first gets right.
         low: Lower end of the difference's 95 % interval; None of a class.
         high: Upper end.
-        p: That neither is right more often, by McNemar's exact test; None but of a class.
-        p_holm: The same, corrected for the number of classes.
+        p: That neither is right more often, by McNemar's exact test; None without images.
+        p_holm: The same, corrected for the number of classes, or of bins.
     """
 
     first: str
@@ -97,11 +97,20 @@ def changes(answers: Answers, bins: Mapping[str, str], first: str, second: str) 
         if not num:
             return found
         within = paired.accuracy(won, lost, num, rng)
-        return Change(**vars(found) | {"low": within.low, "high": within.high})
+        p = float(paired.mcnemar(np.array([won]), np.array([lost]))[0])
+        return replace(found, low=within.low, high=within.high, p=p, p_holm=p)
 
-    sets = [of_set("overall", "overall", everything)]
-    sets += [of_set("bin", name, bin_of_image == name) for name in BINS]
-    return sets + _of_classes(answers, first, second)
+    overall = of_set("overall", "overall", everything)
+    of_bins = [of_set("bin", name, bin_of_image == name) for name in BINS]
+    return [overall, *_corrected(of_bins), *_of_classes(answers, first, second)]
+
+
+def _corrected(found: Sequence[Change]) -> list[Change]:
+    """The same changes with their p-values corrected for how many they are."""
+    tested = [each for each in found if each.p is not None]
+    p = paired.holm(np.array([each.p for each in tested], dtype=np.float64))
+    corrected = dict(zip((each.name for each in tested), p.tolist(), strict=True))
+    return [replace(each, p_holm=corrected.get(each.name)) for each in found]
 
 
 def _of_classes(answers: Answers, first: str, second: str) -> list[Change]:

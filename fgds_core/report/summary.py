@@ -12,14 +12,13 @@ from typing import Any
 from fgds_core.classify.groups import MEASURES
 from fgds_core.errors import InputError
 from fgds_core.files import csv_text, read_csv
+from fgds_core.report.numbers import count, gain_of, percent, within
 
 DIGITS = 6
 """Digits of a fraction in the file."""
 
 ACCURACIES = ("overall", "many", "medium", "few", *MEASURES)
 """The rows of the summary that are accuracies; the others are macro F1 and calibration error."""
-
-MISSING = "-"
 
 
 @dataclass(frozen=True)
@@ -96,22 +95,12 @@ def shown(row: Row) -> dict[str, str]:
 
     The gain is the difference of the two printed numbers, so that the line adds up.
     """
-    printed = {name: _percent(getattr(row, name)) for name in ("imbalanced", "control", "final")}
-    within = MISSING
-    if row.low is not None and row.high is not None:
-        within = f"{_signed(100 * row.low)} to {_signed(100 * row.high)}"
     return {
-        **printed,
+        **{name: percent(getattr(row, name)) for name in ("imbalanced", "control", "final")},
         "gain": gain_of(row.control, row.final),
-        "95 % interval": within,
-        "images": MISSING if row.num_images is None else f"{row.num_images:,}",
+        "95 % interval": within(row.low, row.high),
+        "images": count(row.num_images),
     }
-
-
-def gain_of(first: float | None, second: float | None) -> str:
-    """The difference in points of two fractions as they are printed in percent."""
-    printed = _percent(first), _percent(second)
-    return MISSING if MISSING in printed else _signed(float(printed[1]) - float(printed[0]))
 
 
 def accuracies(rows: Sequence[Row]) -> list[tuple[str, dict[str, str]]]:
@@ -140,13 +129,3 @@ def gain_table(rows: Sequence[Row]) -> str:
         for name, cells in accuracies(rows)
     ]
     return "\n".join(lines)
-
-
-def _percent(value: float | None) -> str:
-    return MISSING if value is None else f"{100 * value:.1f}"
-
-
-def _signed(points: float) -> str:
-    """With its sign; what rounds to nothing has none."""
-    text = f"{points:+.1f}"
-    return text if float(text) else "0.0"

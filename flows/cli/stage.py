@@ -32,6 +32,7 @@ from flows.cli.naming import named, tags_of
 from flows.cli.params import PARAMS, SECTIONS, dump_params, read_params
 from flows.cli.server import answers, use_server
 from tasks.identity.cache import check_places
+from tasks.watch.provenance import PROVENANCE, note_provenance
 from tasks.watch.timing import TIMING, process_s, record_stage, work_counted
 from tasks.workers.exclusive import exclusive
 from tasks.workspace import FIRST, RUNS, Workspace
@@ -123,6 +124,8 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
         status = status or guarded(run, workspace)
     if not status:
         record_stage(flow.name, process_s(), work.seconds, workspace.reports / TIMING.name)
+        device = params["compute"].device if "compute" in params else None
+        note_provenance(flow.name, device, workspace.reports / PROVENANCE.name)
     _leave(status)
 
 

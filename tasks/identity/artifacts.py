@@ -119,7 +119,7 @@ def sample_grid(workspace: Workspace) -> str:
     Not a table: Prefect's pages cut off what is wider than a cell.
     """
     from fgds_core.data.meta import read_meta
-    from fgds_core.report.page import read_pictures
+    from fgds_core.report.inputs import read_pictures
 
     meta = read_meta(workspace.prepared)
     lines = []

@@ -42,6 +42,7 @@ PLUMBING = frozenset(
         "tasks.watch",
         "tasks.watch.journal",
         "tasks.watch.progress",
+        "tasks.watch.provenance",
         "tasks.watch.timing",
         "tasks.workers",
         "tasks.workers.config",

@@ -1,6 +1,11 @@
-"""Where a chart has its points."""
+"""What the charts are made of."""
 
-from fgds_core.report.charts import trade_off
+import json
+
+import numpy as np
+
+from fgds_core.report import charts
+from fgds_core.report.gains import STAGES, Answers
 
 
 def curve(*points):
@@ -19,20 +24,37 @@ def test_points_that_nobody_wants_are_left_out_and_the_classifier_as_it_is_stays
         (1, "0.5", "0.7"),
         (2, "0.1", "0.75"),  # too strong
     )
-    chart = trade_off({"control": rows})
-    (line,) = chart.lines
-    assert [point.label for point in line.points] == ["\N{MINUS SIGN}0.5", "0", "0.5", "1"]
-    assert chart.title == "Few-shot over many-shot accuracy"
-    for point in line.points:
-        assert chart.left <= point.x <= chart.right
-        assert chart.top <= point.y <= chart.bottom
-    first, *_, last = line.points
-    assert first.x > last.x  # more of the frequent ones
-    assert first.y > last.y  # downwards
+    spec = charts.trade_off({"control": rows})
+    assert spec["description"] == "Few-shot over many-shot accuracy"
+    points = json.dumps(spec)
+    assert [tau for tau in (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0) if f'"tau": {tau}' in points] == [
+        -0.5,
+        0.0,
+        0.5,
+        1.0,
+    ]
+    assert charts.trade_off({"control": [row | {"few": ""} for row in rows]}) is None
 
 
-def test_axes_are_tens_of_percent_around_the_points():
-    chart = trade_off({"final": curve((0, "0.71", "0.5"), (1, "0.65", "0.58"))})
-    assert [tick.label for tick in chart.x_ticks] == ["60", "70", "80"]
-    assert [tick.label for tick in chart.y_ticks] == ["50", "60"]
-    assert (chart.x_ticks[0].place, chart.x_ticks[-1].place) == (chart.left, chart.right)
+def test_of_few_images_there_is_no_dot_and_of_many_classes_no_matrix():
+    actual = np.arange(40) % 4
+    answers = Answers(
+        ("a", "b", "c", "d"),
+        actual,
+        dict.fromkeys(STAGES, actual),
+        {name: np.linspace(0.0, 1.0, 40) for name in STAGES},  # 2 or 3 images a bin
+    )
+    assert charts.calibration(answers) is None
+    assert charts.confusion(answers, [str(k) for k in range(charts.MATRIX + 1)]) is None
+    assert charts.confusion(answers, answers.class_names)["description"].startswith("Mistakes")
+
+
+def test_charts_share_the_colours_of_the_page_and_are_the_same_each_time():
+    rows = {name: [(100, 0.5), (200, 0.75)] for name in STAGES}
+    spec = charts.learning_curves(rows)
+    assert spec == charts.learning_curves(rows)
+    text = json.dumps(spec)
+    assert "var(--final)" in text
+    assert "://" not in text
+    assert spec["width"] == "container"
+    assert charts.learning_curves(dict.fromkeys(STAGES, ())) is None

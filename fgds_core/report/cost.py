@@ -1,0 +1,220 @@
+"""What the run cost, and what guidance did for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fgds_core.report import numbers
+from fgds_core.report.inputs import ReportInputs
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The last run of a stage.
+
+    Attributes:
+        name: Of the stage.
+        total_s: Seconds from start to end.
+        work_s: Of these, work; the rest is start-up and bookkeeping.
+        per_image_s: Seconds of work for each image; None where work does not go by the image.
+        peak_gb: Most memory at once; None where it was not noted.
+    """
+
+    name: str
+    total_s: float
+    work_s: float
+    per_image_s: float | None
+    peak_gb: float | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """All stages.
+
+    Attributes:
+        stages: In the order in which they ran.
+        total_s: Seconds of all of them.
+        device_hours: Hours of work, all stages together, of one device.
+        peak_gb: Most memory at once; None where it was not noted.
+    """
+
+    stages: list[StageCost]
+    total_s: float
+    device_hours: float
+    peak_gb: float | None
+
+
+def cost(inputs: ReportInputs) -> Cost | None:
+    """What the stages took; None where no time was noted."""
+    timing = inputs.timing
+    if timing is None or not timing.get("stages"):
+        return None
+    num_images = inputs.synthetic["num_synthetic"]
+
+    def per_image(name: str, work_s: float) -> float | None:
+        return work_s / num_images if name == "synthesize" and num_images else None
+
+    stages = [
+        StageCost(
+            name,
+            times["total_s"],
+            times["work_s"],
+            per_image(name, times["work_s"]),
+            times.get("peak_rss_gb"),
+        )
+        for name, times in timing["stages"].items()
+    ]
+    return Cost(
+        stages,
+        timing.get("total_s", sum(stage.total_s for stage in stages)),
+        sum(stage.work_s for stage in stages) / 3600,
+        timing.get("peak_rss_gb"),
+    )
+
+
+@dataclass(frozen=True)
+class Health:
+    """What guidance did to the images of a class.
+
+    Attributes:
+        name: Of the class.
+        num_images: Synthetic images.
+        first: Criterion at the first gradient, in the mean; None where none was guided.
+        final: Criterion of the finished image.
+        guided: Steps that were pushed, in the mean.
+        skipped: Steps that were left alone.
+        nonfinite: Steps of all its images whose gradient was not finite.
+        redrawn: Images that were drawn again.
+        real: The baseline's entropy on real validation images of the class, in nats.
+        synthetic: The same on the synthetic ones.
+    """
+
+    name: str
+    num_images: int
+    first: float | None
+    final: float | None
+    guided: float | None
+    skipped: float | None
+    nonfinite: int
+    redrawn: int
+    real: float | None
+    synthetic: float | None
+
+
+def health(inputs: ReportInputs) -> list[Health]:
+    """Of each class that has synthetic images, those with most unusual guidance first."""
+    found = {(row["class"], row["criterion"], row["source"]): row for row in inputs.criterion}
+
+    def mean(name: str, source: str) -> float | None:
+        row = found.get((name, "entropy", source))
+        return float(row["mean"]) if row and row["mean"] else None
+
+    lines = []
+    for name, of_class in inputs.synthetic["per_class"].items():
+        if not of_class["num_synthetic"]:
+            continue
+        did = of_class.get("guidance") or {}
+        lines.append(
+            Health(
+                name=name,
+                num_images=of_class["num_synthetic"],
+                first=did.get("criterion_first"),
+                final=did.get("criterion_final"),
+                guided=did.get("guided_steps"),
+                skipped=did.get("skipped_steps"),
+                nonfinite=did.get("nonfinite_steps", 0),
+                redrawn=did.get("redrawn_images", 0),
+                real=mean(name, "real"),
+                synthetic=mean(name, "synthetic"),
+            )
+        )
+    return sorted(lines, key=lambda line: (-line.nonfinite - line.redrawn, line.name))
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A measure of the synthetic set, with its interval or why it has no value."""
+
+    label: str
+    hint: str
+    value: float | None
+    low: float | None
+    high: float | None
+    rests: str
+    reason: str | None
+
+
+def quality(measures: Mapping[str, Any]) -> list[Quality]:
+    """The measures of the whole set, in their order.
+
+    Args:
+        measures: The content of `measures.json`.
+    """
+    return [_quality(measures[its["name"]], its) for its in measures["shown"]]
+
+
+def _quality(entry: Mapping[str, Any] | None, its: Mapping[str, str]) -> Quality:
+    label, hint = its["label"], its["hint"]
+    if entry is None:
+        return Quality(label, hint, None, None, None, "", "no judge was asked")
+    rests = numbers.count(entry["num_synthetic"], "synthetic image")
+    if entry["num_real"]:
+        rests = f"{numbers.count(entry['num_real'])} real, {rests}"
+    if entry.get("effective_real"):
+        rests += f"; weighted, the real ones count for {entry['effective_real']:,.0f}"
+    return Quality(
+        label, hint, entry["value"], entry["low"], entry["high"], rests, entry.get("reason")
+    )
+
+
+@dataclass(frozen=True)
+class Dash:
+    """Why a measure has no value in some classes: in how many, and the reason in one of them."""
+
+    label: str
+    num: int
+    reason: str
+    of: str | None
+
+
+def quality_of_classes(
+    measures: Mapping[str, Any], names: Sequence[str]
+) -> tuple[list[str], dict[str, list[float | None]], list[Dash]]:
+    """The measures of single classes.
+
+    Args:
+        measures: The content of `measures.json`.
+        names: The classes.
+
+    Returns:
+        The labels of the measures that some class has a value of, the values of each class, and
+        why there is none in others.
+    """
+    entries = {
+        its["label"]: [measures["per_class"][name][its["name"]] for name in names]
+        for its in measures["shown"]
+    }
+
+    def value(entry: Mapping[str, Any] | None) -> float | None:
+        return None if entry is None else entry["value"]
+
+    labels = [
+        label
+        for label, of_classes in entries.items()
+        if any(value(entry) is not None for entry in of_classes)
+    ]
+    values = {
+        name: [value(entries[label][place]) for label in labels]
+        for place, name in enumerate(names)
+    }
+    dashes = []
+    for label, of_classes in entries.items():
+        empty = [place for place, entry in enumerate(of_classes) if value(entry) is None]
+        if empty:
+            entry = of_classes[empty[0]]
+            reason = "no judge was asked" if entry is None else entry.get("reason") or "not known"
+            of = names[empty[0]] if entry is not None and len(names) > 1 else None
+            dashes.append(Dash(label, len(empty), reason, of))
+    return labels, values, dashes

@@ -1,0 +1,186 @@
+"use strict";
+const fgds = {};
+(() => {
+  const find = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const make = (name, attributes = {}, ...inside) => {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key in element && key !== "role") element[key] = value;
+      else element.setAttribute(key, value);
+    }
+    element.append(...inside);
+    return element;
+  };
+
+  // Charts: one after the other, so that the page answers meanwhile.
+  const draw = async () => {
+    const { specs, config } = JSON.parse(find("#charts").textContent);
+    for (const place of all("[data-chart]")) {
+      const options = { actions: false, renderer: "svg", config };
+      await window.vegaEmbed(place, structuredClone(specs[place.dataset.chart]), options);
+      await new Promise((done) => setTimeout(done));
+    }
+    document.documentElement.dataset.charts = "drawn";
+  };
+  window.addEventListener("load", () => draw().catch((error) => console.error(error)));
+
+  // The tables of classes: sorted by a header or by the list, searched by name.
+  const value = (cell) => {
+    const text = cell.firstElementChild?.tagName === "B" ? cell.firstElementChild.textContent : cell.textContent;
+    const number = Number(text.trim().replace("\u2212", "-").replace(/[<=,\s]/g, ""));
+    return text.trim() === "\u2013" ? null : Number.isNaN(number) ? text.trim() : number;
+  };
+  const table = find("#class-table");
+  if (table) {
+    const body = find("tbody", table);
+    const headers = all("thead th", table);
+    const names = headers.map((header) => header.textContent.trim());
+    const rows = [...body.rows];
+    const keys = rows.map((row) => [...row.cells].map(value));
+    const order = new Map(rows.map((row, place) => [row, place]));
+    for (const row of rows) [...row.cells].slice(1).forEach((cell, column) => (cell.dataset.of = names[column + 1]));
+    const list = find("#sort");
+    list.append(make("option", { value: "" }, "rarest first"));
+    names.forEach((name, column) => {
+      const numeric = keys.some((key) => typeof key[column] === "number");
+      for (const [direction, said] of numeric ? [["descending", "largest first"], ["ascending", "smallest first"]] : [["ascending", "A to Z"], ["descending", "Z to A"]]) {
+        list.append(make("option", { value: `${column} ${direction}` }, `${name}, ${said}`));
+      }
+    });
+    const sort = (column, direction) => {
+      const sign = direction === "ascending" ? 1 : -1;
+      const compared = (a, b) => {
+        const [first, second] = [keys[order.get(a)][column], keys[order.get(b)][column]];
+        if (first === second) return order.get(a) - order.get(b);
+        if (first === null || second === null) return first === null ? 1 : -1; // what is missing comes last
+        return sign * (typeof first === "number" && typeof second === "number" ? first - second : String(first).localeCompare(String(second)));
+      };
+      body.append(...(direction ? [...rows].sort(compared) : rows));
+      headers.forEach((header, place) => header.setAttribute("aria-sort", place === column && direction ? direction : "none"));
+      list.value = direction ? `${column} ${direction}` : "";
+    };
+    headers.forEach((header, column) =>
+      find("button", header).addEventListener("click", () => {
+        const numeric = keys.some((key) => typeof key[column] === "number");
+        const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
+        sort(column, header.getAttribute("aria-sort") === first ? second : first);
+      }),
+    );
+    list.addEventListener("change", () => {
+      const [column, direction] = list.value.split(" ");
+      sort(Number(column), direction);
+    });
+    const search = find("#search");
+    const bin = find("#bin");
+    const show = () => {
+      const wanted = search.value.trim().toLocaleLowerCase();
+      let shown = 0;
+      for (const row of rows) {
+        row.hidden = !row.cells[0].textContent.toLocaleLowerCase().includes(wanted) || (bin !== null && bin.value !== "" && row.cells[1].textContent.trim() !== bin.value);
+        shown += !row.hidden;
+      }
+      const number = (count) => count.toLocaleString("en");
+      find("#found").textContent = shown === rows.length ? `${number(shown)} classes` : `${number(shown)} of ${number(rows.length)} classes`;
+    };
+    search.addEventListener("input", show);
+    bin?.addEventListener("change", show);
+  }
+
+  // The pictures of a class: read from the page, or from the folder beside it, when it is opened.
+  const waiting = new Map();
+  fgds.pictures = (number, found) => waiting.get(number)?.(found);
+  const read = (number) =>
+    new Promise((done, failed) => {
+      const inside = document.getElementById(`pictures-${number}`);
+      if (inside) return done(JSON.parse(inside.textContent));
+      waiting.set(number, done);
+      const script = make("script", { src: `pictures/${String(number).padStart(5, "0")}.js` });
+      script.addEventListener("error", () => failed(new Error("The folder pictures is not beside the page.")));
+      document.head.append(script);
+    });
+  const image = (source, words) => make("img", { src: source, alt: words, loading: "lazy", decoding: "async" });
+  const pair = (key, text) => make("div", {}, make("dt", {}, key), make("dd", {}, text));
+
+  const dialog = find("#picture");
+  const openPicture = (name, item) => {
+    const stands = (source, words, other) => make("figure", { className: other ? "other" : "" }, image(source, words), make("figcaption", {}, words));
+    const strip = make("div", { className: "strip" }, stands(item.picture, "synthetic", false));
+    if (item.from) strip.append(stands(item.from, "made from", false));
+    for (const near of item.near) strip.append(stands(near.picture, `near: ${near.class}, distance ${near.distance}`, near.other));
+    const close = make("button", { type: "button" }, "Close");
+    close.addEventListener("click", () => dialog.close());
+    const commands = item.commands.map((command) => {
+      const button = make("button", { type: "button", "aria-label": `Copy ${command}` }, "Copy");
+      button.addEventListener("click", async () => {
+        try {
+          await navigator.clipboard.writeText(command);
+          button.textContent = "Copied";
+        } catch {
+          getSelection().selectAllChildren(button.previousSibling); // without permission: to copy by hand
+        }
+      });
+      return make("div", { className: "command" }, make("code", {}, command), button);
+    });
+    dialog.replaceChildren(
+      make("header", {}, make("h3", { id: "picture-title" }, `${name}, synthetic image ${item.index}`), close),
+      strip,
+      make("dl", { className: "pairs" }, ...item.row.map(([key, text]) => pair(key, text))),
+      ...commands,
+    );
+    dialog.showModal();
+  };
+
+  const panel = find("#open-class");
+  const chooser = find("#class");
+  const openClass = async (number) => {
+    let found;
+    try {
+      found = await read(number);
+    } catch (error) {
+      panel.replaceChildren(make("p", {}, error.message));
+      return;
+    }
+    chooser.value = String(number);
+    const tile = (item) => {
+      const words = `synthetic ${found.class}, image ${item.index}${item.wrong ? ", the judge sees another class" : ""}`;
+      const button = make("button", { type: "button", className: `tile ${item.wrong ? "wrong" : "made"}`, title: words }, image(item.picture, words));
+      button.addEventListener("click", () => openPicture(found.class, item));
+      return button;
+    };
+    const strips = [
+      ["Real training images", found.real.map((source) => image(source, `real ${found.class}`))],
+      ["Synthetic, the first of them", found.items.filter((item) => item.why.includes("first")).map(tile)],
+      ["Worst by the judge", found.items.filter((item) => item.why.includes("worst")).map(tile)],
+      ["Best by the judge", found.items.filter((item) => item.why.includes("best")).map(tile)],
+      ["Nearest to a real image of another class", found.items.filter((item) => item.near[0]?.other).map(tile)],
+      ["Suspected copies", found.items.filter((item) => item.why.includes("copy")).map(tile)],
+    ];
+    panel.replaceChildren(make("h3", {}, found.class));
+    for (const [title, pictures] of strips) {
+      if (pictures.length) panel.append(make("h4", {}, title), make("div", { className: "strip" }, ...pictures));
+    }
+    panel.dataset.open = String(number);
+  };
+  const numberOf = (hash) => Number(/^#class-(\d+)$/.exec(hash)?.[1] ?? NaN);
+  const follow = () => {
+    const number = numberOf(location.hash);
+    if (Number.isNaN(number) || !panel) return;
+    openClass(number).then(() => {
+      find("#pictures").scrollIntoView();
+      panel.focus({ preventScroll: true });
+    });
+  };
+  if (chooser) {
+    const step = (by) => {
+      const place = (chooser.selectedIndex + by + chooser.length) % chooser.length;
+      openClass(Number(chooser.options[place].value));
+    };
+    chooser.addEventListener("change", () => openClass(Number(chooser.value)));
+    find("#before").addEventListener("click", () => step(-1));
+    find("#after").addEventListener("click", () => step(1));
+    window.addEventListener("hashchange", follow);
+    if (Number.isNaN(numberOf(location.hash))) openClass(Number(chooser.value));
+    else follow();
+  }
+})();
