@@ -108,10 +108,55 @@ def sdxl_adapter() -> dict[str, nn.Module]:
     }
 
 
+def kandinsky22() -> dict[str, nn.Module]:
+    """Kandinsky 2.2: the UNet and MoVQ of its decoder, the ViT-bigG towers of its prior."""
+    from diffusers import VQModel
+
+    return {
+        "network": unet(
+            in_channels=4,
+            out_channels=8,
+            encoder_hid_dim=1280,
+            encoder_hid_dim_type="image_proj",
+            addition_embed_type="image",
+            cross_attention_dim=768,
+            block_out_channels=(384, 768, 1152, 1536),
+            layers_per_block=3,
+            attention_head_dim=64,
+            down_block_types=("ResnetDownsampleBlock2D", *("SimpleCrossAttnDownBlock2D",) * 3),
+            mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+            up_block_types=(*("SimpleCrossAttnUpBlock2D",) * 3, "ResnetUpsampleBlock2D"),
+            resnet_time_scale_shift="scale_shift",
+        ),
+        "vae": VQModel(
+            down_block_types=(*("DownEncoderBlock2D",) * 3, "AttnDownEncoderBlock2D"),
+            up_block_types=("AttnUpDecoderBlock2D", *("UpDecoderBlock2D",) * 3),
+            block_out_channels=(128, 256, 256, 512),
+            layers_per_block=2,
+            latent_channels=4,
+            vq_embed_dim=4,
+            num_vq_embeddings=16384,
+            norm_type="spatial",
+        ),
+        "text": nn.ModuleList([text(1280, 32, 20, 1280), prior()]),
+        "vision": vision(1664, 48, 16, 8192, 1280),
+    }
+
+
+def prior() -> nn.Module:
+    """What draws an image embedding for a text in Kandinsky 2.2."""
+    from diffusers import PriorTransformer
+
+    return PriorTransformer(
+        num_attention_heads=32, attention_head_dim=64, num_layers=20, embedding_dim=1280
+    )
+
+
 GENERATORS: dict[str, Callable[[], dict[str, nn.Module]]] = {
     "SD 2.1 unCLIP": sd21_unclip,
     "SD 1.5 + IP-Adapter": sd15_adapter,
     "SDXL + IP-Adapter": sdxl_adapter,
+    "Kandinsky 2.2 (text: with the prior)": kandinsky22,
 }
 
 

@@ -15,6 +15,14 @@ def tower_folder(adapter: AdapterConfig) -> str:
     return folder if "/" in folder else f"{adapter.subfolder}/{folder}"
 
 
+def adapter_weights(adapter: AdapterConfig) -> tuple[str, str]:
+    """The files of its weights and of its tower's, below its path."""
+    return (
+        f"{adapter.subfolder}/{adapter.weight_name}",
+        f"{tower_folder(adapter)}/model.safetensors",
+    )
+
+
 def check_adapter(
     adapter: AdapterConfig, unet: Config | None = None, folder: Path | None = None
 ) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fgds_core.errors import InputError
-from fgds_core.generators.adapter import check_adapter, tower_folder
+from fgds_core.generators.adapter import adapter_weights, check_adapter, tower_folder
 from fgds_core.generators.clip import embed
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.family import Family, ImageCondition, Pipeline
+from fgds_core.generators.known import check_published
 from fgds_core.generators.text_to_image import FAMILY as TEXT_TO_IMAGE
 from fgds_core.pretrained.folder import Folder
 
@@ -78,6 +79,7 @@ def attach(pipeline: Pipeline, config: GeneratorConfig) -> Pipeline:
     files = [weights, *weights_of("model", tower)]
     folder = fetch(adapter.path, adapter.revision, files, f"{key}.path")
     check_adapter(adapter, pipeline.unet.config, folder)
+    check_published(adapter.path, folder, key, only=adapter_weights(adapter))
     encoder = load_network(
         CLIPVisionModelWithProjection.from_pretrained, Folder(folder, key) / tower, pipeline.dtype
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from fgds_core.generators.config import GeneratorConfig, PriorConfig
 from fgds_core.generators.family import Component, Family, ImageCondition, Pipeline
+from fgds_core.generators.known import check_published
 from fgds_core.generators.layout import SCHEDULER, UNET, WEIGHTS, Layout
 from fgds_core.generators.prior import KEY, check_prior
 from fgds_core.generators.prior import LAYOUTS as PRIOR_LAYOUTS
@@ -191,6 +192,7 @@ def attach(pipeline: Pipeline, config: GeneratorConfig) -> Pipeline:
     folder = bring(*source, layouts=PRIOR_LAYOUTS, key=KEY, asked=KEY)
     local = None if str(folder) == prior.path else folder
     check_prior(prior, config.variant, pipeline.unet.config, local)
+    check_published(prior.path, folder, KEY, config.variant)
     place = Folder(folder, KEY)
     index = read(place, "model_index.json")
     layout = PRIOR_LAYOUTS[str(index["_class_name"])]

@@ -14,6 +14,7 @@ from fgds_core.generators.folders import (
     check_latents,
     check_tiny_decoder,
 )
+from fgds_core.generators.known import check_published
 from fgds_core.generators.layout import WEIGHTS
 from fgds_core.generators.model import Generator
 from fgds_core.generators.parts import bring, load_parts
@@ -83,6 +84,7 @@ def _load_pipeline(config: GeneratorConfig, dtype: torch.dtype) -> Pipeline:
     source = (config.path, config.revision, config.variant)
     folder = bring(*source, layouts=layouts, key=key, asked=f"generator.kind {config.kind}")
     name, _ = check_generator(config, None if str(folder) == config.path else folder)
+    check_published(config.path, folder, key, config.variant)
     place = Folder(folder, key)
     index = read(place, "model_index.json")
     loaded = dict.fromkeys(UNUSED) | load_parts(place, layouts[name], index, config.variant, dtype)
@@ -105,6 +107,7 @@ def _load_tiny(path: str, dtype: torch.dtype) -> Component:
     key = "generator.tiny_decoder"
     folder = fetch(path, None, weights_of(WEIGHTS), key)
     check_tiny_decoder(path, folder)
+    check_published(path, folder, key)
     vae = load_network(AutoencoderTiny.from_pretrained, Folder(folder, key), dtype)
     # Nothing but convolutions: there and back take a quarter less time (32 x 32, one CPU core)
     return vae.to(memory_format=torch.channels_last)

@@ -19,10 +19,11 @@ from fgds_core.data.sources import class_names
 from fgds_core.data.sources.names import composed
 from fgds_core.errors import InputError
 from fgds_core.files import check_root
-from fgds_core.generators.adapter import check_adapter
+from fgds_core.generators.adapter import adapter_weights, check_adapter
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.family import load_family
 from fgds_core.generators.folders import check_generator, check_latents, check_tiny_decoder
+from fgds_core.generators.known import check_published
 from fgds_core.generators.prior import check_prior
 from fgds_core.pretrained.component import check_weights
 from fgds_core.pretrained.folder import Folder, check_place, is_folder, read
@@ -82,6 +83,7 @@ def check_drawing(
         unet, vae = configs.get("unet"), configs[load_family(generator.kind).decoder]
         check_noise_level(synthesize.noise_level, configs)
         if not dry:
+            check_published(generator.path, folder, "generator.path", generator.variant)
             index = read(Folder(folder, "generator.path"), "model_index.json")
             check_schedule(folder, str(index["scheduler"][1]), synthesize)
     adapter = generator.adapter
@@ -89,6 +91,9 @@ def check_drawing(
         folder = _folder_of(adapter.path, "generator.adapter.path", adapter.revision)
         if folder is not None:
             check_adapter(adapter, unet, folder)
+            if not dry:
+                only = adapter_weights(adapter)
+                check_published(adapter.path, folder, "generator.adapter", only=only)
     prior = generator.prior
     if prior is not None:
         folder = _folder_of(prior.path, "generator.prior.path", prior.revision)
@@ -96,10 +101,14 @@ def check_drawing(
             check_prior(
                 prior, generator.variant, unet, None if folder == Path(prior.path) else folder
             )
+            if not dry:
+                check_published(prior.path, folder, "generator.prior", generator.variant)
     if generator.tiny_decoder is not None:
         folder = _folder_of(generator.tiny_decoder, "generator.tiny_decoder", None)
         if folder is not None:
             tiny = check_tiny_decoder(generator.tiny_decoder, folder)
+            if not dry:
+                check_published(generator.tiny_decoder, folder, "generator.tiny_decoder")
             if vae is not None:
                 check_latents(tiny, vae)
 

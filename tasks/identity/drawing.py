@@ -50,15 +50,16 @@ NO_PIXEL = frozenset(
         "fgds_core.section",
         "fgds_core.diffusion.trial",
         "fgds_core.generators.config",
+        "fgds_core.generators.known",
         "fgds_core.synthesis.config",
         "fgds_core.synthesis.plan",
         "fgds_core.synthesis.strength",
     }
 )
 """Modules that drawing imports and that can change no pixel, left out with what only they import:
-the version, errors, how a file reaches its place whole, the trial of a solver, which images there
-shall be, and what the parameters may be and feedback's factor in a class (what they are is in a
-fingerprint)."""
+the version, errors, how a file reaches its place whole, the trial of a solver, the table of known
+generators, which images there shall be, and what the parameters may be and feedback's factor in a
+class (what they are is in a fingerprint)."""
 
 AUGMENTATION = "fgds_core.images.augment"
 """The random changes of images, which draw nothing unless guidance sees images under them."""
