@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psutil
@@ -33,9 +33,9 @@ from tasks.watch.timing import TIMING, process_s, record_job
 from tasks.workspace import FIRST
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Runs the job; returns its exit status."""
-    args = arguments()
+    args = arguments(given)
     try:
         if any(value is not None for value in vars(args).values()):
             print(use_recipe(args.recipe, args.data, args.generator), flush=True)
@@ -71,7 +71,7 @@ def main() -> int:
     return 0
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """What the command line names; `make repro` gives it RECIPE, DATA and GENERATOR."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.repro",
@@ -81,7 +81,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--recipe", metavar="NAME", help="a file of recipes/, without its ending")
     parser.add_argument("--data", metavar="PATH", help="its raw images, or embedded data")
     parser.add_argument("--generator", metavar="PATH", help="what draws: a folder or a hub id")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 class Peak:

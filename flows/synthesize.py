@@ -65,6 +65,7 @@ def synthesize(
     recipe = Recipe(params.generator, params.synthesize, params.seed)
     is_limited = compute.max_device_hours is not None
     found = survey(recipe, params.retrain, store, workspace, verify=is_limited)
+    _check_exclusions(found)
     _check_place(found, workspace)
     check_cost(found, store, compute, workspace)
 
@@ -87,6 +88,18 @@ def synthesize(
     return outputs
 
 
+def _check_exclusions(found: "Survey") -> None:
+    """Refuses to leave out images that the set will not have, as far as that is known yet."""
+    from fgds_core.synthesis.excluded import by_hand, check_classes, check_rest
+
+    exclude, class_names = found.rounds[0].recipe.synthesize.exclude, found.whole.class_names
+    if not found.is_known:
+        check_classes(exclude, class_names)
+        return
+    left_out, _ = by_hand(exclude, class_names, found.places)
+    check_rest(left_out, found.places)
+
+
 def _check_place(found: "Survey", workspace: Workspace) -> None:
     """Refuses a folder where the set cannot be drawn, and a disk that is too small for it."""
     from fgds_core.synthesis.shards import check_folder
@@ -99,23 +112,27 @@ def _check_place(found: "Survey", workspace: Workspace) -> None:
 
 def _finish(found: "Survey", drawn: "Sequence[DrawnRound]", workspace: Workspace) -> Outputs:
     """Removes what belongs to no round, and writes the index."""
+    from fgds_core.synthesis.excluded import by_hand, check_rest
     from fgds_core.synthesis.guides import remove_foreign_guides
     from fgds_core.synthesis.shards import remove_foreign_parts
-    from tasks.identity.drawing import fingerprint
     from tasks.survey import made_by_rounds
     from tasks.synthesize import write_synthetic_index
 
     records = tuple(record for each in drawn for record in each.records)
     remove_foreign_parts(workspace.synthetic, records)
     remove_foreign_guides(workspace.synthetic, found.num_rounds)
-    made_by = made_by_rounds(found.rounds)
+    exclude, class_names = found.rounds[0].recipe.synthesize.exclude, found.whole.class_names
+    left_out, others = by_hand(exclude, class_names, records)
+    check_rest(left_out, records)
+    for text in others:
+        say_result("synthesize", f"warning: {text}")
     return run(
         write_synthetic_index,
         records=records,
-        class_names=found.whole.class_names,
+        class_names=class_names,
         wanted=found.wanted,
-        made_by=made_by,
-        fingerprint=fingerprint(made_by),
+        made_by=made_by_rounds(found.rounds),
+        left_out=tuple(left_out),
         workspace=workspace,
     )
 

@@ -38,7 +38,7 @@ def assess_synthetic(
     owned = [reports / name for name in ("synthetic.json", "synthetic.metrics.json", "assess")]
     meta = read_meta(workspace.prepared)
     num_real = sum(meta.counts["train"]) + sum(meta.counts["val"])
-    num_synthetic = sum(read_index(workspace.synthetic).wanted)
+    num_synthetic = read_index(workspace.synthetic).num_kept
     with (
         replaced(*owned) as place,
         work(),

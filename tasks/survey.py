@@ -12,6 +12,7 @@ from fgds_core.classify.config import RetrainConfig
 from fgds_core.data.meta import META_NAME, read_meta
 from fgds_core.errors import InputError
 from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.excluded import Place
 from fgds_core.synthesis.finished import finished_at
 from fgds_core.synthesis.guides import finished_guide
 from fgds_core.synthesis.plan import Part, Plan, plan_of
@@ -129,6 +130,20 @@ class Survey:
     def num_trainings(self) -> int:
         """Classifiers between rounds that are still to train."""
         return self.num_rounds - len(self.rounds)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all its parts are known."""
+        return not self.num_trainings
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the images of the rounds that are known lie, or will."""
+        return tuple(
+            Place(part.label, part.first_index, part.num_images, made)
+            for each in self.rounds
+            for part, made in each.drawn
+        )
 
     @property
     def purpose(self) -> str:

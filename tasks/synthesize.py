@@ -12,6 +12,7 @@ from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import read_meta
 from fgds_core.stages.train_guide import train_guide
 from fgds_core.synthesis.card import write_card
+from fgds_core.synthesis.excluded import EXCLUDED_NAME, LeftOut, write_excluded
 from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.guides import finished_guide
 from fgds_core.synthesis.part import write_part
@@ -20,6 +21,7 @@ from fgds_core.synthesis.record import PartRecord, sidecar_path
 from fgds_core.synthesis.rounds import Counts, planned
 from fgds_core.synthesis.shards import in_order, read_parts, remove_index, write_index
 from tasks.identity.cache import Outputs, stage_task, written
+from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import recipe_between
 from tasks.space import check_room
 from tasks.store.parts import fetch_part, send_part
@@ -178,18 +180,31 @@ def write_synthetic_index(
     class_names: tuple[str, ...],
     wanted: tuple[int, ...],
     made_by: dict[str, Any],
-    fingerprint: str,
+    left_out: tuple[LeftOut, ...],
     workspace: Workspace,
 ) -> Outputs:
-    """Writes the card and, last, the index: it turns the parts into a synthetic set."""
+    """Writes the card and, last, the index: it turns the parts into a synthetic set.
+
+    Args:
+        records: Of all parts.
+        class_names: Name of each class.
+        wanted: Images of each class, [K].
+        made_by: Everything that decides what the images show.
+        left_out: Those that are left out of training.
+        workspace: Where the set is.
+    """
     out = workspace.synthetic
-    card = write_card(out, wanted)
+    if left_out or (out / EXCLUDED_NAME).exists():
+        remove_index(out)  # which knows the table as it was
+    excluded = write_excluded(out, left_out, class_names)
+    card = write_card(out, wanted, 0 if excluded is None else excluded.num_rows)
     write_index(
         out,
         records,
         class_names=class_names,
         wanted=wanted,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint(made_by),
         made_by=made_by,
+        excluded=excluded,
     )
-    return written(*(out / name for name in card), workspace.synthetic_index)
+    return written(*(out / name for name in (*card, EXCLUDED_NAME)), workspace.synthetic_index)

@@ -151,7 +151,7 @@ def read_worth_plan(
         setting=setting,
         units=units,
         unit_of_image=unit_of_image,
-        num_synthetic=sum(index.wanted),
+        num_synthetic=index.num_kept,
         subsamples=subsamples,
         missing=tuple(each for each in subsamples if kept[each] is None),
         seconds=_seconds([each for each in kept.values() if each is not None], setting.recipe),

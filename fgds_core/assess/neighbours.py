@@ -210,8 +210,12 @@ def _table(
 
 
 def _picture(seen: Observed, row: int) -> bytes:
-    """An image as the page shows it: without loss when small, else a thumbnail."""
-    image = decode_picture(seen.images.file(row)).convert("RGB")
+    return thumbnail(seen.images.file(row))
+
+
+def thumbnail(file: bytes) -> bytes:
+    """An encoded image as the page shows it: without loss when small, else smaller."""
+    image = decode_picture(file).convert("RGB")
     if max(image.size) <= THUMBNAIL:
         return encode_picture(image, PNG)
     image.thumbnail((THUMBNAIL, THUMBNAIL))

@@ -5,10 +5,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fgds_core.assess.assessment import Assessment, headline, measure_synthetic, shown_by_dvc
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.features import FeatureSources, load_extractor, tower_of
 from fgds_core.assess.judge import load_judge, write_judged
+from fgds_core.assess.left_out import COLUMNS, left_out_schema, left_out_tables
 from fgds_core.assess.neighbours import neighbour_schema
 from fgds_core.assess.observe import IN_THIS_PROCESS, Reading, observe
 from fgds_core.classify.network import load_classifier
@@ -18,7 +21,8 @@ from fgds_core.errors import InputError
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.images.table import write_image_batches
-from fgds_core.synthesis.shards import read_synthetic
+from fgds_core.synthesis.excluded import kept_rows
+from fgds_core.synthesis.shards import left_out_of, read_index, read_synthetic
 
 
 def assess(
@@ -36,7 +40,8 @@ def assess(
     """Measures the set and writes `synthetic.json` and the folder `assess` into `reports`.
 
     `assess/measures.json` holds everything that is known of a measure, `synthetic.json` the values
-    alone, which people compare between runs. `assess/judged.parquet` is there with a judge.
+    alone, which people compare between runs. `assess/judged.parquet` is there with a judge. Images
+    that are left out of training are left out of all of it and stand in `assess/excluded.parquet`.
 
     Args:
         prepared: Prepared data; train and val are read, test is not.
@@ -101,7 +106,18 @@ def assess(
             seed=seed,
         )
         _write(found, meta.class_names, reports)
+    _write_left_out(synthetic, reports / "assess" / "excluded.parquet")
     return found.measures
+
+
+def _write_left_out(synthetic: Path, path: Path) -> None:
+    """Writes the images that are left out of training and therefore of all measures, if any."""
+    if left_out := left_out_of(synthetic, read_index(synthetic)):
+        images, rows = read_synthetic(synthetic, whole=True)
+        away = ~kept_rows(images.labels.numpy(), rows["index"].to_numpy(), left_out)
+        columns = {name: [vars(each)[name] for each in left_out] for name in COLUMNS}
+        tables = left_out_tables(images.select(np.flatnonzero(away).tolist()), columns)
+        write_image_batches(path, left_out_schema(images.class_names), tables)
 
 
 def _write(found: Assessment, class_names: tuple[str, ...], reports: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fgds_core.files import write_text
 from fgds_core.synthesis.columns import COLUMNS, Column
+from fgds_core.synthesis.excluded import EXCLUDED_NAME
 from fgds_core.synthesis.shards import INDEX_NAME
 
 CARD_NAME = "_README.md"
@@ -44,7 +45,7 @@ are training material: no validation or test image is among them.
 datasets.load_dataset("data/synthetic")  # pictures and class names
 pandas.read_parquet("data/synthetic")
 ```
-
+{left_out}
 Made by fgds, the stage `synthesize`. `{index}` names every file with its sha256, and under
 `made_by` the generator, the parameters and the inputs; with the seed of a row they make its image
 again. The licence is what the generator's licence and that of the real images allow.
@@ -54,6 +55,25 @@ To upload the folder, rename this file to `README.md`.
 | column | type | what it says | null |
 |---|---|---|---|
 {rows}
+"""
+
+_LEFT_OUT = """
+{number:,} of them are left out of training: `{table}` names each by label and index, with who left
+it out and why. Their rows stay in the files, so leave them out too:
+
+```python
+away = pandas.read_parquet("data/synthetic/{table}")[["label", "index"]]
+away = set(away.itertuples(index=False, name=None))
+images = datasets.load_dataset("data/synthetic", split="train")
+images = images.filter(lambda *it: it not in away, input_columns=["label", "index"])
+```
+"""
+
+_LEFT_OUT_CONFIG = """\
+- config_name: left_out
+  data_files:
+  - split: train
+    path: "{table}"
 """
 
 _SIZES = (
@@ -66,12 +86,13 @@ _SIZES = (
 """What `datasets` calls a set with fewer images than that."""
 
 
-def write_card(out: Path, wanted: Sequence[int]) -> tuple[str, str]:
+def write_card(out: Path, wanted: Sequence[int], num_excluded: int = 0) -> tuple[str, str]:
     """Writes the card of a synthetic set, before its index.
 
     Args:
         out: Folder of the synthetic set.
         wanted: Images of each class, [K].
+        num_excluded: Those of them that are left out of training.
 
     Returns:
         The names of the written files.
@@ -81,7 +102,10 @@ def write_card(out: Path, wanted: Sequence[int]) -> tuple[str, str]:
     """
     num_images = sum(wanted)
     size = next((name for most, name in _SIZES if num_images < most), "n>10M")
-    front_matter = _FRONT_MATTER.format(size=size)
+    front_matter, left_out = _FRONT_MATTER.format(size=size), ""
+    if num_excluded:
+        front_matter += _LEFT_OUT_CONFIG.format(table=EXCLUDED_NAME)
+        left_out = _LEFT_OUT.format(number=num_excluded, table=EXCLUDED_NAME)
     rows = [
         "| `image` | PNG | the picture | never |",
         "| `label` | class | class it is meant to show | never |",
@@ -92,6 +116,7 @@ def write_card(out: Path, wanted: Sequence[int]) -> tuple[str, str]:
         num_classes=sum(count > 0 for count in wanted),
         num_images=num_images,
         index=INDEX_NAME,
+        left_out=left_out,
         rows="\n".join(rows),
     )
     write_text(out / DATASETS_NAME, front_matter)

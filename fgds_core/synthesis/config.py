@@ -22,6 +22,23 @@ class FeedbackFactors(Section):
     )
 
 
+class Exclusion(Section):
+    """Images of one class that are left out of training."""
+
+    class_name: str = Field(min_length=1, description="the class, by its name")
+    indices: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        min_length=1, description="places of the images within the class, from 0"
+    )
+    reason: str = Field(default="", description="why, for whoever reads the list")
+    drawn_as: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = Field(
+        default=None,
+        description=(
+            "how the fingerprint of their parts begins; images that were drawn otherwise are not"
+            " meant; null means whatever is at these places"
+        ),
+    )
+
+
 class SynthesizeConfig(Section):
     """One set of synthetic images: how many, how conditioned, how sampled, how guided."""
 
@@ -67,6 +84,13 @@ class SynthesizeConfig(Section):
             "how the images of a later round are shared out: even by what each class lacks,"
             " by_error by its quota times the current classifier's error on its real validation"
             " images, at most twice the quota in all"
+        ),
+    )
+    exclude: list[Exclusion] = Field(
+        default=[],
+        description=(
+            "images that are left out of training and measures, where they lie; none is drawn"
+            " again; `python -m flows.exclude` edits the list"
         ),
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,6 +31,7 @@ from fgds_core.images.table import (
     read_table,
 )
 from fgds_core.synthesis.columns import synthetic_schema
+from fgds_core.synthesis.excluded import EXCLUDED_NAME, LeftOut, kept_rows, read_excluded
 from fgds_core.synthesis.record import (
     FINGERPRINT,
     PartRecord,
@@ -64,6 +66,7 @@ class SyntheticIndex:
         class_names: Name of each of the K classes.
         wanted: Images wanted of each class; as many are present.
         parts: The parts in order of class and index.
+        excluded: The table of images that are left out of training; None if there are none.
     """
 
     core_version: str
@@ -72,6 +75,12 @@ class SyntheticIndex:
     class_names: tuple[str, ...]
     wanted: tuple[int, ...]
     parts: tuple[PartRecord, ...]
+    excluded: FileRecord | None = None
+
+    @property
+    def num_kept(self) -> int:
+        """Images that are not left out."""
+        return sum(self.wanted) - (self.excluded.num_rows if self.excluded else 0)
 
 
 def check_folder(
@@ -124,6 +133,8 @@ def _check_places(
                     f"{file} is no file, but has the name of one; move it out of {out}"
                 )
             _check_readable(file)
+            if file == out / EXCLUDED_NAME:
+                continue
             if relative_to(file, out) not in planned and not _is_drawn(file, out):
                 unknown.append(relative_to(file, out))
     nested = (relative_to(file, out) for file in out.glob("*/*/**/*.parquet"))
@@ -246,6 +257,7 @@ def write_index(
     wanted: Sequence[int],
     fingerprint: str,
     made_by: Mapping[str, Any],
+    excluded: FileRecord | None = None,
 ) -> FileRecord:
     """Writes `_index.json`, last: it turns the parts into a synthetic set. Reads no Parquet file.
 
@@ -257,6 +269,7 @@ def write_index(
         fingerprint: Digest of everything that made the set.
         made_by: What the fingerprint is made of, as JSON values (generator, baseline, data,
             parameters).
+        excluded: The table of images that are left out, see `excluded`; None without any.
 
     Returns:
         The record of the index; its number of rows is the number of synthetic images.
@@ -307,6 +320,7 @@ def write_index(
                 for label, name in enumerate(class_names)
             ],
             "parts": [vars(part) for part in parts],
+            **({} if excluded is None else {"excluded": vars(excluded)}),
         },
         indent=None,
     )
@@ -333,9 +347,14 @@ def read_index(folder: Path) -> SyntheticIndex:
             class_names=tuple(str(entry["name"]) for entry in value["classes"]),
             wanted=tuple(int(entry["wanted"]) for entry in value["classes"]),
             parts=tuple(part_record(part) for part in value["parts"]),
+            excluded=_file_record(value["excluded"]) if "excluded" in value else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); {_SYNTHESIZE_AGAIN}") from error
+
+
+def _file_record(value: Mapping[str, Any]) -> FileRecord:
+    return FileRecord(str(value["path"]), str(value["sha256"]), int(value["num_rows"]))
 
 
 def read_part(folder: Path, record: PartRecord, *, images: bool = True) -> pa.Table:
@@ -362,8 +381,12 @@ def read_part(folder: Path, record: PartRecord, *, images: bool = True) -> pa.Ta
     return table.replace_schema_metadata({HUGGINGFACE: table.schema.metadata[HUGGINGFACE]})
 
 
-def read_synthetic(folder: Path) -> tuple[ImageDataset, pa.Table]:
+def read_synthetic(folder: Path, *, whole: bool = False) -> tuple[ImageDataset, pa.Table]:
     """Opens a synthetic set and verifies the bytes of all its parts against its index.
+
+    Args:
+        folder: The synthetic set.
+        whole: Whether the images are among them that are left out of training.
 
     Returns:
         The images, and the table with the columns of `synthetic_schema` but the images, both in
@@ -374,14 +397,34 @@ def read_synthetic(folder: Path) -> tuple[ImageDataset, pa.Table]:
             foreign.
     """
     index = read_index(folder)
-    known = {part.path for part in index.parts}
+    known = {part.path for part in index.parts} | {EXCLUDED_NAME}
     foreign = sorted({relative_to(file, folder) for file in folder.rglob("*.parquet")} - known)
     if foreign:
         raise InputError(
             f"{folder} holds files that {INDEX_NAME} does not name: {', '.join(foreign[:5])}"
             f"{' ...' if len(foreign) > 5 else ''}; remove them or {_SYNTHESIZE_AGAIN}"
         )
-    return read_parts(folder, index.class_names, index.parts)
+    images, rows = read_parts(folder, index.class_names, index.parts)
+    if index.excluded is None or whole:
+        return images, rows
+    kept = kept_rows(images.labels.numpy(), rows["index"].to_numpy(), left_out_of(folder, index))
+    return images.select(np.flatnonzero(kept).tolist()), rows.filter(pa.array(kept))
+
+
+def left_out_of(folder: Path, index: SyntheticIndex) -> tuple[LeftOut, ...]:
+    """The images of a set that are left out, as its index knows them.
+
+    Raises:
+        InputError: Their table is missing, damaged or another's.
+    """
+    if index.excluded is None:
+        return ()
+    path = folder / index.excluded.path
+    if not path.is_file() or sha256_file(path) != index.excluded.sha256:
+        raise InputError(
+            f"{path} is missing or has changed since it was written; {_SYNTHESIZE_AGAIN}"
+        )
+    return read_excluded(folder)
 
 
 def read_parts(

@@ -220,12 +220,12 @@ def _adapter(section: str) -> TypeAdapter[Any]:
 
 
 def models_of(annotation: object) -> Iterator[type[BaseModel]]:
-    """The models within an annotation such as `Annotated[A | B, ...]` or `C | None`."""
+    """The models within an annotation such as `Annotated[A | B, ...]`, `C | None`, `list[D]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) is Annotated:
         yield from models_of(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, type(int | str)):
+    elif get_origin(annotation) in (Union, type(int | str), list):
         for member in get_args(annotation):
             yield from models_of(member)
 

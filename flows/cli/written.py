@@ -1,6 +1,7 @@
 """Parameters as a file: that of the repository with other values, its comments kept."""
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,31 @@ def params_text(changes: Changes, template: str) -> str:
             if key in tree[section] and tree[section][key] != value:
                 tree[section][key] = _node(value)
                 _keep_apart(tree[section], key)
+    out = StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
+def with_entries(text: str, section: str, key: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    """Parameters with another list of entries, one a line; all else stays, comments too.
+
+    Args:
+        text: The parameters in YAML.
+        section: The section of the list.
+        key: Its name; it may be missing.
+        entries: What it shall hold.
+    """
+    yaml = _yaml()
+    tree = yaml.load(text)
+    rows = CommentedSeq([CommentedMap(entry) for entry in entries])
+    for row in rows:
+        row.fa.set_flow_style()
+        if "indices" in row:
+            row["indices"] = _node(row["indices"])
+    if not rows:
+        rows.fa.set_flow_style()
+    tree[section][key] = rows
+    _keep_apart(tree[section], key)
     out = StringIO()
     yaml.dump(tree, out)
     return out.getvalue()

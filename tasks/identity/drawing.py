@@ -31,10 +31,12 @@ NO_EFFECT = {
     "images_per_part",
     "rounds",
     "round_quotas",
+    "exclude",
     "guide",
 }
 """Parameters that say how many images there are, how they are packed, in which rounds they are
-drawn and whose classifier guides (what it is counts itself), not what they show."""
+drawn, which are left out and whose classifier guides (what it is counts itself), not what they
+show."""
 
 OF_SOME_CRITERIA = frozenset({"feedback_exemplars", "feedback_mix"})
 """Parameters that count only with a criterion that reads them."""

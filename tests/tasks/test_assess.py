@@ -17,7 +17,7 @@ from tasks.workspace import FIRST
 def test_an_assessment_that_fails_leaves_the_last_one(
     prefect_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = SimpleNamespace(counts={"train": (1,), "val": (1,)}, wanted=(1,))
+    sizes = SimpleNamespace(counts={"train": (1,), "val": (1,)}, num_kept=1)
     monkeypatch.setattr(tasks.assess, "read_meta", lambda folder: sizes)
     monkeypatch.setattr(tasks.assess, "read_index", lambda folder: sizes)
     monkeypatch.setattr(tasks.assess, "use_device", lambda compute: "cpu")
