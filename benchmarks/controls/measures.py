@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from assets.corpus import in_target_look
 from benchmarks.controls.probe import probe_auc
 from fgds_core.assess.assessment import headline, measure_synthetic
+from fgds_core.assess.closest import nearest
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.features import Extractor, FeatureSources, Tower, load_extractor
-from fgds_core.assess.fidelity import nearest
 from fgds_core.assess.judge import load_judge
 from fgds_core.assess.measures import MEASURES
 from fgds_core.assess.observe import Observed, observe

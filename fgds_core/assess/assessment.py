@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fgds_core.assess.closest import nearest
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.copies import near_copies
 from fgds_core.assess.estimates import mean_of, rounded
-from fgds_core.assess.fidelity import nearest
 from fgds_core.assess.guidance_health import guidance_health, guidance_notes
 from fgds_core.assess.judge import judged_table
 from fgds_core.assess.measures import MEASURES, Sample, measured

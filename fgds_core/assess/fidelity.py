@@ -23,10 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fgds_core.assess.balls import membership
+from fgds_core.assess.distances import Undecided
 from fgds_core.assess.estimates import Estimate, mean_interval
 from fgds_core.assess.vectors import Array, Features
 
 Z_95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
+MOMENT_ROWS = 4096  # of features whose moments are taken at once, at least
 MMD_ROWS = 1024  # of a kernel's matrix held at once
 MIN_EFFECTIVE = 5  # real images that weighted ones have to count for
 
@@ -150,7 +153,7 @@ def _triangular(x: Tensor) -> Tensor:
 def _moments(features: Features, weights: Array | None = None) -> _Moments:
     w = np.ones(len(features)) if weights is None else weights.astype(np.float64)  # [N]
     root = torch.empty(0, features.width + 1, dtype=torch.float64, device=features.device)
-    for place, x in features.blocks(max(features.block[1], 2 * features.width)):
+    for place, x in features.blocks(max(MOMENT_ROWS, 2 * features.width)):
         row = torch.cat([x.new_ones(len(x), 1), x], dim=1)  # [B, D + 1]
         root = _triangular(
             torch.cat([root, torch.from_numpy(w[place] ** 0.5).to(x)[:, None] * row])
@@ -323,82 +326,23 @@ def prdc(
     if refused is not None:
         return dict.fromkeys(("precision", "recall", "density", "coverage"), refused)
 
-    radius_real = _radii(real, nearest_k)  # [N]
-    radius_synthetic = _radii(synthetic, nearest_k)  # [M]
-    balls_around = torch.zeros(len(synthetic), dtype=torch.int64, device=real.device)
-    covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    recalled = torch.zeros_like(covered)
-    for rows, columns, distances in _distances(real, synthetic):
-        inside_real = distances < radius_real[rows][:, None]  # [rows, columns]
-        balls_around[columns] += inside_real.sum(dim=0)
-        covered[rows] |= inside_real.any(dim=1)
-        recalled[rows] |= (distances < radius_synthetic[columns][None]).any(dim=1)
-    around = balls_around.cpu().numpy()  # real balls around a synthetic image, [M]
+    try:
+        found = membership(real, synthetic, nearest_k)
+    except Undecided as error:
+        refused = made(None, None, None, reason=str(error))
+        return dict.fromkeys(("precision", "recall", "density", "coverage"), refused)
+    around = found.around.cpu().numpy()  # real balls around a synthetic image, [M]
+    covered, recalled = found.covered.cpu().numpy(), found.recalled.cpu().numpy()  # [N] each
     terms: dict[str, tuple[Array, Array | None]] = {
         "precision": ((around > 0).astype(np.float64), None),
-        "recall": (recalled.cpu().numpy().astype(np.float64), weights),
+        "recall": (recalled.astype(np.float64), weights),
         "density": (around / nearest_k, None),
-        "coverage": (covered.cpu().numpy().astype(np.float64), weights),
+        "coverage": (covered.astype(np.float64), weights),
     }
     return {
         name: made(*mean_interval(term, bootstrap_samples, rng, its_weights))
         for name, (term, its_weights) in terms.items()
     }
-
-
-def nearest(
-    queries: Features | Array, references: Features | Array, k: int
-) -> tuple[Array, NDArray[np.int64]]:
-    """The k nearest references of each query by Euclidean distance.
-
-    Args:
-        queries: Features, [N, D].
-        references: Features, [M, D].
-        k: Neighbours wanted; at most M are answered.
-
-    Returns:
-        Distances, increasing, [N, k], and indices into the references, [N, k].
-    """
-    queries, references = Features.of(queries), Features.of(references)
-    k = min(k, len(references))
-    distances = np.empty((len(queries), k))
-    indices = np.empty((len(queries), k), dtype=np.int64)
-    for rows, closest, index in _closest(queries, references, k):
-        distances[rows], indices[rows] = closest.cpu().numpy(), index.cpu().numpy()
-    return distances, indices
-
-
-def _closest(
-    queries: Features, references: Features, k: int
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """As `nearest`, for a block of queries at a time and where these are."""
-    closest = index = None
-    for rows, columns, block in _distances(queries, references):
-        near, place = block.topk(min(k, block.shape[1]), dim=1, largest=False)  # [rows, <= k]
-        place = place + columns.start
-        if closest is not None and index is not None and columns.start > 0:
-            near, place = torch.cat([closest, near], dim=1), torch.cat([index, place], dim=1)
-            near, order = near.topk(min(k, near.shape[1]), dim=1, largest=False)
-            place = place.gather(1, order)
-        closest, index = near, place
-        if columns.stop == len(references):
-            yield rows, closest, index
-
-
-def _radii(features: Features, k: int) -> Tensor:
-    """Distance of each image to its k-th neighbour in its own set, [N]."""
-    radii = torch.empty(len(features), dtype=torch.float64, device=features.device)
-    for rows, near, _ in _closest(features, features, k + 1):  # of all, the image itself first
-        radii[rows] = near[:, -1]
-    return radii
-
-
-def _distances(queries: Features, references: Features) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Euclidean distances in blocks: (rows, columns, [rows, columns]), row after row of blocks."""
-    num_rows, num_columns = queries.block
-    for rows, x in queries.blocks(num_rows):
-        for columns, y in references.blocks(num_columns):
-            yield rows, columns, torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist")
 
 
 def _with_weight(

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fgds_core.assess.closest import nearest
 from fgds_core.assess.estimates import rounded
-from fgds_core.assess.fidelity import nearest
 from fgds_core.assess.observe import Observed
 from fgds_core.images.formats import PNG, decode_picture, encode_picture
 from fgds_core.images.table import ROW_GROUP_ROWS, image_schema, image_table

@@ -25,8 +25,8 @@ from fgds_core.errors import InputError
 
 Array = NDArray[np.floating[Any]]
 
-BLOCKS = {"cpu": (1024, 4096), "cuda": (8192, 16384)}
-"""Rows and columns of a block of distances on each kind of device: 32 MB and 1 GB in float64.
+BLOCKS = {"cpu": (2048, 2048), "cuda": (4096, 4096)}
+"""Rows and columns of a block of distances on each kind of device: 16 MB and 64 MB in float32.
 
 Devices of other kinds need not know float64: there it is the CPU that computes."""
 
@@ -148,11 +148,22 @@ class Features:
         return np.asarray(self.values[self.rows[which]], dtype=np.float64)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Tensor]]:
-        """Every row once, in order: places and vectors, float64 [B, D] with at most `size` rows.
+        """Every row once, in order: places and vectors, float64 [at most `size`, D]."""
+        for place in self.places(size):
+            yield place, self.read(place).to(torch.float64)
 
-        In float64, because the matrix product form of a distance loses half of the digits.
-        """
-        for start in range(0, len(self), size):
-            place = slice(start, min(start + size, len(self)))
-            rows = torch.from_numpy(np.ascontiguousarray(self.values[self.rows[place]]))
-            yield place, rows.to(self.device).to(torch.float64)
+    def places(self, size: int, first: int = 0) -> Iterator[slice]:
+        """Every place from the first one on, at most `size` at a time."""
+        for start in range(first, len(self), size):
+            yield slice(start, min(start + size, len(self)))
+
+    def read(self, place: slice) -> Tensor:
+        """The vectors at a place as they are stored, float32 or float64 [B, D]."""
+        which, values = self.rows[place], self.values
+        if isinstance(values, np.ndarray) and len(which) and bool((np.diff(which) == 1).all()):
+            chosen = values[which[0] : which[-1] + 1]  # no copy
+        else:
+            chosen = values[which]
+        rows = torch.from_numpy(np.ascontiguousarray(chosen))
+        exact = rows if rows.dtype == torch.float64 else rows.to(torch.float32)
+        return exact.to(self.device)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cleanfid.fid import frechet_distance
 
-from fgds_core.assess import fidelity, vectors
+from fgds_core.assess import closest, fidelity, vectors
 
 NO_FEWEST = {"min_images": 0}
 
@@ -196,11 +196,11 @@ def test_prdc_without_enough_neighbours_says_so(rng):
 
 def test_nearest_finds_the_closest_references(rng):
     references = rng.normal(size=(50, 4))
-    distances, indices = fidelity.nearest(references[[3, 17]] + 1e-6, references, 3)
+    distances, indices = closest.nearest(references[[3, 17]] + 1e-6, references, 3)
     assert indices[:, 0].tolist() == [3, 17]
     assert (np.diff(distances, axis=1) >= 0).all()
     assert distances[:, 0] == pytest.approx(2e-6, rel=0.01)
-    assert fidelity.nearest(references[:2], references[:2], 9)[1].shape == (2, 2)
+    assert closest.nearest(references[:2], references[:2], 9)[1].shape == (2, 2)
 
 
 # Weights of real images -----------------------------------------------------------------------

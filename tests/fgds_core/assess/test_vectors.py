@@ -13,7 +13,7 @@ from sets import image_set
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fgds_core.assess import fidelity, vectors
+from fgds_core.assess import closest, fidelity, vectors
 from fgds_core.assess.features import Extractor
 from fgds_core.assess.observe import Reading, observe
 from fgds_core.assess.vectors import Features, write_vectors
@@ -67,13 +67,13 @@ def test_the_size_of_a_block_changes_no_measure(pair, monkeypatch, is_weighted):
 
 
 def test_the_size_of_a_block_changes_no_neighbour(pair, monkeypatch):
-    distances, indices = fidelity.nearest(*pair, 5)
+    distances, indices = closest.nearest(*pair, 5)
     monkeypatch.setitem(vectors.BLOCKS, "cpu", (7, 11))
     for k in (1, 5):
-        found, which = fidelity.nearest(*pair, k)
+        found, which = closest.nearest(*pair, k)
         assert found == pytest.approx(distances[:, :k])
         assert np.array_equal(which, indices[:, :k])
-    every, _ = fidelity.nearest(*pair, 1000)  # more than a block holds, and than there are
+    every, _ = closest.nearest(*pair, 1000)  # more than a block holds, and than there are
     assert every.shape == (120, 90)
     assert (np.diff(every, axis=1) >= 0).all()
 
@@ -93,13 +93,13 @@ def test_the_moments_without_a_block_are_those_of_the_others(pair, num_blocks):
 
 def test_distances_are_made_where_the_features_are(pair, monkeypatch):
     monkeypatch.setitem(vectors.BLOCKS, "cpu", (32, 64))
-    here = everything(*pair), fidelity.nearest(*pair, 3)
+    here = everything(*pair), closest.nearest(*pair, 3)
     assert Features.of(pair[0].values, FAR).device == "cpu"  # which may not know float64
     monkeypatch.setitem(vectors.BLOCKS, FAR, (32, 64))
     with far_device():
         far = [Features.of(features.values, FAR) for features in pair]
         assert {x.device.type for x in far for _, x in x.blocks(50)} == {FAR}
-        there = everything(*far), fidelity.nearest(*far, 3)
+        there = everything(*far), closest.nearest(*far, 3)
     assert there[0] == pytest.approx(here[0], rel=1e-9)
     assert all(np.array_equal(a, b) for a, b in zip(here[1], there[1], strict=True))
 
@@ -122,16 +122,20 @@ def drawn(folder, num_images):
     return [on_disk(folder / name, rng.normal(size=(num_images, 3))) for name in "ab"]
 
 
-def test_no_tensor_is_larger_than_a_block(tmp_path, monkeypatch):
-    rows, columns, num_images = 32, 64, 200
-    monkeypatch.setitem(vectors.BLOCKS, "cpu", (rows, columns))
+def test_no_tensor_is_larger_than_a_block_and_lists_are_of_a_few_numbers_an_image(
+    tmp_path, monkeypatch
+):
+    size, num_images = 128, 400
+    monkeypatch.setitem(vectors.BLOCKS, "cpu", (size, size))
     real, synthetic = drawn(tmp_path, num_images)
     with Sizes() as sizes:
         everything(real, synthetic)
-        fidelity.nearest(synthetic, real, 1)
+        closest.nearest(synthetic, real, 1)
     tables = {np.prod(shape, dtype=int) for shape in sizes.shapes if len(shape) > 1}
-    assert max(tables) <= rows * columns
-    assert max(shape[0] for shape in sizes.shapes if shape) <= num_images
+    candidates = 3 + 24 + 2 * 3  # an image
+    assert max(tables) <= size * (size + candidates)
+    longest = max(shape[0] for shape in sizes.shapes if shape)
+    assert longest <= max(num_images * candidates, size * size)  # a block one row after the other
 
 
 def test_memory_holds_a_few_numbers_an_image(tmp_path, monkeypatch):
@@ -142,7 +146,7 @@ def test_memory_holds_a_few_numbers_an_image(tmp_path, monkeypatch):
     tracemalloc.start()
     try:
         everything(real, synthetic)
-        fidelity.nearest(synthetic, real, 1)
+        closest.nearest(synthetic, real, 1)
         peak = tracemalloc.get_traced_memory()[1]  # bytes, of NumPy's arrays
     finally:
         tracemalloc.stop()
@@ -163,7 +167,7 @@ def test_a_file_that_was_cut_short_is_noticed(pair):
     path = pair[0].values.path
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(OSError, match="ends before row 119"):
-        fidelity.nearest(*pair, 1)
+        closest.nearest(*pair, 1)
 
 
 def test_a_disk_without_room_is_told_of_at_the_first_batch(tmp_path, monkeypatch):
