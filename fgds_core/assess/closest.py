@@ -109,14 +109,15 @@ def nearest(
         k: Neighbours wanted; at most M are answered.
 
     Returns:
-        Distances, increasing, [N, k], and indices into the references, [N, k].
-
-    Raises:
-        Undecided: If a feature is not finite.
+        Distances, increasing, [N, k], and indices into the references, [N, k]; NaN where a
+        feature of any image is not finite.
     """
     queries, references = Features.of(queries), Features.of(references)
     k = min(k, len(references))
-    one, other = sides(queries, references)
+    try:
+        one, other = sides(queries, references)
+    except Undecided:
+        return np.full((len(queries), k), np.nan), np.zeros((len(queries), k), dtype=np.int64)
     squared, index = _nearest(one, other, k)
     distances = squared[:, :k].sqrt() / one.space.scale
     return distances.cpu().numpy(), index[:, :k].cpu().numpy()
