@@ -22,6 +22,7 @@ from contextlib import contextmanager
 import psutil
 
 from fgds_core.errors import InputError
+from flows.cli.heartbeat import never_silent
 from flows.cli.inputs import CHECKED, check_inputs
 from flows.cli.keys import HelpFormatter
 from flows.cli.params import read_params
@@ -41,19 +42,22 @@ def main(given: Sequence[str] | None = None) -> int:
             print(use_recipe(args.recipe, args.data, args.generator), flush=True)
         params = read_params()
         with peak_memory() as peak, prefect_server(wait=False):
-            from tasks.identity.dvc import (  # imported while the server starts
-                is_up_to_date,
-                reproduce,
-            )
-            from tasks.identity.links import watch
+            with never_silent("repro"):  # the stages speak for themselves
+                from tasks.identity.dvc import (  # imported while the server starts
+                    is_up_to_date,
+                    reproduce,
+                )
+                from tasks.identity.links import watch
 
-            watch(params["data"].root)
-            if is_up_to_date():
+                watch(params["data"].root)
+                up_to_date = is_up_to_date()
+            if up_to_date:
                 print("Everything is up to date: nothing to do.\n")
                 show_results(FIRST)
                 return 0
-            check_store(params["store"])
-            check_inputs(params)
+            with never_silent("repro"):
+                check_store(params["store"])
+                check_inputs(params)
             os.environ[CHECKED] = "1"  # for the stages, which DVC starts
             os.environ[TABLE_LATER] = "1"
             status = reproduce()

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow
+from httpx import HTTPError
+from prefect import Flow, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from fgds_core.errors import InputError
@@ -20,19 +23,31 @@ def named(flow: Flow[..., Any]) -> Flow[..., Any]:
 
 
 def stage_run_name() -> str:
-    """Such as `synthesize tiny-unclip loss 0.05 seed 0`; called within the run."""
+    """Such as `synthesize tiny-unclip loss 0.05 seed 0 #12`; called within the run."""
     given = flow_run.parameters
-    return run_name(flow_run.flow_name, sections_in(given), given.get("workspace", FIRST))
+    name = run_name(flow_run.flow_name, sections_in(given), given.get("workspace", FIRST))
+    return f"{name}{_number()}"
 
 
 def pipeline_run_name() -> str:
-    """Such as `synth-pipeline fashion-lt tiny-unclip loss 0.05 seed 0`."""
+    """Such as `synth-pipeline fashion-lt tiny-unclip loss 0.05 seed 0 #12`."""
     name = flow_run.flow_name
     try:
         params = flow_run.parameters
-        return run_name(name, read_params(Path(params["params"]), params["overrides"] or {}))
+        everything = read_params(Path(params["params"]), params["overrides"] or {})
+        return f"{run_name(name, everything)}{_number()}"
     except InputError:  # which the run itself will report
         return str(name)
+
+
+def _number() -> str:
+    """Such as ` #12` of the twelfth run of this flow that the server knows; empty if it fails."""
+    of_this_flow = FlowFilter(name=FlowFilterName(any_=[str(flow_run.flow_name)]))
+    try:
+        with get_client(sync_client=True) as client:
+            return f" #{client.count_flow_runs(flow_filter=of_this_flow)}"
+    except (HTTPError, PrefectHTTPStatusError):  # a name without it is a name
+        return ""
 
 
 def run_name(

@@ -26,6 +26,7 @@ from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.arguments import arguments_of, sections_of
 from flows.cli.durations import with_time
+from flows.cli.heartbeat import never_silent
 from flows.cli.inputs import check_inputs
 from flows.cli.keys import HelpFormatter, describe_keys
 from flows.cli.naming import named, tags_of
@@ -110,8 +111,6 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
     if asked:
         sys.exit(exit_status(lambda: asked[-1].answer(params, workspace)))
     print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
-    # Heavy, and the server may be starting meanwhile.
-    status = exit_status(lambda: import_module(f"tasks.{flow.name}"))
 
     def run() -> None:
         everything = read_params(args.params)
@@ -120,7 +119,9 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
         with tags(*tags_of(params)):
             named(flow)(**arguments_of(flow, params, workspace))
 
-    with work_counted() as work:
+    with never_silent(flow.name), work_counted() as work:
+        # Heavy, and the server may be starting meanwhile.
+        status = exit_status(lambda: import_module(f"tasks.{flow.name}"))
         status = status or guarded(run, workspace)
     if not status:
         record_stage(flow.name, process_s(), work.seconds, workspace.reports / TIMING.name)
@@ -140,7 +141,9 @@ def run_pipeline(flow: Flow[..., Any], description: str | None) -> NoReturn:
         "python -m flows.synth_pipeline", with_time(description), tuple(SECTIONS)
     ).parse_args()
     _read(args, tuple(SECTIONS), flow.fn.__name__)
-    _leave(guarded(lambda: flow(params=str(args.params))))
+    with never_silent("synth_pipeline"):
+        status = guarded(lambda: flow(params=str(args.params)))
+    _leave(status)
 
 
 def add_round(options: argparse.ArgumentParser) -> None:

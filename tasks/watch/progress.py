@@ -22,7 +22,7 @@ from tasks.identity.artifacts import progress_artifact
 
 log = logging.getLogger(__name__)
 
-LOG_EVERY_S = 10.0
+LOG_EVERY_S = 5.0
 FIRST_LINES_S = 3.0
 """How soon the next line of a log may follow while there is no rate yet."""
 

@@ -45,11 +45,13 @@ def test_a_stage_is_called_by_what_it_does_and_has_logs(
 ) -> None:
     assert run_stage("prepare") == 0
     run = last_run()
-    assert run.name == "prepare pictures"
+    name, _, number = run.name.rpartition(" #")
+    assert name == "prepare pictures"
     assert logs_of(run)
     assert "prepare pictures" not in capfd.readouterr().err  # the console stays quiet
     assert run_stage("prepare") == 0  # answered from the cache
     assert last_run().id != run.id
+    assert last_run().name == f"prepare pictures #{int(number) + 1}"
     assert logs_of(last_run())
 
 
@@ -61,7 +63,9 @@ def test_the_pipeline_is_called_by_its_parameters_and_tagged(
     monkeypatch.setattr(flows.synth_pipeline, "show_results", lambda workspace: None)
     synth_pipeline(overrides={"seed": 3})
     run = last_run()
-    assert run.name == "synth-pipeline pictures my-unclip entropy 0.05 seed 3"
+    name, _, number = run.name.rpartition(" #")
+    assert name == "synth-pipeline pictures my-unclip entropy 0.05 seed 3"
+    assert int(number) >= 1
     assert {"data:pictures", "generator:my-unclip", "recipe:entropy 0.05"} <= set(run.tags)
 
 
