@@ -63,7 +63,7 @@ def never_silent(name: str, most_s: float = SILENCE_S) -> Iterator[None]:
                 print(text, file=heard_err, flush=True)
 
     watcher = threading.Thread(target=watch, daemon=True)
-    sys.stdout, sys.stderr = heard_out, heard_err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = heard_out, heard_err
     watcher.start()
     try:
         yield
