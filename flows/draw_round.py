@@ -72,7 +72,7 @@ def draw_round(
             elif isinstance(outcome, DrawnPart):
                 asked.append(outcome)
 
-        name = "synthesize-{part.class_name}-{part.index}"
+        name = f"{workspace.stage}-{{part.class_name}}-{{part.index}}"
         if found.recipe.synthesize.rounds > 1:
             name += f"-round-{workspace.drawing}"
         drawn = run_each(

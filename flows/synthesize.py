@@ -3,6 +3,9 @@
     python -m flows.synthesize            # flows.plan says before what it costs
     python -m flows.synthesize --status   # how far it is
 
+First it draws a few images of each class and says in `reports/ability.json` whether the generator
+can draw it; `synthesize.cannot_draw` says what is done about a class that it cannot.
+
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `_index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes. In several
 rounds (`synthesize.rounds`) a classifier is trained between one and the next, and kept too.
@@ -16,6 +19,7 @@ from prefect import flow
 from fgds_core.classify.config import RetrainConfig
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
+from flows.check_ability import check_ability
 from flows.draw_round import DrawnRound, draw_round
 from tasks.identity.cache import Outputs, run
 from tasks.identity.links import watch_links
@@ -51,6 +55,7 @@ def synthesize(
     """Draws the synthetic set, in one round or several, each guided by a classifier of its own.
 
     Raises:
+        InputError: The generator cannot draw a class, and is to be refused then.
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
     from fgds_core.synthesis.recipe import Recipe
@@ -68,6 +73,9 @@ def synthesize(
     _check_exclusions(found)
     _check_place(found, workspace)
     check_cost(found, store, compute, workspace)
+    check_ability(recipe, found.whole, compute, store, workspace)
+    if params.synthesize.cannot_draw == "resample":  # some classes may be filled otherwise now
+        found = survey(recipe, params.retrain, store, workspace)
 
     drawn: list[DrawnRound] = []
     with journal(found.purpose) as note:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from fgds_core.ability.record import read_ability
 from fgds_core.classify.config import RetrainConfig
 from fgds_core.data.meta import META_NAME, read_meta
+from fgds_core.data.splits import class_digests
 from fgds_core.errors import InputError
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.excluded import Place
@@ -20,6 +22,7 @@ from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.relabel import Relabelled, relabelled_parts
 from fgds_core.synthesis.rounds import Errors, check_rounds, plan_round, planned
 from tasks.identity.drawing import (
+    RESAMPLED,
     fingerprint,
     input_digests,
     made_by,
@@ -65,7 +68,9 @@ class Round:
 
     def sources(self, store: Shared | None = None) -> Sources:
         """What workers have to have to draw it; `store` is where they find it."""
-        return Sources(self.recipe, fingerprint(self.inputs), self.made_by["code"], store)
+        resampled = frozenset(self.made_by.get(RESAMPLED, {}))
+        inputs, code = fingerprint(self.inputs), self.made_by["code"]
+        return Sources(self.recipe, inputs, code, store, resampled)
 
     @property
     def drawn(self) -> tuple[tuple[Part, str], ...]:
@@ -246,6 +251,9 @@ def survey_round(
     """
     inputs = input_digests(recipe, workspace)
     origin = made_by(recipe, inputs, workspace)
+    if (names := resampled(recipe.synthesize, workspace)) and workspace.stage == "synthesize":
+        real = class_digests(workspace.prepared, "train")
+        origin[RESAMPLED] = {name: real[name] for name in plan.class_names if name in names}
     if workspace.drawing > 1 and "cells" in origin and recipe.synthesize.round_quotas != "even":
         origin["cells"] = cells_of(plan)
     fingerprint_of = cache(partial(part_fingerprint, origin))
@@ -258,6 +266,16 @@ def survey_round(
     moved = relabelled_parts(workspace.synthetic, plan.class_names, fingerprint_of, here)
     there = stored(store, plan.parts, fingerprints)
     return Round(recipe, plan, workspace, inputs, origin, fingerprints, here, there, tuple(moved))
+
+
+def resampled(config: SynthesizeConfig, workspace: Workspace) -> frozenset[str]:
+    """The classes that real images fill, by the last check of the generator."""
+    if config.cannot_draw != "resample" or not config.check_images:
+        return frozenset()
+    try:
+        return read_ability(workspace.ability).resampled
+    except InputError:  # not checked yet
+        return frozenset()
 
 
 def cells_of(plan: Plan) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""The tasks of the stage synthesize: one for each part, each guide between rounds, the index."""
+"""The tasks of the stage synthesize: check, parts, guides between rounds and the index."""
 
 import logging
 import time
@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fgds_core.ability.record import Ability, write_ability
 from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import read_meta
+from fgds_core.stages.check import Places, check_generator
 from fgds_core.stages.train_guide import train_guide
 from fgds_core.synthesis.card import write_card
 from fgds_core.synthesis.excluded import EXCLUDED_NAME, LeftOut, write_excluded
@@ -17,7 +19,9 @@ from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.guides import finished_guide
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.record import PartRecord, sidecar_path
+from fgds_core.synthesis.resample import write_resampled
 from fgds_core.synthesis.rounds import Counts, planned
 from fgds_core.synthesis.shards import in_order, read_parts, remove_index, write_index
 from tasks.identity.cache import Outputs, stage_task, written
@@ -27,9 +31,10 @@ from tasks.space import check_room
 from tasks.store.parts import fetch_part, send_part
 from tasks.survey import Survey, guide_of
 from tasks.training import Training, trained
-from tasks.watch.progress import advance
+from tasks.watch.progress import advance, say
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
+from tasks.workers.devices import use_device
 from tasks.workers.worker import Sources, this_worker
 from tasks.workspace import Workspace
 
@@ -80,21 +85,64 @@ def draw_part(
         with work(), worker.turn(models.generator.device):
             started = time.monotonic()
             remove_index(out)
-            record = write_part(
-                part,
-                sources.recipe,
-                models,
-                fingerprint,
-                out,
-                batch_size=compute.batch_size,
-                micro_batch=compute.micro_batch,
-                advance=partial(advance, "synthesize"),
-            )
+            if part.class_name in sources.resampled:
+                seed = sources.recipe.seed
+                record = write_resampled(part, models.real, seed, fingerprint, out)
+                advance("synthesize", part.num_images)
+            else:
+                record = write_part(
+                    part,
+                    sources.recipe,
+                    models,
+                    fingerprint,
+                    out,
+                    batch_size=compute.batch_size,
+                    micro_batch=compute.micro_batch,
+                    advance=partial(advance, "synthesize"),
+                )
             seconds = time.monotonic() - started
     if sources.store is not None:
         record = send_part(sources.store.config, part, record, out)
     outputs = written(out / record.path, out / sidecar_path(record.path))
     return DrawnPart(outputs.owned, outputs.files, record, seconds)
+
+
+@stage_task(name="check-generator")
+def check_ability(
+    recipe: Recipe,
+    records: tuple[PartRecord, ...],
+    ability: Ability,
+    inputs: dict[str, str],
+    compute: ComputeConfig,
+    workspace: Workspace,
+) -> Outputs:
+    """Says which classes the generator can draw, by a few images of each.
+
+    Args:
+        recipe: How these were drawn.
+        records: Of the files they are in; of none there is nothing to say.
+        ability: What was checked.
+        inputs: Content digests of the prepared data, the judge, the generator and the baseline.
+        compute: In no cache key.
+        workspace: Where these are, and where the answer goes.
+    """
+    drawn, out = workspace.checks().synthetic, workspace.ability
+    if not records:
+        write_ability(out, ability)
+        return written(out)
+    places = Places(
+        workspace.prepared,
+        {record.label: drawn / record.path for record in records},
+        workspace.judge,
+        workspace.baseline,
+        out,
+    )
+    say("check", "comparing the images with real ones")
+    with work():
+        check_generator(
+            recipe, ability, places, device=use_device(compute), batch_size=compute.batch_size
+        )
+    return written(out)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,25 @@ class Workspace:
         return self._own("reports")
 
     @property
+    def ability(self) -> Path:
+        """What the generator check says of this round's classes."""
+        return self.reports / "ability.json"
+
+    @property
+    def judge(self) -> Path:
+        """Who judges images, whatever the round."""
+        return Path("models/judge")
+
+    @property
+    def stage(self) -> str:
+        """What its parts are drawn for, as tasks are called."""
+        return "synthesize"
+
+    def checks(self) -> "Checks":
+        """Where the images are drawn that the generator is checked by."""
+        return Checks(self.round)
+
+    @property
     def real_reports(self) -> Path:
         """What is measured of baseline and control: with the first round's reports."""
         return Path("reports")
@@ -132,6 +151,21 @@ class Workspace:
     def _own(self, kind: str) -> Path:
         """Where one kind of outputs lies that each round has its own of."""
         return Path(kind) if self.round == 1 else Path(kind, f"round-{self.round}")
+
+
+@dataclass(frozen=True)
+class Checks(Workspace):
+    """A round whose images are those the generator is checked by; no stage reads them."""
+
+    @property
+    def synthetic(self) -> Path:
+        """The images, which a later run of the same parameters finds again."""
+        return RUNS / "check"
+
+    @property
+    def stage(self) -> str:
+        """What its parts are drawn for."""
+        return "check"
 
 
 FIRST = Workspace()

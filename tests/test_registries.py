@@ -61,6 +61,7 @@ IN_PLACE = {
     "synthesize.conditioning",
     "synthesize.guide",
     "synthesize.round_quotas",
+    "synthesize.cannot_draw",
     "synthesize.feedback_target",
     "compute.runner",
     "compute.attention",

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from fgds_core.diffusion.schedule import guided_steps
 from fgds_core.section import Section
 
+MIN_CHECKED = 8
+"""Images of a class without which no finding could be told from chance."""
+
 
 class FeedbackFactors(Section):
     """How strong feedback is in the classes of each shot bin, as a share of feedback_scale."""
@@ -91,6 +94,23 @@ class SynthesizeConfig(Section):
         description=(
             "images that are left out of training and measures, where they lie; none is drawn"
             " again; `python -m flows.exclude` edits the list"
+        ),
+    )
+
+    check_images: int = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        description=(
+            "images drawn of each class before any other, without feedback, to see whether the"
+            " generator can draw it; at least 8, 0 checks nothing"
+        ),
+    )
+    cannot_draw: Literal["refuse", "resample", "keep"] = Field(
+        default="refuse",
+        description=(
+            "what is done about a class that it cannot: refuse stops before anything expensive,"
+            " resample fills the class with real images drawn again, keep goes on and warns"
         ),
     )
 
@@ -270,6 +290,11 @@ class SynthesizeConfig(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "SynthesizeConfig":
+        if 0 < self.check_images < MIN_CHECKED:
+            raise ValueError(
+                f"check_images ({self.check_images}): fewer than {MIN_CHECKED} images of a class"
+                " can tell nothing; set it to that or more, or to 0 for no check"
+            )
         if self.feedback_start >= self.feedback_end:
             raise ValueError(
                 f"feedback_start ({self.feedback_start}) must be below feedback_end"

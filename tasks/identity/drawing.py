@@ -33,10 +33,12 @@ NO_EFFECT = {
     "round_quotas",
     "exclude",
     "guide",
+    "check_images",
+    "cannot_draw",
 }
 """Parameters that say how many images there are, how they are packed, in which rounds they are
-drawn, which are left out and whose classifier guides (what it is counts itself), not what they
-show."""
+drawn, which are left out, whose classifier guides (what it is counts itself) and whether they are
+drawn at all, not what they show."""
 
 OF_SOME_CRITERIA = frozenset({"feedback_exemplars", "feedback_mix"})
 """Parameters that count only with a criterion that reads them."""
@@ -186,6 +188,10 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     return decides
 
 
+RESAMPLED = "resampled"
+"""What names the classes of a set that real images fill, with the digest of these."""
+
+
 def fingerprint(made_by: Mapping[str, Any]) -> str:
     """sha256 of what decides the images of the whole set."""
     return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
@@ -194,10 +200,15 @@ def fingerprint(made_by: Mapping[str, Any]) -> str:
 def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequence[str]) -> str:
     """sha256 of what decides the parts of one class, whatever the others' real images are."""
     name = class_names[label]
+    if name in (filled := made_by.get(RESAMPLED, {})):
+        own = {"label": label, "class_names": list(class_names), RESAMPLED: filled[name]}
+        keys = ("seed", "image_size", "encoding")
+        return fingerprint({**own, **{key: made_by[key] for key in keys}})
     own = {"real": made_by["real"].get(name), "label": label, "class_names": list(class_names)}
     if "cells" in made_by:
         own["cells"] = made_by["cells"].get(name)
-    of_all = {key: made_by[key] for key in made_by if key != "feedback_factors"}
+    some = ("feedback_factors", RESAMPLED)
+    of_all = {key: made_by[key] for key in made_by if key not in some}
     if name in (changed := made_by.get("feedback_factors", {})):
         own["feedback_factors"] = changed[name]
     return fingerprint({**of_all, **own})

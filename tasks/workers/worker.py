@@ -32,12 +32,14 @@ class Sources:
         inputs: Digest of all that is loaded.
         code: Digest of the code that draws.
         store: Where inputs and parts are, if not all in the worker's workspace.
+        resampled: The classes that real images fill.
     """
 
     recipe: Recipe
     inputs: str
     code: str
     store: Shared | None = None
+    resampled: frozenset[str] = frozenset()
 
 
 class Worker:

@@ -1,0 +1,191 @@
+"""The check at rest: `ability.json`, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgds_core.errors import InputError
+from fgds_core.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from fgds_core.ability.check import Checked
+
+RECORD = "ability.json"
+
+AGAIN = "run the stage synthesize again"
+
+SHOWN = 5
+"""Classes that a message names with their reasons; of the others it names the number."""
+
+DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the check says of a class or group.
+
+    Attributes:
+        name: Of the class or group.
+        can_draw: None where nothing could be told.
+        reasons: Why not; the reason -> in words.
+        remarks: What could not be told and why, in words.
+    """
+
+    name: str
+    can_draw: bool | None
+    reasons: Mapping[str, str]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ability:
+    """What is known of a generator and these classes.
+
+    Attributes:
+        check_images: Images drawn of each class; 0 where nothing was checked.
+        generator: Its path or id.
+        cannot_draw: What is done about classes that it cannot draw.
+        fingerprint: Of all that decides what the check says.
+        classes: Those of which images are drawn.
+        groups: Those that images are drawn for, over all classes.
+    """
+
+    check_images: int
+    generator: str
+    cannot_draw: str
+    fingerprint: str
+    classes: tuple[Said, ...] = ()
+    groups: tuple[Said, ...] = ()
+
+    @property
+    def failing(self) -> tuple[Said, ...]:
+        """The classes, and then the groups, that it cannot draw."""
+        return tuple(each for each in (*self.classes, *self.groups) if each.can_draw is False)
+
+    @property
+    def resampled(self) -> frozenset[str]:
+        """The classes that real images fill in place of drawn ones."""
+        if self.cannot_draw != "resample":
+            return frozenset()
+        return frozenset(each.name for each in self.classes if each.can_draw is False)
+
+
+def write_ability(
+    path: Path,
+    ability: Ability,
+    classes: Sequence[Checked] = (),
+    groups: Sequence[Checked] = (),
+) -> None:
+    """Writes the check.
+
+    Args:
+        path: The file.
+        ability: What was checked; its classes and groups are those that follow.
+        classes: What is said of each class.
+        groups: The same of groups.
+    """
+    value = {
+        "check_images": ability.check_images,
+        "generator": ability.generator,
+        "cannot_draw": ability.cannot_draw,
+        "fingerprint": ability.fingerprint,
+        "classes": [_row(each) for each in classes],
+        "groups": [_row(each) for each in groups],
+    }
+    write_json(path, value)
+
+
+def _row(checked: Checked) -> dict[str, Any]:
+    found, verdict = checked.evidence, checked.verdict
+    shown, right = found.recognised
+    return {
+        "name": checked.name,
+        "can_draw": verdict.can_draw,
+        "reasons": dict(verdict.reasons),
+        "remarks": list(verdict.remarks),
+        "num_images": found.num_images,
+        "num_real": found.num_real,
+        "num_validation": found.num_validation,
+        "far": dict(found.far),
+        "variety": {space: round(value, DIGITS) for space, value in found.variety.items()},
+        "seen": None if found.seen is None else dict(found.seen),
+        "recall": round(right / shown, DIGITS) if shown else None,
+    }
+
+
+def read_ability(path: Path) -> Ability:
+    """Reads the check.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    value = read_json(path, AGAIN)
+    try:
+        return Ability(
+            check_images=int(value["check_images"]),
+            generator=str(value["generator"]),
+            cannot_draw=str(value["cannot_draw"]),
+            fingerprint=str(value["fingerprint"]),
+            classes=_said(value["classes"]),
+            groups=_said(value["groups"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}); {AGAIN}") from error
+
+
+def _said(rows: Sequence[Mapping[str, Any]]) -> tuple[Said, ...]:
+    return tuple(
+        Said(str(row["name"]), row["can_draw"], dict(row["reasons"]), tuple(row["remarks"]))
+        for row in rows
+    )
+
+
+def findings(ability: Ability) -> Iterator[str]:
+    """What the check found, a line each: how many can be drawn, and each that cannot."""
+    if not ability.check_images:
+        yield "the generator was not checked (synthesize.check_images is 0)"
+        return
+    able = sum(each.can_draw is True for each in ability.classes)
+    yield f"{ability.generator} can draw {able:,} of {len(ability.classes):,} classes"
+    told = [each for each in ability.classes if each.can_draw is None]
+    if told:
+        yield f"of {_named(told)} nothing could be told: {'; '.join(told[0].remarks)}"
+    failing = ability.failing
+    for each in failing[:SHOWN]:
+        yield f"it cannot draw {each.name!r}: {reasons_of(each)}"
+    if rest := failing[SHOWN:]:
+        yield f"nor {_named(rest)}"
+
+
+def reasons_of(said: Said) -> str:
+    """Why a class cannot be drawn, in words."""
+    return "; ".join(f"{reason} ({words})" for reason, words in said.reasons.items())
+
+
+def refusal(ability: Ability) -> str:
+    """What a user is told who asked to be stopped.
+
+    Args:
+        ability: With at least one class or group that cannot be drawn.
+    """
+    failing = ability.failing
+    lines = [f"  {each.name}: {reasons_of(each)}" for each in failing[:SHOWN]]
+    if rest := failing[SHOWN:]:
+        lines.append(f"  and {_named(rest)}")
+    kinds = f"{len(ability.classes):,} classes" + " or their groups" * bool(ability.groups)
+    return (
+        f"synthesize.cannot_draw: the generator {ability.generator} cannot draw {len(failing):,}"
+        f" of {kinds}, and nothing was drawn:\n" + "\n".join(lines) + "\nName a generator that"
+        " knows them (generator.path), or set synthesize.cannot_draw to resample, which fills"
+        " these classes with real images drawn again, or to keep, which draws them as they are"
+        " and warns on the page"
+    )
+
+
+def _named(several: Sequence[Said]) -> str:
+    names = ", ".join(repr(each.name) for each in several[:SHOWN])
+    rest = len(several) - SHOWN
+    return f"{names} and {rest:,} more" if rest > 0 else names

@@ -1,0 +1,65 @@
+"""The generator check: whether the classes can be drawn, before many images of them are."""
+
+from typing import TYPE_CHECKING
+
+from fgds_core.errors import InputError
+from flows.draw_round import draw_round
+from tasks.identity.cache import run
+from tasks.store.config import StoreConfig
+from tasks.watch.progress import say, say_result
+from tasks.workers.config import ComputeConfig
+from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fgds_core.ability.record import Ability
+    from fgds_core.synthesis.plan import Plan
+    from fgds_core.synthesis.recipe import Recipe
+    from fgds_core.synthesis.record import PartRecord
+
+
+def check_ability(
+    recipe: "Recipe",
+    whole: "Plan",
+    compute: ComputeConfig,
+    store: StoreConfig,
+    workspace: Workspace,
+) -> "Ability":
+    """Draws a few images of each class, says which it can draw, and does what is asked then.
+
+    Args:
+        recipe: How the set is drawn.
+        whole: The set.
+        compute: The workers.
+        store: Where parts of other workers are.
+        workspace: That of the set.
+
+    Raises:
+        InputError: A class cannot be drawn, and `synthesize.cannot_draw` is refuse.
+    """
+    from fgds_core.ability.record import findings, read_ability, refusal
+    from tasks.ability import ability_of, check_inputs, survey_check
+    from tasks.synthesize import check_ability
+
+    config = recipe.synthesize
+    found = survey_check(recipe, whole, store, workspace, verify=True)
+    inputs = check_inputs(found, workspace)
+    records: tuple[PartRecord, ...] = ()
+    if found.plan.parts:
+        num_images = sum(found.plan.wanted)
+        say("check", f"{num_images:,} images, {config.check_images} of a class, without feedback")
+        records = draw_round(found, compute, store, lambda what, **values: None).records
+    run(
+        check_ability,
+        recipe=found.recipe,
+        records=records,
+        ability=ability_of(recipe, found, inputs),
+        inputs=inputs,
+        compute=compute,
+        workspace=workspace,
+    )
+    ability = read_ability(workspace.ability)
+    if ability.failing and config.cannot_draw == "refuse":
+        raise InputError(refusal(ability))
+    for line in findings(ability):
+        say_result("check", line)
+    return ability
