@@ -69,6 +69,7 @@ STAGES = ("prepare", "train_baseline", "synthesize", "assess", "retrain", "repor
 
 OUTPUTS = {
     "prepare": ("data/prepared",),
+    "judge": ("models/judge",),
     "train_baseline": ("models/baseline", "reports/baseline", "reports/baseline.json"),
     "train_control": ("models/control", "reports/control", "reports/control.json"),
     "synthesize": ("data/synthetic",),
@@ -100,13 +101,13 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "guidance_scale": 1.0,
         "feedback_every": 2,
     },
-    "assess": {"judge": None},
+    "judge": {"kind": "cross_fitted", "path": None, "folds": 2},
     "compute": {"device": "cpu", "threads": 1, "workers": 1, "batch_size": 50},
 }
 """What differs from params.yaml: photographs of 256 px, small networks, few steps."""
 
 SECTIONS_BEFORE: dict[str, dict[str, Any]] = {
-    **{name: values for name, values in SECTIONS.items() if name != "assess"},
+    **{name: values for name, values in SECTIONS.items() if name != "judge"},
     "prepare": {"image_size": SIZE},
     "synthesize": {**SECTIONS["synthesize"], "judge": None},
 }

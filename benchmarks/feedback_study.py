@@ -182,7 +182,6 @@ def _measure(
 ) -> dict[str, Any]:
     import torch
 
-    from fgds_core.assess.judge import load_judge
     from fgds_core.classify.card import read_classifier_config
     from fgds_core.classify.metrics import evaluate
     from fgds_core.classify.network import load_classifier
@@ -193,6 +192,7 @@ def _measure(
     from fgds_core.feedback.criterion import Known, Seen
     from fgds_core.feedback.gaussians import ClassGaussians
     from fgds_core.feedback.targets import MEASURED
+    from fgds_core.judge.classifier import load_witness
 
     guide = train_guide(params, seed)
     images, _ = draw_set(params, seed, guide, folder)
@@ -214,8 +214,8 @@ def _measure(
         )
     }
     agreement = {}
-    if params["assess"].judge is not None:
-        judge = load_judge(Path(params["assess"].judge), images.class_names, "cpu")
+    if params["judge"].kind == "classifier":
+        judge = load_witness(Path(params["judge"].path), images.class_names)
         judged = predict_logits(judge, images).argmax(dim=-1)  # [N]
         agreement = {
             images.class_names[label]: (judged[images.labels == label] == label)

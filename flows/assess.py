@@ -33,10 +33,12 @@ def assess(
     from tasks.assess import assess_synthetic
 
     prior = None if generator.prior is None else generator.prior.path
-    watch_links("assess", generator.path, prior, assess.judge)
-    inputs = content_digests(workspace.prepared, workspace.synthetic_index, workspace.baseline)
-    named = (assess.inception_weights, assess.judge)
-    inputs |= content_digests(*(path for path in named if path is not None))
+    watch_links("assess", generator.path, prior)
+    inputs = content_digests(
+        workspace.prepared, workspace.synthetic_index, workspace.baseline, workspace.judge
+    )
+    if assess.inception_weights is not None:
+        inputs |= content_digests(assess.inception_weights)
     outputs = run(
         assess_synthetic,
         generator=generator,

@@ -112,7 +112,8 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
     lines = [
         f"The run: pictures of {params['prepare'].image_size} x {params['prepare'].image_size} "
         f"pixels ({params['prepare'].format}); {training.model}, {training.num_steps:,} steps of "
-        f"{training.batch_size}, trained three times; {wanted:,} synthetic images, so that each "
+        f"{training.batch_size}, trained three times and {params['judge'].folds} times for a "
+        f"judge that knows these data; {wanted:,} synthetic images, so that each "
         f"{has} has {number:,} (parts: {len(plan.parts):,}).",
     ]
     size = disk_bytes(seen, params["prepare"], wanted)
@@ -124,8 +125,9 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
             "train_baseline.pretrained: none starts from nothing."
         )
     if by.is_embedded:
+        taken = minutes(training, params["judge"].folds, wanted, config.num_inference_steps)
         lines.append(
-            f"Time: about {minutes(training, wanted, config.num_inference_steps):,.0f} minutes on "
+            f"Time: about {taken:,.0f} minutes on "
             "2 CPU cores (by the times of the embedded data; less with more cores or a GPU)."
         )
         lines.append(

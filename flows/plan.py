@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
+from flows.cli.judge import show_judge
 from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import positive_number, whole_number
 from flows.cli.params import PARAMS, read_params
@@ -91,6 +92,8 @@ def show_plan(
     compute = params["compute"]
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
     plan = read_plan(recipe.synthesize, workspace)
+    show_judge(params, workspace)
+    print()
     missing = [each for each in guides(recipe.synthesize, workspace) if not each.exists()]
     needs = " and ".join(f"{each}; make it with `{workspace.makes(each)}`" for each in missing)
     if limit is not None and (num_images == 0 or missing):

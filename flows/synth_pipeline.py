@@ -1,4 +1,4 @@
-"""All seven stages as one Prefect flow, which is what the deployments run.
+"""All eight stages as one Prefect flow, which is what the deployments run.
 
     python -m flows.synth_pipeline
 
@@ -35,6 +35,7 @@ from tasks.workspace import FIRST
 
 STAGES = (
     "prepare",
+    "judge",
     "train_baseline",
     "train_control",
     "synthesize",

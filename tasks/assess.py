@@ -1,9 +1,9 @@
 """The task of the stage assess."""
 
 from fgds_core.assess.config import AssessConfig
-from fgds_core.assess.observe import Reading
 from fgds_core.data.meta import read_meta
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.images.reading import Reading
 from fgds_core.stages.assess import assess
 from fgds_core.synthesis.shards import read_index
 from tasks.identity.cache import Outputs, replaced, stage_task, written
@@ -29,8 +29,8 @@ def assess_synthetic(
         generator: Its CLIP tower may serve as feature space.
         config: What is measured, and how.
         seed: Seed of the run.
-        inputs: Content digests of the prepared data, the synthetic set, the baseline, the
-            generator and the judge.
+        inputs: Content digests of the prepared data, the synthetic set, the baseline, the judge
+            and the generator.
         compute: In no cache key.
         workspace: Where the images are and the measures go.
     """
@@ -53,6 +53,7 @@ def assess_synthetic(
             config,
             seed,
             place(owned[0]).parent,
+            judge=workspace.judge,
             device=use_device(compute),
             reading=Reading(compute.batch_size, num_loader_workers(compute), advance),
         )

@@ -50,6 +50,11 @@ class Workspace:
         return Path("models/baseline")
 
     @property
+    def judge(self) -> Path:
+        """Who says what images show, beside the classifiers that guide."""
+        return Path("models/judge")
+
+    @property
     def control(self) -> Path:
         """The classifier of real images alone, by the final recipe."""
         return Path("models/control")
@@ -107,11 +112,6 @@ class Workspace:
         return self.reports / "ability.json"
 
     @property
-    def judge(self) -> Path:
-        """Who judges images, whatever the round."""
-        return Path("models/judge")
-
-    @property
     def stage(self) -> str:
         """What its parts are drawn for, as tasks are called."""
         return "synthesize"
@@ -130,6 +130,7 @@ class Workspace:
         """The folders that stages replace as a whole."""
         return (
             self.prepared,
+            self.judge,
             self.synthetic,
             self.baseline,
             self.control,

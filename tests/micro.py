@@ -31,6 +31,7 @@ MICRO = {
         "warmup_steps": 1,
         "eval_every": 3,
     },
+    "judge": {"kind": "cross_fitted", "path": None, "folds": 2},
     "synthesize": {
         "target_per_class": 16,
         "images_per_part": 8,
@@ -51,7 +52,6 @@ MICRO = {
         "bootstrap_samples": 2,
         "grid_images": 2,
         "grid_neighbours": 2,
-        "judge": None,
     },
     "report": {"max_classes": 3, "images_per_class": 2, "neighbours_per_image": 2},
     "compute": {"device": "cpu", "threads": 1, "workers": 1, "batch_size": 4},

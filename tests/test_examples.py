@@ -109,6 +109,23 @@ def a_criterion_climbs() -> None:
         assert (values[1] > values[0]).all(), values
 
 
+def a_judge_sees() -> None:
+    """It knows dark images from bright ones, and the stage finds that out."""
+    from micro import generator_config
+    from training import VAL
+
+    from fgds_core.judge.calibrate import calibrated
+    from fgds_core.judge.config import JudgeConfig
+    from fgds_core.judge.judge import awake
+    from fgds_core.judge.kinds import load_kind
+
+    kind = load_kind("brightness")
+    config = JudgeConfig.model_validate({"kind": "brightness", "path": None, "folds": 2})
+    record = kind.who(config, generator_config("none"), VAL.class_names, ())
+    found = calibrated(awake(Path(), record, "cpu"), VAL)
+    assert min(each.recall or 0 for each in found.validation) > 0.6, found.validation
+
+
 def a_loss_trains() -> None:
     """A training that lowers it tells classes apart."""
     from training import TRAIN, VAL, recipe
@@ -197,6 +214,7 @@ def a_metric_measures() -> None:
 LAWS: dict[str, Callable[[], None]] = {
     "A generator": a_generator_draws_what_it_is_told,
     "A criterion": a_criterion_climbs,
+    "A kind of judge": a_judge_sees,
     "A loss": a_loss_trains,
     "A second stage": a_second_stage_learns,
     "A data source": a_source_prepares,

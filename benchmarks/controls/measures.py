@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,6 @@ from fgds_core.assess.assessment import headline, measure_synthetic
 from fgds_core.assess.closest import nearest
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.features import Extractor, FeatureSources, Tower, load_extractor
-from fgds_core.assess.judge import load_judge
 from fgds_core.assess.measures import MEASURES
 from fgds_core.assess.observe import Observed, observe
 from fgds_core.classify.network import Classifier, load_classifier
@@ -40,6 +39,7 @@ from fgds_core.feedback.gaussians import FEATURE_STATISTICS, ClassGaussians
 from fgds_core.feedback.registry import load_criterion
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.pixels import from_uint8
+from fgds_core.judge.classifier import load_witness, probabilities_of
 from fgds_core.synthesis.columns import COLUMNS
 
 Columns = dict[str, float | None]
@@ -59,6 +59,7 @@ class Yardstick:
         guide: Folder of the classifier that guides, the baseline.
         tower: The CLIP vision tower whose features count; None where the guide's do.
         config: What the stage assess measures, and how.
+        judge: Folder of the classifier that judges; None asks none.
         control: Folder of the control, which is asked the same as the guide; None is not.
         seed: Seed of subsets and resamples.
     """
@@ -67,6 +68,7 @@ class Yardstick:
     guide: Path
     tower: Tower | None
     config: AssessConfig
+    judge: str | None = None
     control: Path | None = None
     seed: int = 0
 
@@ -121,8 +123,8 @@ def real_of(yardstick: Yardstick) -> Real:
     guide = critics["guide"].classifier
     extract = load_extractor(config.features, FeatureSources(yardstick.tower, classifier=guide))
     judge = None
-    if config.judge is not None:
-        judge = load_judge(Path(config.judge), meta.class_names, "cpu")
+    if yardstick.judge is not None:
+        judge = load_witness(Path(yardstick.judge), meta.class_names)
     folder = tempfile.TemporaryDirectory(prefix="measures-")
     of_train = observe(train, Path(folder.name) / "train", extract)
     of_val = observe(val, Path(folder.name) / "val", extract, baseline=guide)
@@ -159,7 +161,8 @@ def measured(images: ImageDataset, rows: pa.Table | None, yardstick: Yardstick) 
     guide = real.critics["guide"].classifier
     with tempfile.TemporaryDirectory(prefix="measured-") as folder:
         place = Path(folder) / "set"
-        seen = observe(images, place, real.extract, baseline=guide, judge=real.judge)
+        judge = None if real.judge is None else partial(probabilities_of, real.judge)
+        seen = observe(images, place, real.extract, baseline=guide, judge=judge)
         found = {
             "num_images": float(len(images)),
             **assessed(seen, rows, real, yardstick),

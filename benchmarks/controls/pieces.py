@@ -151,6 +151,7 @@ def measure(place: Place, piece: Piece) -> dict[str, Any]:
         place.guide(place.params, piece.seed),
         tower_of(place.params["generator"]),
         place.params["assess"],
+        place.params["judge"].path,
         place.folder / "classifiers" / control,
         piece.seed,
     )

@@ -18,7 +18,6 @@ import pyarrow as pa
 import torch
 
 from benchmarks.controls.place import ROOT, UNUSED, Overrides, Place, locked
-from fgds_core.assess.judge import load_judge
 from fgds_core.classify.network import Classifier, load_classifier
 from fgds_core.classify.predict import predict_logits
 from fgds_core.data.cells import filling
@@ -26,6 +25,7 @@ from fgds_core.feedback.criterion import NOTHING
 from fgds_core.feedback.registry import load_criterion
 from fgds_core.files import sha256_file, sha256_tree, write_json
 from fgds_core.images.dataset import ImageDataset
+from fgds_core.judge.classifier import load_witness
 from fgds_core.stages.rounds import draw_in_rounds
 from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.models import load_models
@@ -337,9 +337,9 @@ def own_judge(place: Place) -> Judge:
 
 def judge_of(place: Place) -> Judge:
     """The judge that the parameters name."""
-    return _judge(place.params["assess"].judge, place.meta.class_names)
+    return _judge(place.params["judge"].path, place.meta.class_names)
 
 
 @cache
 def _judge(folder: str, class_names: tuple[str, ...]) -> Judge:
-    return Judge((load_judge(ROOT / folder, class_names, "cpu"),))
+    return Judge((load_witness(ROOT / folder, class_names),))

@@ -24,6 +24,7 @@ from fgds_core.ability.evidence import (
 from fgds_core.ability.spaces import Space
 from fgds_core.data.splits import RealImages
 from fgds_core.images.dataset import ImageDataset, joined
+from fgds_core.images.reading import Reading
 from fgds_core.judge.judge import Judge
 
 MAX_REAL = 100
@@ -213,7 +214,7 @@ def compare_within(
 
 def _seen(judge: Judge, images: ImageDataset, batch_size: int) -> dict[str, int]:
     """What a judge sees in images: class -> how many, the most frequent first."""
-    labels = judge.probabilities(images, batch_size=batch_size).argmax(dim=-1).tolist()
+    labels = judge.probabilities(images, reading=Reading(batch_size)).argmax(dim=-1).tolist()
     return dict(Counter(judge.class_names[label] for label in labels).most_common())
 
 

@@ -28,16 +28,25 @@ from fgds_core.assess.closest import nearest
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.copies import near_copies
 from fgds_core.assess.estimates import mean_of, rounded
-from fgds_core.assess.guidance_health import guidance_health, guidance_notes
-from fgds_core.assess.judge import judged_table
+from fgds_core.assess.guidance_health import (
+    guidance_health,
+    guidance_notes,
+    guidance_warnings,
+    health_of,
+    health_table,
+)
 from fgds_core.assess.measures import MEASURES, Sample, measured
 from fgds_core.assess.neighbours import Grid, Suspicion, neighbour_tables
 from fgds_core.assess.observe import CRITERIA, Observed
 from fgds_core.assess.tables import criterion_rows, per_class_rows
 from fgds_core.assess.vectors import Array, Features
+from fgds_core.assess.witness import doubts, testimony
+from fgds_core.judge.judged import Seen, judged_table
+from fgds_core.judge.record import JudgeRecord
 
 UNLIKE = 0.1  # precision and coverage below which synthetic images look like something else
 Z_CHANCE = 1.645  # normal quantile of a one-sided 95 % test
+JUDGE_SAYS = ("label", "probability", "margin")
 BLOCK_ROWS = 4096  # of features looked at at a time
 
 
@@ -51,6 +60,7 @@ class Assessment:
         criterion: Rows of `criterion.csv`.
         neighbours: Pictures for the report, made as they are asked for; see `neighbour_tables`.
         judged: What the judge sees in each image, as `judged_table`; None without a judge.
+        guidance: What guidance did to each image, as `health_table`.
     """
 
     measures: dict[str, Any]
@@ -58,6 +68,7 @@ class Assessment:
     criterion: list[dict[str, Any]]
     neighbours: Iterable[pa.Table]
     judged: pa.Table | None
+    guidance: pa.Table
 
 
 def measure_synthetic(
@@ -68,6 +79,7 @@ def measure_synthetic(
     val: Observed,
     feature_space: str,
     bins: Mapping[str, str],
+    judge: JudgeRecord | None = None,
     config: AssessConfig,
     seed: int,
 ) -> Assessment:
@@ -81,6 +93,7 @@ def measure_synthetic(
             baseline says of them.
         feature_space: Name of the features; those of `classifier` are the baseline's.
         bins: Shot bin of each class name.
+        judge: Who the judge is and what it recognises; None where none was asked.
         config: What is measured, and how.
         seed: Seed of the subsets and resamples.
     """
@@ -89,6 +102,9 @@ def measure_synthetic(
     by_class, val_by_class = (rows_by_class(y, len(class_names)) for y in (labels, val_labels))
     weights = class_weights(labels, val_labels)  # [N]
     notes = guidance_notes(rows)
+    health = health_of(
+        notes, synthetic.answers["loss"], labels, val.answers["loss"], val_labels
+    )  # [M]
     meaningless = no_meaning(
         {"synthetic": synthetic.features, "val": val.features, "train": train.features},
         val.answers["predicted"] if feature_space == "classifier" else None,
@@ -125,14 +141,17 @@ def measure_synthetic(
     counting = np.flatnonzero(weights > 0)  # real images of classes that have synthetic ones
     unequal = None if len(set(weights[counting].tolist())) <= 1 else weights[counting]
     measures = measure(np.flatnonzero(np.isin(labels, val_labels)), counting, unequal, "")
-    measures["guidance"] = guidance_health(notes, np.arange(len(labels)))
+    measures["guidance"] = guidance_health(notes, health, np.arange(len(labels)))
     measures["num_synthetic"] = len(labels)
     measures["feature_space"] = {"name": feature_space, "num_features": val.features.width}
     measures["real_images"] = (
         "validation images, weighted to the class proportions of the synthetic set"
     )
     measures["seed"] = seed
-    measures["warnings"] = _warnings(measures, meaningless)
+    measures["warnings"] = [
+        *_warnings(measures, meaningless),
+        *guidance_warnings(health, class_names, by_class),
+    ]
     measures["shown"] = [
         {"name": name, "label": its.label, "hint": its.hint} for name, its in MEASURES.items()
     ]
@@ -140,7 +159,7 @@ def measure_synthetic(
         class_name: {
             **measure(chosen, of_class, None, class_name),
             "num_synthetic": len(chosen),
-            "guidance": guidance_health(notes, chosen),
+            "guidance": guidance_health(notes, health, chosen),
             "baseline": {
                 name: {
                     "real": mean_of(val.answers[name][of_class]),
@@ -151,6 +170,11 @@ def measure_synthetic(
         }
         for class_name, chosen, of_class in zip(class_names, by_class, val_by_class, strict=True)
     }
+    if judge is not None and judge_label is not None:
+        measures["judge"], of_classes = testimony(judge, judge_label, by_class)
+        measures["warnings"] += doubts(of_classes)
+        for class_name, heard in of_classes.items():
+            measures["per_class"][class_name]["judge"] = heard
     measures = rounded(measures)
     return Assessment(
         measures=measures,
@@ -170,9 +194,9 @@ def measure_synthetic(
             class_names,
             labels,
             rows["index"].to_numpy(),
-            judge_label,
-            synthetic.answers["judge_probability"],
+            Seen(*(synthetic.answers[f"judge_{name}"] for name in JUDGE_SAYS)),
         ),
+        guidance=health_table(class_names, labels, rows["index"].to_numpy(), notes, health),
     )
 
 

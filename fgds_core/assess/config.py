@@ -59,10 +59,6 @@ class AssessConfig(Section):
     grid_neighbours: int = Field(
         ge=1, le=100, description="nearest real training images kept beside each of them"
     )
-    judge: str | None = Field(
-        description="folder of a classifier of these classes that says what it sees in each "
-        "synthetic image; null is none"
-    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fgds_core.assess.features import Extractor
-from fgds_core.assess.judge import verdict
 from fgds_core.assess.vectors import Features, write_vectors
 from fgds_core.classify.network import Classifier
 from fgds_core.feedback.criteria.entropy import entropy
@@ -26,6 +25,8 @@ from fgds_core.feedback.criterion import NOTHING, Seen
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.loader import batches
 from fgds_core.images.pixels import from_uint8
+from fgds_core.images.reading import IN_THIS_PROCESS, Reading
+from fgds_core.judge.judge import verdict
 
 CRITERIA = {"entropy": entropy, "loss": loss}
 """What says how hard an image is to the baseline, in nats."""
@@ -39,7 +40,8 @@ class Observed:
         images: The set, N images.
         features: Of each image, [N, D].
         answers: Further answers by name, [N] each: of the baseline `predicted` (the class it
-            sees) and each of `CRITERIA`, of the judge `judge_label` and `judge_probability`.
+            sees) and each of `CRITERIA`, of the judge `judge_label`, `judge_probability` and
+            `judge_margin`.
     """
 
     images: ImageDataset
@@ -53,32 +55,13 @@ class Observed:
         return labels
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How images are read; changes no result.
-
-    Attributes:
-        batch_size: Images a pass.
-        workers: Processes that read ahead; 0 reads in this one.
-        advance: Called after each batch with the number of its images.
-    """
-
-    batch_size: int = 64
-    workers: int = 0
-    advance: Callable[[int], None] = lambda num_images: None
-
-
-IN_THIS_PROCESS = Reading()
-"""Reads small batches and tells no one."""
-
-
 def observe(
     images: ImageDataset,
     path: Path,
     extract: Extractor,
     *,
     baseline: Classifier | None = None,
-    judge: Classifier | None = None,
+    judge: Callable[[Tensor], Tensor] | None = None,
     reading: Reading = IN_THIS_PROCESS,
 ) -> Observed:
     """Shows a set to the networks.
@@ -88,7 +71,8 @@ def observe(
         path: Where the features are kept.
         extract: The feature space. Where it is the baseline's own, one pass serves for both.
         baseline: Says how hard the images are; None does not.
-        judge: Says what it sees in them; None does not.
+        judge: Images in [-1, 1], [B, 3, H, W] -> how probable it holds each class, [B, K]; None
+            is not asked.
         reading: How they are read.
 
     Raises:
@@ -117,8 +101,8 @@ def observe(
             if extract.classifier is baseline:
                 found = penultimate
         if judge is not None:
-            label, probability = verdict(judge(x))
-            keep(rows, judge_label=label, judge_probability=probability)
+            label, probability, margin = verdict(judge(x))
+            keep(rows, judge_label=label, judge_probability=probability, judge_margin=margin)
         if found is None:
             found = extract.embed(x)
         values: NDArray[np.float32] = found.float().cpu().numpy()

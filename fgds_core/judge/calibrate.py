@@ -5,7 +5,7 @@ N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from fgds_core.files import listed
 from fgds_core.images.dataset import ImageDataset
-from fgds_core.judge.judge import BATCH_SIZE, Judge
+from fgds_core.images.reading import IN_THIS_PROCESS, Reading
+from fgds_core.judge.judge import Judge
 from fgds_core.judge.record import JudgeRecord, Recognised
 
 FEW = 10
@@ -27,41 +28,24 @@ def calibrated(
     judge: Judge,
     val: ImageDataset,
     *,
-    train: ImageDataset | None = None,
     folds: Tensor | None = None,
-    batch_size: int = BATCH_SIZE,
-    workers: int = 0,
-    advance: Callable[[int], None] = lambda num_images: None,
+    reading: Reading = IN_THIS_PROCESS,
 ) -> JudgeRecord:
     """Asks a judge about real images and writes into its record what it recognised.
 
     Args:
         judge: The judge.
-        val: Real validation images.
-        train: Real training images, where each has a classifier that was trained without it.
-        folds: The fold that each of these is in, [N].
-        batch_size: Images a pass.
-        workers: Processes that read ahead.
-        advance: Called after each batch with the number of its images.
+        val: Real images that it has not learnt from.
+        folds: Of training images, the fold that each is in, [N]: each is shown to the classifier
+            that was trained without it.
+        reading: How they are read.
     """
-
-    def seen(images: ImageDataset, folds: Tensor | None = None) -> Tensor:
-        """The class that the judge sees in each image, [N]."""
-        labels = torch.empty(len(images), dtype=torch.int64)
-        for rows, found in judge.passes(
-            images, folds=folds, batch_size=batch_size, workers=workers
-        ):
-            labels[rows] = found.argmax(dim=-1)
-            advance(len(found))
-        return labels
-
-    of_val = seen(val)
-    validation = recognised(of_val, val.labels, len(judge.class_names))
-    training: tuple[Recognised, ...] = ()
-    if train is not None:
-        training = recognised(seen(train, folds), train.labels, len(judge.class_names))
-    remarks = tuple(_remarks(judge.class_names, validation, of_val, val.labels))
-    return replace(judge.record, validation=validation, training=training, remarks=remarks)
+    seen = torch.empty(len(val), dtype=torch.int64)
+    for rows, found in judge.passes(val, folds=folds, reading=reading):
+        seen[rows] = found.argmax(dim=-1)
+    validation = recognised(seen, val.labels, len(judge.class_names))
+    remarks = tuple(_remarks(judge.class_names, validation, seen, val.labels))
+    return replace(judge.record, validation=validation, remarks=remarks)
 
 
 def recognised(seen: Tensor, labels: Tensor, num_classes: int) -> tuple[Recognised, ...]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgds_core.classify.card import read_classifier_config
-from fgds_core.data.sources.names import composed
 from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.judge.config import JudgeConfig
 from fgds_core.judge.kinds import Kind
-from fgds_core.judge.record import JudgeRecord
+from fgds_core.judge.record import JudgeRecord, composed
 from fgds_core.pretrained.component import check_weights
 from fgds_core.pretrained.folder import Folder, is_folder
 
@@ -45,9 +44,11 @@ def check(config: JudgeConfig, generator: GeneratorConfig, names: Sequence[str] 
 
 def check_classes(place: Folder, known: Sequence[str], names: Sequence[str]) -> None:
     """Refuses a classifier of other classes, or of these in another order."""
-    known, names = [composed(name) for name in known], [composed(name) for name in names]
+    known, names = composed(known), composed(names)
     if known == names:
         return
+    if sorted(known) == sorted(names):
+        raise place.wrong("knows the classes of the data in another order")
     differing = [name for name in known if name not in names] or known
     raise place.wrong(
         f"knows {len(known)} classes, such as {', '.join(map(repr, differing[:3]))}, the data"

@@ -134,15 +134,21 @@ def _halves(place: Folder) -> Parts:
 
 def check(config: JudgeConfig, generator: GeneratorConfig, names: Sequence[str] | None) -> None:
     """Refuses a folder without both halves of a CLIP model; loads nothing."""
-    path = generator.path if config.path is None else config.path
-    if config.path is not None and not check_place(path, KEY):
+    path, _, key = _where(config, generator)
+    if config.path is not None and not check_place(path, key):
         return  # of the hub: known when it is loaded
     if is_folder(path):
-        parts_of(_place(Path(path), config.path is None))
+        parts_of(Folder(Path(path), key, REMEDY))
 
 
-def _place(path: Path, of_generator: bool) -> Folder:
-    return Folder(path, "judge.path: null is generator.path" if of_generator else KEY, REMEDY)
+def _where(config: JudgeConfig, generator: GeneratorConfig) -> tuple[str, str | None, str]:
+    """Path, revision and the keys that name them; of a generator with a prior that has both."""
+    if config.path is not None:
+        return config.path, None, KEY
+    if generator.prior is not None:
+        prior = generator.prior
+        return prior.path, prior.revision, f"{KEY}: null is generator.prior.path"
+    return generator.path, generator.revision, f"{KEY}: null is generator.path"
 
 
 def _who(
@@ -151,12 +157,12 @@ def _who(
     class_names: Sequence[str],
     groups: Sequence[str],
 ) -> JudgeRecord:
-    own = config.path is None
+    path, revision, _ = _where(config, generator)
     return JudgeRecord(
         config.kind,
-        generator.path if own else config.path,
+        path,
         tuple(class_names),
-        revision=generator.revision if own else None,
+        revision=revision,
         prompts=tuple(generator.prompts),
         groups=tuple(groups) if names_group(generator.prompts) else (),
     )
@@ -190,7 +196,7 @@ def _load(folder: Path, record: JudgeRecord, device: str) -> See:
             "merges.txt" if name == "." else f"{name}/merges.txt",
         )
     ]
-    place = _place(fetch(str(record.path), record.revision, wanted, KEY), of_generator=False)
+    place = Folder(fetch(str(record.path), record.revision, wanted, KEY), KEY, REMEDY)
     parts = parts_of(place)
     of_images, of_texts, scale = _networks(place, parts, device)
     prepared = preprocess(

@@ -1,6 +1,8 @@
 """A judge made of the data alone: classifiers that were each trained without a fold of them.
 
 An image of training is judged by the classifier that did not see it, any other by the mean of all.
+The fold that a classifier was trained without chooses its checkpoint and its temperature, so that
+no validation image has a part in it, and what it recognises of those is measured honestly.
 
 N training images, F folds, B images in a batch, K classes.
 
@@ -9,10 +11,13 @@ Source: Chernozhukov et al. (2018), https://doi.org/10.1111/ectj.12097 (cross-fi
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fgds_core.errors import InputError
+from fgds_core.files import files_below, read_json, relative_to, sha256_file, write_json
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.judge.config import JudgeConfig
 from fgds_core.judge.kinds import Kind
@@ -22,6 +27,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fgds_core.judge.kinds import See
+
+
+FOLD = "fold.json"
+"""What is written last and makes a classifier of a fold count as finished."""
 
 
 def fold_folder(folder: Path, fold: int) -> Path:
@@ -53,6 +62,46 @@ def folds_of(labels: Tensor, num_folds: int, seed: int) -> Tensor:
     folds = torch.empty_like(labels)
     folds[by_class] = torch.arange(len(labels)) % num_folds
     return folds
+
+
+def write_fold(folder: Path, fingerprint: str) -> None:
+    """Writes what makes the classifier of a fold count as finished.
+
+    Args:
+        folder: Its own, with all that it is made of.
+        fingerprint: Of everything that decides it.
+    """
+    files = {relative_to(file, folder): sha256_file(file) for file in files_below(folder)}
+    files.pop(FOLD, None)
+    write_json(folder / FOLD, {"fingerprint": fingerprint, "files": files})
+
+
+def is_finished(folder: Path, fingerprint: str) -> bool:
+    """Whether the classifier of a fold is there, whole, and made of this.
+
+    Args:
+        folder: Its own.
+        fingerprint: Of everything that decides it.
+    """
+    try:
+        value = read_json(folder / FOLD, "train it again")
+        whole = all(sha256_file(folder / name) == sha for name, sha in value["files"].items())
+        return bool(whole and value["fingerprint"] == fingerprint)
+    except (InputError, OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def remove_foreign_folds(folder: Path, num_folds: int) -> None:
+    """Removes classifiers that the judge does not have.
+
+    Args:
+        folder: The judge's.
+        num_folds: How many it has.
+    """
+    kept = {fold_folder(folder, fold) for fold in range(num_folds)}
+    for path in folder.glob("fold-*"):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _check(config: JudgeConfig, generator: GeneratorConfig, names: Sequence[str] | None) -> None:

@@ -12,15 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fgds_core.data.sources.names import composed
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.loader import batches
 from fgds_core.images.pixels import from_uint8
+from fgds_core.images.reading import IN_THIS_PROCESS, Reading
 from fgds_core.judge.kinds import load_kind
-from fgds_core.judge.record import AGAIN, JudgeRecord, Recognised, read_record
-
-BATCH_SIZE = 64
+from fgds_core.judge.record import AGAIN, JudgeRecord, Recognised, composed, read_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,37 +67,33 @@ class Judge:
         images: ImageDataset,
         *,
         folds: Tensor | None = None,
-        batch_size: int = BATCH_SIZE,
-        workers: int = 0,
+        reading: Reading = IN_THIS_PROCESS,
     ) -> Iterator[tuple[slice, Tensor]]:
         """Rows of a set and their probabilities, batch by batch: [B, K] on the CPU.
 
         Args:
             images: The set.
             folds: Of training images, the fold that each is in, [N]; None for others.
-            batch_size: Images a pass.
-            workers: Processes that read ahead.
+            reading: How they are read.
         """
         start = 0
-        for pixels in batches(images, batch_size, workers=workers):
+        for pixels in batches(images, reading.batch_size, workers=reading.workers):
             rows = slice(start, start + len(pixels))
             without = None if folds is None else folds[rows]
             yield rows, self(from_uint8(pixels.to(self.device)), without).cpu()
             start = rows.stop
+            reading.advance(len(pixels))
 
     def probabilities(
         self,
         images: ImageDataset,
         *,
         folds: Tensor | None = None,
-        batch_size: int = BATCH_SIZE,
-        workers: int = 0,
+        reading: Reading = IN_THIS_PROCESS,
     ) -> Tensor:
-        """Probabilities of a set, [N, K] on the CPU; for large sets use `passes`."""
+        """Probabilities of a set, [N, K] on the CPU; of large sets take `passes`."""
         found = torch.empty(len(images), len(self.class_names))
-        for rows, of_batch in self.passes(
-            images, folds=folds, batch_size=batch_size, workers=workers
-        ):
+        for rows, of_batch in self.passes(images, folds=folds, reading=reading):
             found[rows] = of_batch
         return found
 
@@ -116,7 +110,7 @@ def load_judge(folder: Path, class_names: Sequence[str], device: str = "cpu") ->
         InputError: It is missing or damaged, or knows other classes.
     """
     record = read_record(folder)
-    if [composed(name) for name in record.class_names] != [composed(n) for n in class_names]:
+    if composed(record.class_names) != composed(class_names):
         raise InputError(
             f"the judge in {folder} knows the classes {list(record.class_names)[:5]}, the data has"
             f" {list(class_names)[:5]}; {AGAIN}"

@@ -3,6 +3,7 @@
 K classes.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,11 @@ class JudgeRecord:
     training: tuple[Recognised, ...] = ()
     judged_by: str = ""
     remarks: tuple[str, ...] = ()
+
+
+def composed(names: Sequence[str]) -> list[str]:
+    """Names with each accented letter as one character, however a file system wrote it."""
+    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def write_record(folder: Path, record: JudgeRecord) -> None:

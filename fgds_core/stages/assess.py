@@ -10,17 +10,19 @@ import numpy as np
 from fgds_core.assess.assessment import Assessment, headline, measure_synthetic, shown_by_dvc
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.features import FeatureSources, load_extractor, tower_of
-from fgds_core.assess.judge import load_judge, write_judged
 from fgds_core.assess.left_out import COLUMNS, left_out_schema, left_out_tables
 from fgds_core.assess.neighbours import neighbour_schema
-from fgds_core.assess.observe import IN_THIS_PROCESS, Reading, observe
+from fgds_core.assess.observe import observe
 from fgds_core.classify.network import load_classifier
 from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.images.reading import IN_THIS_PROCESS, Reading
 from fgds_core.images.table import write_image_batches
+from fgds_core.judge.judge import load_judge
+from fgds_core.judge.judged import JUDGED, write_rows
 from fgds_core.synthesis.excluded import kept_rows
 from fgds_core.synthesis.shards import left_out_of, read_index, read_synthetic
 
@@ -34,6 +36,7 @@ def assess(
     seed: int,
     reports: Path,
     *,
+    judge: Path | None = None,
     device: str = "cpu",
     reading: Reading = IN_THIS_PROCESS,
 ) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def assess(
         config: What is measured, and how.
         seed: Seed of the subsets and resamples.
         reports: Folder of the reports. The features lie there too until all is measured.
+        judge: Folder of the judge; None asks none.
         device: Where the networks compute.
         reading: How images are read. They are told of in `advance`, training, validation and
             synthetic ones.
@@ -68,9 +72,7 @@ def assess(
             f"the classifier in {baseline} knows the classes {list(classifier.class_names)}, "
             f"{prepared} has {list(meta.class_names)}; run the stage train_baseline again"
         )
-    judge = None
-    if config.judge is not None:
-        judge = load_judge(Path(config.judge), meta.class_names, device)
+    asked = None if judge is None else load_judge(judge, meta.class_names, device)
     weights = config.inception_weights
     sources = FeatureSources(
         tower=tower_of(generator),
@@ -94,7 +96,7 @@ def assess(
                 place / "synthetic",
                 extract,
                 baseline=classifier,
-                judge=judge,
+                judge=asked,
                 reading=reading,
             ),
             rows,
@@ -102,6 +104,7 @@ def assess(
             val=observe(val, place / "val", extract, baseline=classifier, reading=reading),
             feature_space=extract.name,
             bins=meta.bins,
+            judge=None if asked is None else asked.record,
             config=config,
             seed=seed,
         )
@@ -129,7 +132,8 @@ def _write(found: Assessment, class_names: tuple[str, ...], reports: Path) -> No
         path, schema = folder / "neighbours.parquet", neighbour_schema(class_names)
         write_image_batches(path, schema, chain([first], pictures))
     if found.judged is not None:
-        write_judged(folder / "judged.parquet", found.judged)
+        write_rows(folder / JUDGED, found.judged)
+    write_rows(folder / "guidance.parquet", found.guidance)
     write_json(folder / "measures.json", found.measures)
     write_json(reports / "synthetic.metrics.json", shown_by_dvc(found.measures))
     write_json(reports / "synthetic.json", headline(found.measures))

@@ -13,10 +13,8 @@ from typing import Any
 
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.networks import check_inception, check_tower
-from fgds_core.classify.card import read_classifier_config
 from fgds_core.data.meta import read_meta
 from fgds_core.data.sources import class_names
-from fgds_core.data.sources.names import composed
 from fgds_core.errors import InputError
 from fgds_core.files import check_root
 from fgds_core.generators.adapter import adapter_weights, check_adapter
@@ -25,15 +23,17 @@ from fgds_core.generators.family import load_family
 from fgds_core.generators.folders import check_generator, check_latents, check_tiny_decoder
 from fgds_core.generators.known import check_published
 from fgds_core.generators.prior import check_prior
-from fgds_core.pretrained.component import check_weights
-from fgds_core.pretrained.folder import Folder, check_place, is_folder, read
+from fgds_core.judge.classifier import ELSE
+from fgds_core.judge.config import JudgeConfig
+from fgds_core.judge.kinds import load_kind
+from fgds_core.pretrained.folder import Folder, check_place, read
 from fgds_core.synthesis.config import SynthesizeConfig
 from tasks.workspace import FIRST
 
 WHOLE = ("synth_pipeline", "prepare")
 """What begins with the raw data."""
 
-READING = (*WHOLE, "train_baseline", "train_control", "synthesize", "assess")
+READING = (*WHOLE, "judge", "train_baseline", "train_control", "synthesize", "assess")
 """Stages before or in which generator, judge or data are read."""
 
 CHECKED = "FGDS_INPUTS_CHECKED"
@@ -61,9 +61,8 @@ def check_inputs(
         check_root(params["data"].root)
     if stage != "assess":
         check_drawing(params["generator"], params["synthesize"], dry=dry)
-    if params["assess"].judge is not None:
         names = class_names(params["data"]) if first else prepared_names()
-        check_judge(Path(params["assess"].judge), names, dry=dry)
+        check_judge(params["judge"], params["generator"], names, dry=dry)
     check_features(params["assess"], params["generator"])
 
 
@@ -164,45 +163,41 @@ def check_schedule(folder: Path, scheduler: str, synthesize: SynthesizeConfig) -
     check_solver(synthesize.scheduler, schedule, synthesize.num_inference_steps)
 
 
-def check_judge(folder: Path, names: Sequence[str] | None, *, dry: bool = False) -> None:
-    """Refuses a judge that is no classifier of the data's classes.
+def check_judge(
+    config: JudgeConfig,
+    generator: GeneratorConfig,
+    names: Sequence[str] | None,
+    *,
+    dry: bool = False,
+) -> None:
+    """Refuses what cannot judge images of the data's classes, and the classifier that guides.
 
     Args:
-        folder: Where it is.
+        config: The section judge.
+        generator: Its own tower may be asked.
         names: The data's classes; None where they are not known yet.
-        dry: Does not try to load it.
+        dry: Does not try to load a classifier.
 
     Raises:
-        InputError: Names `assess.judge`.
+        InputError: Names the key.
     """
-    remedy = (
-        "name the folder of a classifier that was trained on these classes, or set it to null"
-        " (no judge)"
-    )
-    place = Folder(folder, "assess.judge", remedy)
-    if not is_folder(folder):
-        raise place.wrong("does not exist")
-    try:
-        config = read_classifier_config(folder, remedy)
-    except InputError as error:
-        raise InputError(f"assess.judge: {error}") from error
-    check_weights(place, "model")
-    known = [composed(name) for name in config.class_names]
-    names = None if names is None else [composed(name) for name in names]
-    if names is not None and known != names:
-        differing = [name for name in known if name not in names] or known
-        raise place.wrong(
-            f"knows {len(known)} classes, such as {', '.join(map(repr, differing[:3]))}, the data"
-            f" has {len(names)}: {', '.join(map(repr, names[:5]))}{' ...' * (len(names) > 5)}"
+    load_kind(config.kind).check(config, generator, names)
+    if config.kind != "classifier" or config.path is None:
+        return
+    guides = (FIRST.baseline, FIRST.control, FIRST.final)
+    if Path(config.path).resolve() in [guide.resolve() for guide in guides]:
+        raise InputError(
+            f"judge.path: {config.path} is a classifier of this run, which may guide or is judged"
+            f" itself, and no witness; {ELSE.removeprefix('or ')}"
         )
     if dry:
         return
     from fgds_core.classify.network import load_classifier
 
     try:  # a classifier is small, and only its network tells whether the weights are its own
-        load_classifier(folder)
+        load_classifier(Path(config.path))
     except InputError as error:
-        raise InputError(f"assess.judge: {error}; or set it to null (no judge)") from error
+        raise InputError(f"judge.path: {error}; {ELSE}") from error
 
 
 def check_features(assess: AssessConfig, generator: GeneratorConfig) -> None:

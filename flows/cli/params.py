@@ -30,6 +30,7 @@ SECTIONS = {
     "prepare": "fgds_core.data.config:PrepareConfig",
     "train_baseline": "fgds_core.classify.config:TrainConfig",
     "generator": "fgds_core.generators.config:GeneratorConfig",
+    "judge": "fgds_core.judge.config:JudgeConfig",
     "synthesize": "fgds_core.synthesis.config:SynthesizeConfig",
     "assess": "fgds_core.assess.config:AssessConfig",
     "retrain": "fgds_core.classify.config:RetrainConfig",
@@ -42,6 +43,13 @@ Seed = Annotated[
     int, Field(strict=True, ge=0, lt=2**32, description="seed of the run: a whole number from 0")
 ]
 
+
+MOVED = {
+    "assess.judge": "the judge has a section of its own now: write judge.kind classifier and this"
+    " folder as judge.path, or, where it was null, judge.kind cross_fitted and judge.path null;"
+    " params.yaml shows the section",
+}
+"""Keys of earlier versions, and where what they said stands now."""
 
 HIDDEN = "store"
 """The section whose values no message repeats, be they what they may."""
@@ -90,6 +98,8 @@ def read_params(
     mistakes += [_unknown(name, (), SECTIONS) for name in tree if name not in SECTIONS]
     params = {}
     for name, model in SECTIONS.items():
+        if name not in tree and _has_moved(name, tree):
+            continue
         if name not in tree:
             mistakes.append(f"{name}: missing; add this section, the other stages need it")
             continue
@@ -114,6 +124,16 @@ def read_params(
         )
     _raise(f"{where} is not right", mistakes)
     return params
+
+
+def _has_moved(section: str, tree: Mapping[str, Any]) -> bool:
+    """Whether a section is missing because the file still says it in a key that has moved."""
+    for path, said in MOVED.items():
+        before, _, key = path.partition(".")
+        values = tree.get(before)
+        if f"{section}." in said and isinstance(values, dict) and key in values:
+            return True
+    return False
 
 
 def dump_params(params: Mapping[str, Any]) -> str:
@@ -304,6 +324,8 @@ def _has_tag(model: type[BaseModel], tag: str) -> bool:
 
 
 def _unknown(name: str, parents: tuple[str, ...], siblings: Mapping[str, Any]) -> str:
+    if moved := MOVED.get(".".join([*parents, name])):
+        return f"{'.'.join([*parents, name])}: {moved}"
     hidden = HIDDEN in parents  # a secret may have slipped into the place of the name
     path = ".".join([*parents, "(not shown)" if hidden else shown(name)[1:-1]])
     close = get_close_matches(name, siblings, n=1)

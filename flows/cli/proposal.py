@@ -131,8 +131,8 @@ def proposal(found: Found, seen: Look, own: bool, by: Drawer) -> Changes:
             "target_per_group": _target_per_group(seen),
             **_drawing(by, from_images=len(train) == len(seen.counts["train"])),
         },
+        "judge": {"kind": "cross_fitted", "path": None},
         "assess": {
-            "judge": None,
             "features": "clip" if by.kind in POOLED else "classifier",
         },
         "compute": {
@@ -258,11 +258,12 @@ def disk_bytes(seen: Look, config: PrepareConfig, wanted: int) -> float:
     return 2 * each * (seen.num_images + SPARE * wanted)
 
 
-def minutes(training: TrainConfig, wanted: int, num_inference_steps: int) -> float:
+def minutes(training: TrainConfig, folds: int, wanted: int, num_inference_steps: int) -> float:
     """How long a run with the embedded generator takes, by what the default run took.
 
     Args:
-        training: Three classifiers are trained so.
+        training: Three classifiers are trained so, and those of the judge.
+        folds: Trainings of the judge.
         wanted: Synthetic images.
         num_inference_steps: Steps of each.
     """
@@ -273,4 +274,4 @@ def minutes(training: TrainConfig, wanted: int, num_inference_steps: int) -> flo
     pixels = (training.input_size or 224) ** 2 / 32**2
     network = _TRAIN_S * training.num_steps * training.batch_size * pixels * width**2
     drawing = _DRAW_S * wanted * num_inference_steps / 20
-    return max(2.0, (_START_S + 3 * network + drawing) / 60)
+    return max(2.0, (_START_S + (3 + folds) * network + drawing) / 60)

@@ -47,7 +47,7 @@ STOPPED_EXPERIMENT = (
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-UP_TO_SYNTHESIZE = ("train_baseline", "train_control", "synthesize")
+UP_TO_SYNTHESIZE = ("judge", "train_baseline", "train_control", "synthesize")
 """Stages that would train for nothing if there is nothing to draw."""
 
 NOT_USABLE = (

@@ -53,7 +53,6 @@ CONFIG = AssessConfig(
     bootstrap_samples=4,
     grid_images=0,
     grid_neighbours=1,
-    judge=None,
 )
 
 

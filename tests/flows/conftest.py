@@ -56,6 +56,7 @@ def _ready(
         patch.chdir(folder)
         furnish(folder, tiny_unclip)
         assert run_here("prepare") == 0
+        assert run_here("judge") == 0
         assert run_here("train_baseline") == 0
     return folder
 

@@ -382,7 +382,7 @@ def test_nothing_of_the_store_is_repeated(tmp_path: Path, store: object) -> None
 
 @pytest.mark.parametrize("value", CREDENTIALS)
 @pytest.mark.parametrize(
-    "path", ["generator.path", "assess.judge", "compute.dask.address", "data.root", "seed"]
+    "path", ["generator.path", "judge.path", "compute.dask.address", "data.root", "seed"]
 )
 def test_no_parameter_holds_credentials(tmp_path: Path, path: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{path}: must hold no credentials") as caught:
@@ -410,7 +410,7 @@ def test_no_parameter_holds_credentials(tmp_path: Path, path: str, value: str) -
         ("data.root", "/etc", 'data.root: got "/etc": an override names files below this'),
         ("data", {"root": "/etc"}, 'data: got "/etc": an override names files below'),
         ("generator.path", "../other", "generator.path: got"),
-        ("assess.judge", "~/judge", "assess.judge: got"),
+        ("judge.path", "~/judge", "judge.path: got"),
         ("generator.prompts", ["{class}", "a/../../b"], "generator.prompts: got"),
         ("generator.prompts", ["\ud800"], "generator.prompts: holds the character U\\+D800"),
         ("synthesize.eta", math.nan, "synthesize.eta: got nan: must be a finite number"),

@@ -44,6 +44,11 @@ def test_what_is_whole_passes(place: Path, name: str) -> None:
     check_inputs(params(place), name)
 
 
+def judge(path: str) -> dict[str, str]:
+    """The section of a judge that is a classifier."""
+    return {"kind": "classifier", "path": path}
+
+
 WRONG: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
     "a generator that is nowhere": ({"generator": {"path": "no/such/folder"}}, "no/such/folder"),
     "a folder of something else": ({"generator": {"path": "assets"}}, "generator.path: assets"),
@@ -69,11 +74,19 @@ WRONG: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         {"synthesize": {"scheduler": "DDIMScheduler", "num_inference_steps": 1}},
         "synthesize.scheduler DDIMScheduler",
     ),
-    "a judge that is nowhere": ({"assess": {"judge": "nowhere"}}, "assess.judge: nowhere"),
-    "a judge that is a generator": ({"assess": {"judge": "generator"}}, "assess.judge"),
+    "a judge that is nowhere": ({"judge": judge("nowhere")}, "judge.path: nowhere"),
+    "a judge that is a generator": ({"judge": judge("generator")}, "judge.path"),
     "a judge of other classes": (
-        {"assess": {"judge": str(ROOT / "assets" / "judge")}},
+        {"judge": judge(str(ROOT / "assets" / "judge"))},
         "knows 10 classes.*the data has 3: 'cat', 'dog', 'owl'.*null",
+    ),
+    "a judge that reads, of no CLIP model": (
+        {"judge": {"kind": "clip", "path": "generator/unet"}},
+        "judge.path: generator/unet/config.json is no configuration of a CLIP model",
+    ),
+    "a judge that reads, of a generator with half a CLIP model": (
+        {"judge": {"kind": "clip", "path": None}},
+        "judge.path: null is generator.path: .*has no CLIP model whose images and texts",
     ),
 }
 
@@ -178,7 +191,7 @@ def test_a_stage_checks_before_it_runs(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params(place, assess={"judge": "nowhere"})
+    params(place, judge=judge("nowhere"))
     monkeypatch.setattr("sys.argv", ["stage", *arguments])
     for run, name in (
         (stage.run_stage, "prepare"),
@@ -193,7 +206,7 @@ def test_a_stage_checks_before_it_runs(
             run(flow, "")
         said = capsys.readouterr()
         assert left.value.code == 2
-        assert "error: assess.judge: nowhere does not exist" in said.err
+        assert "error: judge.path: nowhere does not exist" in said.err
         assert not said.out
 
 
@@ -202,13 +215,13 @@ def test_the_whole_job_checks_before_its_first_stage(
 ) -> None:
     from contextlib import nullcontext
 
-    params(place, assess={"judge": "nowhere"})
+    params(place, judge=judge("nowhere"))
     monkeypatch.setattr("sys.argv", ["repro"])
     monkeypatch.setattr(repro, "prefect_server", lambda wait: nullcontext())
     monkeypatch.setattr("tasks.identity.dvc.is_up_to_date", lambda: False)
     monkeypatch.setattr("tasks.identity.dvc.reproduce", lambda: pytest.fail("it ran"))
     assert repro.main() == 2
-    assert "assess.judge: nowhere" in capsys.readouterr().err
+    assert "judge.path: nowhere" in capsys.readouterr().err
 
 
 def folders(root: Path, *names: str) -> None:
@@ -240,13 +253,24 @@ def test_class_names_are_those_of_tables_or_unknown(place: Path) -> None:
 
 
 def test_accents_of_a_judge_are_compared_as_letters(place: Path, tiny_classifier: Path) -> None:
-    judge = Path(shutil.copytree(tiny_classifier, place / "judge"))
-    config = json.loads((judge / "config.json").read_text())
+    folder = Path(shutil.copytree(tiny_classifier, place / "judge"))
+    config = json.loads((folder / "config.json").read_text())
     config |= {"class_names": ["caf\u00e9", "a", "b"], "bins": {}}
-    (judge / "config.json").write_text(json.dumps(config))
-    inputs.check_judge(judge, ["cafe\u0301", "a", "b"])
+    (folder / "config.json").write_text(json.dumps(config))
+    given = params(place, judge=judge("judge"))
+    inputs.check_judge(given["judge"], given["generator"], ["cafe\u0301", "a", "b"])
     with pytest.raises(InputError, match="null"):
-        inputs.check_judge(judge, ["cafe", "a", "b"])
+        inputs.check_judge(given["judge"], given["generator"], ["cafe", "a", "b"])
+
+
+@pytest.mark.parametrize("guide", ["baseline", "control", "final"])
+def test_a_classifier_of_the_run_is_no_witness(
+    place: Path, tiny_classifier: Path, guide: str
+) -> None:
+    shutil.copytree(tiny_classifier, place / "models" / guide)
+    given = params(place, judge=judge(f"models/{guide}"))
+    with pytest.raises(InputError, match=r"judge\.path: .*may guide.*cross_fitted"):
+        inputs.check_judge(given["judge"], given["generator"], None)
 
 
 @pytest.mark.parametrize(
@@ -268,12 +292,12 @@ def test_accents_of_a_judge_are_compared_as_letters(place: Path, tiny_classifier
 def test_a_judge_that_cannot_judge_is_found_before_training(
     place: Path, tiny_classifier: Path, changes: dict[str, Any]
 ) -> None:
-    judge = Path(shutil.copytree(tiny_classifier, place / "judge"))
-    given = params(place, assess={"judge": "judge"})
+    folder = Path(shutil.copytree(tiny_classifier, place / "judge"))
+    given = params(place, judge=judge("judge"))
     check_inputs(given, "prepare")
-    path = judge / "config.json"
+    path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    with pytest.raises(InputError, match=r"assess\.judge: .*judge/.*null") as caught:
+    with pytest.raises(InputError, match=r"judge\.path: .*judge/.*null") as caught:
         check_inputs(given, "prepare")
     assert "\n" not in str(caught.value)
 

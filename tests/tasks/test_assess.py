@@ -45,10 +45,13 @@ def test_an_assessment_that_fails_leaves_the_last_one(
     assert Path("reports/assess/measures.json").read_text() == "third"
 
 
-def test_another_judge_is_asked_by_assess_alone() -> None:
+def test_another_judge_draws_nothing_again() -> None:
     stages = YAML(typ="safe").load(Path(ROOT, "dvc.yaml").read_text())["stages"]
-    judge = read_params(ROOT / "params.yaml")["assess"].judge
-    assert [name for name, stage in stages.items() if judge in stage["deps"]] == ["assess"]
+    judge = read_params(ROOT / "params.yaml")["judge"].path
+    assert [name for name, stage in stages.items() if judge in stage["deps"]] == ["judge"]
+    assert [name for name, stage in stages.items() if "judge" in stage["params"]] == ["judge"]
+    asking = [name for name, stage in stages.items() if "models/judge" in stage["deps"]]
+    assert asking == ["synthesize", "assess"]  # its generator check, and the measures
     assert [name for name, stage in stages.items() if "assess" in stage["params"]] == [
         "assess",
         "report",

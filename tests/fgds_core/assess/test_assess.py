@@ -27,9 +27,9 @@ from fgds_core.assess.assessment import (
 from fgds_core.assess.config import AssessConfig
 from fgds_core.assess.estimates import Estimate, rounded
 from fgds_core.assess.features import Extractor
-from fgds_core.assess.judge import load_judge
+from fgds_core.assess.guidance_health import HEALTH
 from fgds_core.assess.neighbours import WHY, Suspicion
-from fgds_core.assess.observe import Reading, observe
+from fgds_core.assess.observe import observe
 from fgds_core.assess.vectors import Features
 from fgds_core.classify.network import create_classifier
 from fgds_core.classify.predict import predict
@@ -37,7 +37,11 @@ from fgds_core.classify.save import save_classifier
 from fgds_core.data.imbalance import shot_bins
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.errors import InputError
+from fgds_core.images.reading import Reading
 from fgds_core.images.table import image_table, write_images
+from fgds_core.judge.classifier import load_witness
+from fgds_core.judge.judge import load_judge
+from fgds_core.judge.record import JudgeRecord, Recognised, write_record
 from fgds_core.stages.assess import assess
 from fgds_core.synthesis import shards
 from fgds_core.synthesis.columns import synthetic_schema
@@ -56,7 +60,6 @@ CONFIG = AssessConfig(
     bootstrap_samples=50,
     grid_images=2,
     grid_neighbours=3,
-    judge=None,
 )
 
 
@@ -132,6 +135,11 @@ def classifier():
 @pytest.fixture(scope="module")
 def measured(synthetic, train, val, classifier):
     return run(synthetic, make_table(synthetic), train, val, classifier)
+
+
+def says(classifier):
+    """A judge's answer of a classifier: probabilities of each class."""
+    return lambda x: classifier(x).softmax(dim=-1)
 
 
 def run(images, table, train, val, classifier, config=CONFIG, extract=EXTRACT, judge=None):
@@ -313,6 +321,9 @@ def test_guidance_is_summed_up_over_the_images_that_were_guided(measured):
         "skipped_steps": 1,
         "nonfinite_steps": 3,
         "redrawn_images": 0,
+        "share_of_pushes": pytest.approx(440 / 553, rel=1e-5),
+        "criterion_rise": 0.25,
+        "images": dict.fromkeys(HEALTH, 0) | {"pushed": 110},
     }
     assert measured.measures["per_class"]["cat"]["guidance"]["criterion_first"] is None
     rows = [r for r in measured.criterion if r["class"] == "emu" and r["criterion"] == "feedback"]
@@ -329,7 +340,7 @@ def test_label_agreement_is_the_judges_or_absent(measured, synthetic, train, val
     judge = create_classifier("test_resnet", {}, CLASS_NAMES, 32, seed=3).eval()
     p = predict(judge, gather(synthetic))[0].softmax(dim=-1)  # [M, K]
     right = p.argmax(dim=-1) == synthetic.labels  # [M]
-    assessed = run(synthetic, make_table(synthetic), train, val, classifier, judge=judge)
+    assessed = run(synthetic, make_table(synthetic), train, val, classifier, judge=says(judge))
     found = assessed.measures
     for name, chosen in (("dog", synthetic.labels == 1), ("emu", synthetic.labels == 2)):
         agreement = found["per_class"][name]["label_agreement"]
@@ -344,6 +355,8 @@ def test_label_agreement_is_the_judges_or_absent(measured, synthetic, train, val
     assert rows["index"] == [*range(40), *range(70)]
     assert rows["judge_label"] == [CLASS_NAMES[k] for k in p.argmax(dim=-1).tolist()]
     assert rows["judge_probability"] == pytest.approx(p.max(dim=-1).values.tolist(), abs=1e-5)
+    first, second = p.sort(dim=-1, descending=True).values.T[:2]
+    assert rows["judge_margin"] == pytest.approx((first - second).tolist(), abs=1e-5)
 
 
 def test_the_grid_shows_each_image_with_its_source_and_neighbours(
@@ -400,7 +413,7 @@ def test_the_grid_shows_whom_a_person_should_look_at_and_what_its_row_says(
 ):
     judge = create_classifier("test_resnet", {}, CLASS_NAMES, 32, seed=3).eval()
     table = make_table(synthetic)
-    rows = pictures(run(synthetic, table, train, val, classifier, judge=judge))
+    rows = pictures(run(synthetic, table, train, val, classifier, judge=says(judge)))
     p = judge(gather(synthetic)).softmax(dim=-1)
     label = p.argmax(dim=-1)
     score = (torch.where(label == synthetic.labels, 1, -1) * p.amax(dim=-1)).detach()
@@ -515,6 +528,7 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
     names = sorted(path.relative_to(workspace / "a") for path in (workspace / "a").rglob("*.*"))
     assert [str(name) for name in names] == [
         "assess/criterion.csv",
+        "assess/guidance.parquet",
         "assess/measures.json",
         "assess/neighbours.parquet",
         "assess/per_class.csv",
@@ -544,41 +558,72 @@ def test_a_classifier_of_other_classes_is_refused(workspace, classifier):
         run_stage(workspace, workspace / "reports")
 
 
+def a_judge(folder, classifier, recognised):
+    """A judge at rest that is some classifier and recognises so many real images of each class."""
+    bins = dict.fromkeys(classifier.class_names, "few")
+    save_classifier(folder / "networks", classifier, real_counts=[1, 1, 1], bins=bins)
+    path = str(folder / "networks")
+    record = JudgeRecord("classifier", path, classifier.class_names, validation=recognised)
+    write_record(folder / "judge", record)
+    return folder / "judge"
+
+
 def test_a_judge_of_other_classes_is_refused_before_any_image_is_read(workspace, classifier):
     other = replace_names(classifier, ("ant", "bee", "cow"))
-    bins = dict.fromkeys(other.class_names, "few")
-    save_classifier(workspace / "judge", other, real_counts=[1, 1, 1], bins=bins)
-    config = CONFIG.model_copy(update={"judge": str(workspace / "judge")})
-    done = []
-    with pytest.raises(InputError, match=r"assess\.judge: .* knows the classes \['ant'.*null"):
-        run_stage(
-            workspace, workspace / "reports", config=config, reading=Reading(advance=done.append)
-        )
+    judge, done = a_judge(workspace, other, ()), []
+    reading = Reading(advance=done.append)
+    with pytest.raises(InputError, match=r"knows the classes \['ant'.*stage judge again"):
+        run_stage(workspace, workspace / "reports", judge=judge, reading=reading)
+    judge = a_judge(workspace, classifier, ())
+    (workspace / "networks" / "config.json").unlink()
+    with pytest.raises(InputError, match=r"judge\.path: .*null"):
+        run_stage(workspace, workspace / "reports", judge=judge, reading=reading)
     assert not done
-    (workspace / "judge" / "config.json").unlink()
-    with pytest.raises(InputError, match=r"assess\.judge: .*null"):
-        run_stage(workspace, workspace / "reports", config=config)
 
 
 def test_the_accents_of_a_judges_classes_are_compared_as_letters(tmp_path, classifier):
     names = ("cafe\u0301", "dog", "emu")
-    judge = replace_names(classifier, names)
-    save_classifier(tmp_path, judge, real_counts=[1, 1, 1], bins=dict.fromkeys(names, "few"))
-    assert load_judge(tmp_path, ("caf\u00e9", "dog", "emu"), "cpu").class_names == names
-    with pytest.raises(InputError, match="in this order"):
-        load_judge(tmp_path, ("dog", "caf\u00e9", "emu"), "cpu")
+    judge = a_judge(tmp_path, replace_names(classifier, names), ())
+    assert load_judge(judge, ("caf\u00e9", "dog", "emu")).class_names == names
+    with pytest.raises(InputError, match="in another order"):
+        load_witness(tmp_path / "networks", ("dog", "caf\u00e9", "emu"))
 
 
 def test_what_a_judge_sees_is_kept_for_each_image(workspace, classifier):
-    config = CONFIG.model_copy(update={"judge": str(workspace / "baseline")})
-    found = run_stage(workspace, workspace / "a", config=config)
-    run_stage(workspace, workspace / "b", config=config)
+    recognised = (Recognised(20, 18), Recognised(20, 15), Recognised(4, 3))
+    other = create_classifier("test_resnet", {}, CLASS_NAMES, 32, seed=3).eval()
+    judge = a_judge(workspace, other, recognised)
+    found = run_stage(workspace, workspace / "a", judge=judge)
+    run_stage(workspace, workspace / "b", judge=judge)
     path = workspace / "a" / "assess" / "judged.parquet"
     assert path.read_bytes() == (workspace / "b" / "assess" / "judged.parquet").read_bytes()
     rows = pq.read_table(path).to_pydict()
-    assert list(rows) == ["class", "index", "judge_label", "judge_probability"]
+    says = ["judge_label", "judge_probability", "judge_margin"]
+    assert list(rows) == ["class", "index", *says]
     right = [a == b for a, b in zip(rows["class"], rows["judge_label"], strict=True)]
     assert found["label_agreement"]["value"] == pytest.approx(sum(right) / 110, rel=1e-5)
+
+    said = found["per_class"]["dog"]
+    share, agreement = said["judge"]["agreement_of_recall"], said["label_agreement"]["value"]
+    assert (said["judge"]["recall"], said["judge"]["num_real"]) == (0.75, 20)
+    assert share["value"] == pytest.approx(agreement / 0.75, rel=1e-5)
+    assert share["low"] <= share["value"] < share["high"]
+    others = [
+        label
+        for label, own in zip(rows["judge_label"], rows["class"], strict=True)
+        if own == "dog" != label
+    ]
+    instead = said["judge"]["sees_instead"]
+    assert (
+        instead["num_images"]
+        == others.count(instead["class"])
+        == max(map(others.count, CLASS_NAMES))
+    )
+    too_few = found["per_class"]["emu"]["judge"]["agreement_of_recall"]
+    assert too_few["value"] is None
+    assert "recognises 3 of 4 real images" in too_few["reason"]
+    assert found["judge"]["num_real"] == 44
+    assert found["judge"]["agreement_of_recall"]["value"] > 0
 
 
 def test_the_features_are_gone_when_all_is_measured(workspace):

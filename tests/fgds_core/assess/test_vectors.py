@@ -15,11 +15,12 @@ from torch.utils._pytree import tree_leaves
 
 from fgds_core.assess import closest, fidelity, vectors
 from fgds_core.assess.features import Extractor
-from fgds_core.assess.observe import Reading, observe
+from fgds_core.assess.observe import observe
 from fgds_core.assess.vectors import Features, write_vectors
 from fgds_core.classify.network import create_classifier
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.reading import Reading
 
 CLASS_NAMES = ("cat", "dog")
 
@@ -209,7 +210,7 @@ def test_the_size_of_a_batch_changes_no_answer(tmp_path, images, networks):
             tmp_path / str(size),
             Extractor("means", means, "cpu"),
             baseline=baseline,
-            judge=judge,
+            judge=lambda x: judge(x).softmax(dim=-1),
             reading=Reading(size, advance=done.append),
         )
         for size in (23, 7)
@@ -220,7 +221,7 @@ def test_the_size_of_a_batch_changes_no_answer(tmp_path, images, networks):
     assert many.features.array(rows) == pytest.approx(one.features.array(rows), abs=1e-6)
     assert set(many.answers) == {
         *("predicted", "entropy", "loss"),
-        *("judge_label", "judge_probability"),
+        *("judge_label", "judge_probability", "judge_margin"),
     }
     for name, answer in one.answers.items():
         assert many.answers[name] == pytest.approx(answer, abs=1e-5), name

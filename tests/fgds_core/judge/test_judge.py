@@ -13,6 +13,7 @@ from fgds_core.classify.network import Classifier, create_classifier
 from fgds_core.classify.save import save_classifier
 from fgds_core.errors import InputError
 from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.reading import Reading
 from fgds_core.judge.calibrate import FEW, calibrated
 from fgds_core.judge.config import JudgeConfig
 from fgds_core.judge.cross_fitted import fold_folder, folds_of
@@ -81,7 +82,7 @@ def test_an_image_of_training_is_judged_by_the_fold_that_did_not_see_it(tmp_path
     train = images(9)
     without = torch.tensor([0, 1, 2, 2, 2, 1, 0, 0, 0])
     each = torch.stack([made(gather(train)).softmax(dim=-1) for made in folds]).detach()
-    found = judge.probabilities(train, folds=without, batch_size=4)
+    found = judge.probabilities(train, folds=without, reading=Reading(4))
     torch.testing.assert_close(found, each[without, torch.arange(9)])
     torch.testing.assert_close(judge.probabilities(train), each.mean(dim=0))
 
@@ -145,7 +146,12 @@ def test_the_generators_own_tower_judges_where_it_has_both_halves(tmp_path: Path
     config = section(kind="clip")
     load_kind("clip").check(config, generator, NAMES)
     record = load_kind("clip").who(config, generator, NAMES, ())
-    assert record.path == str(folder)
+    assert (record.path, record.revision) == (str(folder), None)
+    prior = {"path": "owner/prior", "revision": "main", "num_inference_steps": 2}
+    prior |= {"guidance_scale": 4.0, "text_share": 0.5}
+    of_prior = generator_config("owner/decoder", kind="kandinsky-2.2", prior=prior)
+    record_of_prior = load_kind("clip").who(config, of_prior, NAMES, ())
+    assert (record_of_prior.path, record_of_prior.revision) == ("owner/prior", "main")
     found = awake(tmp_path, record, "cpu").probabilities(images())
     torch.testing.assert_close(found.sum(dim=1), torch.ones(6))
     assert found.std() > 0
@@ -186,7 +192,7 @@ def test_recall_is_counted_on_real_validation_images(tmp_path: Path) -> None:
     right = [sum(s == k == label for s, label in zip(seen, labels, strict=True)) for k in range(3)]
 
     told: list[int] = []
-    found = calibrated(judge, val, batch_size=4, advance=told.append)
+    found = calibrated(judge, val, reading=Reading(4, 0, told.append))
     assert sum(told) == 15
     assert found.validation == tuple(map(Recognised, (11, 4, 0), right))
     said = " ".join(found.remarks)
@@ -212,8 +218,12 @@ def test_a_judge_of_other_classes_is_refused(tmp_path: Path) -> None:
     write_record(tmp_path / "judge", record)
     with pytest.raises(InputError, match="run the stage judge again"):
         load_judge(tmp_path / "judge", NAMES[::-1])
-    for names in (("owl", "cat"), NAMES[::-1], (*NAMES, "owl")):
-        with pytest.raises(InputError, match=r"judge\.path.*knows 2 classes.*cross_fitted"):
+    for names, said in (
+        (("owl", "cat"), "knows 2 classes"),
+        ((*NAMES, "owl"), "the data has 3"),
+        (NAMES[::-1], "in another order"),
+    ):
+        with pytest.raises(InputError, match=rf"judge\.path.*{said}.*cross_fitted"):
             load_kind("classifier").check(
                 section(kind="classifier", path=str(tmp_path / "witness")),
                 generator_config("none"),

@@ -99,14 +99,15 @@ def registered(file: str, entry: str, new: str, stages: str, more: Any = None) -
 
 
 EVERY = " ".join(STAGES)
-TRAINED = "train_baseline train_control synthesize retrain"
+TRAINED = "judge train_baseline train_control synthesize retrain"
 """Those that train a classifier: synthesize may, between rounds."""
 
 EDITS = {
     # Nothing is drawn again
     "an option of a metric": Edit("assess report", NONE, file="fgds_core/assess/config.py"),
     "a metric": Edit("assess", NONE, file="fgds_core/assess/fidelity.py"),
-    "a judge": Edit("assess", NONE, file="fgds_core/assess/judge.py"),
+    "a judge": Edit("judge assess", NONE, file="fgds_core/judge/clip.py"),
+    "what a judge is calibrated by": Edit("judge", NONE, file="fgds_core/judge/calibrate.py"),
     "metrics of a classifier": Edit(TRAINED, NONE, file="fgds_core/classify/metrics.py"),
     "the report": Edit("report", NONE, file="fgds_core/report/page.py"),
     "the report's template": Edit("report", NONE, file="fgds_core/report/page.html.j2"),
@@ -121,13 +122,13 @@ EDITS = {
         },
     ),
     "the declared parameters of the generator": Edit(
-        "synthesize assess report", NONE, file="fgds_core/generators/config.py"
+        "judge synthesize assess report", NONE, file="fgds_core/generators/config.py"
     ),
     "a kind of generators": registered(
         "fgds_core/generators/family.py",
         "KINDS = {",
         "fgds_core/generators/new.py",
-        "synthesize assess report",
+        "judge synthesize assess report",
         {
             "fgds_core/generators/config.py": (
                 "    kind: Literal[\n",
@@ -170,7 +171,7 @@ EDITS = {
     ),
     "the fit of the classes' Gaussians": Edit(TRAINED, NONE, file="fgds_core/feedback/fit.py"),
     "how batches are read ahead": Edit(
-        "train_baseline train_control synthesize assess retrain",
+        "judge train_baseline train_control synthesize assess retrain",
         NONE,
         file="fgds_core/images/loader.py",
     ),
@@ -235,7 +236,7 @@ EDITS = {
         file="fgds_core/synthesis/embeddings/transfer.py",
     ),
     "random changes of images": Edit(
-        "train_baseline train_control synthesize retrain",
+        "judge train_baseline train_control synthesize retrain",
         frozenset([Drawn("stable-unclip", "loss", "score", augment=True)]),
         file="fgds_core/images/augment.py",
     ),
@@ -264,17 +265,17 @@ EDITS = {
         "synthesize assess retrain", ALL, file="fgds_core/synthesis/record.py"
     ),
     "how an image is encoded": Edit(
-        "prepare train_baseline train_control synthesize assess retrain",
+        "prepare judge train_baseline train_control synthesize assess retrain",
         ALL,
         file="fgds_core/images/pixels.py",
     ),
     "how the images that condition are read": Edit(
-        "train_baseline train_control synthesize assess retrain",
+        "judge train_baseline train_control synthesize assess retrain",
         ALL,
         file="fgds_core/images/dataset.py",
     ),
     "the network that guides": Edit(
-        "train_baseline train_control synthesize assess retrain",
+        "judge train_baseline train_control synthesize assess retrain",
         ALL,
         file="fgds_core/classify/network.py",
     ),
