@@ -1,0 +1,1 @@
+"""Which synthetic images are copies of real ones."""

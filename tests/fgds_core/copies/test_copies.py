@@ -1,0 +1,286 @@
+"""Planted copies are found among garments and among textures, and real images are no copies."""
+
+import io
+from functools import cache
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from micro import ROOT
+from PIL import Image, ImageEnhance
+
+from fgds_core.copies.find import FEW, LEAST, calibrate, copies_of
+from fgds_core.copies.hashes import (
+    BITS,
+    ORIENTATIONS,
+    PLACES,
+    centre,
+    oriented,
+    whole,
+    windowed,
+    windows,
+)
+from fgds_core.copies.search import Queries, by_features, by_picture
+from fgds_core.copies.thumbnails import SIDE, Pictures, joined, shrink, write_thumbnails
+from fgds_core.errors import InputError
+
+
+def pictures(images, labels):
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    return Pictures(shrink(pixels.permute(0, 3, 1, 2)), np.asarray(labels))
+
+
+def texture(rng, side):
+    """Coloured noise whose power falls with the frequency, as that of photographs does."""
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+    frequency[0, 0] = 1
+    noise = rng.normal(size=(3, side, side)) + 2 * rng.normal(size=(side, side))
+    x = np.fft.ifft2(np.fft.fft2(noise) / frequency ** rng.uniform(0.8, 2.2)).real
+    x = (x - x.mean()) / x.std()
+    return Image.fromarray(np.clip(128 + 45 * x, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def garments(split, step):
+    """Some images of Fashion-MNIST at 32 pixels, with their classes."""
+    rows = pq.read_table(ROOT / "assets" / "fashion-lt" / f"{split}.parquet").to_pylist()[::step]
+    images = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows]
+    resized = [image.resize((32, 32), Image.Resampling.BICUBIC) for image in images]
+    return resized, [row["label"] for row in rows]
+
+
+@cache
+def real(kind):
+    """Images and classes of training, validation and test, and of images that are in none."""
+    if kind == "garments":
+        steps = {"train": 3, "validation": 4, "test": 20, "unused": 6}
+        return {split: garments(split, step) for split, step in steps.items()}
+    rng = np.random.default_rng(0)
+    counts = {"train": 120, "validation": 120, "test": 120, "unused": 120}
+    return {
+        split: ([texture(rng, int(kind)) for _ in range(n)], [k % 3 for k in range(n)])
+        for split, n in counts.items()
+    }
+
+
+@cache
+def references(kind):
+    names = {"train": "train", "val": "validation", "test": "test"}
+    return {split: pictures(*real(kind)[name]) for split, name in names.items()}
+
+
+@cache
+def calibration(kind):
+    return calibrate(references(kind))
+
+
+def cropped(image, share, across, down):
+    side = image.size[0]
+    left, top = across * (1 - share) * side, down * (1 - share) * side
+    box = (left, top, left + share * side, top + share * side)
+    return image.resize(image.size, Image.Resampling.BICUBIC, box=box)
+
+
+def compressed(image, quality):
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def moved(image, right, down):
+    step = image.size[0] // 32
+    shift = (1, 0, -right * step, 0, 1, -down * step)
+    return image.transform(image.size, Image.Transform.AFFINE, shift)
+
+
+PLANTED = {
+    "exact": lambda image: image,
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "a tenth of each side cut off": lambda image: cropped(image, 0.9, 0.3, 0.8),
+    "a fifth of each side cut off": lambda image: cropped(image, 0.8, 0.55, 0.1),
+    "cropped and mirrored": lambda image: cropped(
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 0.85, 0.7, 0.4
+    ),
+    "recompressed": lambda image: compressed(image, 50),
+    "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "darkened": lambda image: ImageEnhance.Brightness(image).enhance(0.6),
+    "moved": lambda image: moved(image, 2, -1),
+}
+
+
+@pytest.mark.parametrize("kind", ["garments", "64", "96"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_planted_copies_are_found(kind, split):
+    images, labels = real(kind)[{"val": "validation"}.get(split, split)]
+    chosen = range(3, len(images), len(images) // 4)
+    planted = [(edit(images[row]), row) for edit in PLANTED.values() for row in chosen]
+    asked = pictures([image for image, _ in planted], [labels[row] for _, row in planted])
+    suspected, _ = copies_of(asked, references(kind), calibration(kind))
+    found = {
+        (row["row"], row["reference"]) for row in suspected.to_pylist() if row["split"] == split
+    }
+    names = [name for name in PLANTED for _ in chosen]
+    missed = [names[place] for place, (_, row) in enumerate(planted) if (place, row) not in found]
+    assert not missed
+    assert suspected["ratio"].to_pylist()[0] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["garments", "64"])
+def test_real_images_are_hardly_ever_taken_for_copies_and_as_often_as_is_said(kind):
+    fresh = pictures(*real(kind)["unused"])
+    suspected, known = copies_of(fresh, references(kind), calibration(kind))
+    for split in ("train", "val", "test"):
+        there = sum(row["split"] == split for row in suspected.to_pylist())
+        assert there <= 0.03 * len(fresh)
+        expected = known.expected(split, len(fresh))
+        assert expected <= 0.03 * len(fresh)
+        assert abs(there - expected) <= 0.02 * len(fresh)
+
+
+def test_thresholds_that_are_learned_at_the_same_time_are_the_same():
+    asked = references("64")["train"].take(np.arange(5))
+    at_once, known = copies_of(asked, references("64"))
+    assert known == calibration("64")
+    after, _ = copies_of(asked, references("64"), known)
+    assert at_once.equals(after)
+
+
+def test_a_few_real_images_set_no_threshold_and_no_rate():
+    few = {split: its.take(np.arange(20)) for split, its in references("64").items()}
+    suspected, known = copies_of(few["val"].take(np.arange(3)), few)
+    assert {row["split"] for row in suspected.to_pylist()} == {"val"}
+    assert known.thresholds["train"] == {"picture": FEW, "part": FEW}
+    assert known.num_real["train"] == 20 < LEAST
+    assert known.expected("train", 100) is None
+
+
+def test_without_other_images_of_the_class_only_the_same_picture_is_a_copy():
+    one = references("64")["train"].take(np.arange(1))
+    other = references("64")["val"].take(np.arange(1))
+    suspected, _ = copies_of(joined([one, other]), {"train": one})
+    assert suspected["row"].to_pylist() == [0]
+
+
+def test_pictures_that_say_nothing_are_no_copies_of_each_other():
+    flat = pictures([Image.new("RGB", (32, 32), (grey,) * 3) for grey in (0, 90, 90)], [0, 0, 0])
+    suspected, _ = copies_of(flat, references("64") | {"train": flat}, calibration("64"))
+    assert not [row for row in suspected.to_pylist() if row["split"] == "train"]
+
+
+def thumbnails(number, seed=0):
+    rng = np.random.default_rng(seed)
+    return pictures([texture(rng, 32) for _ in range(number)], [0] * number).thumbnails
+
+
+def test_a_hash_is_the_cosine_transform_of_the_pixels():
+    from scipy.fft import dctn
+
+    x = thumbnails(3)
+    expected = dctn(x.reshape(-1, SIDE, SIDE).astype(float), axes=(1, 2), norm="ortho")
+    low = expected[:, :BITS, :BITS].reshape(3, -1)
+    low[:, 0] = 0
+    # Pixels are areas here and points there, so the highest frequencies differ a little
+    assert whole(x).numpy() == pytest.approx(
+        low / np.linalg.norm(low, axis=1, keepdims=True), abs=0.01
+    )
+
+
+def test_an_orientation_of_a_hash_is_the_hash_of_the_oriented_picture():
+    x = thumbnails(4)
+    pixels = x.reshape(-1, SIDE, SIDE)
+    for k in range(len(ORIENTATIONS)):
+        turned = pixels.transpose(0, 2, 1) if k & 4 else pixels
+        turned = turned[:, :, ::-1] if k & 1 else turned
+        turned = turned[:, ::-1] if k & 2 else turned
+        turned = np.ascontiguousarray(turned).reshape(len(x), -1)
+        assert torch.allclose(oriented(whole(x), k), whole(turned), atol=1e-5)
+
+
+def test_windows_are_those_of_their_places():
+    x = thumbnails(2)
+    places = torch.tensor(PLACES, dtype=torch.float32).expand(2, -1, 3)
+    assert torch.allclose(windows(x), windowed(x, places), atol=1e-5)
+    assert torch.allclose(windows(x)[:, 0], whole(x), atol=1e-5)
+
+
+def test_tangents_lead_from_a_centre_to_a_part_that_has_moved():
+    x = thumbnails(20)
+    vectors = centre(x)
+    gram = vectors @ vectors.mT
+    assert torch.allclose(gram, torch.eye(4).expand_as(gram), atol=1e-4)
+    near = windowed(x, torch.tensor([[2.4, 1.7, 27.5]]).expand(20, 1, 3))[:, 0]
+    likeness = torch.einsum("btd,bd->bt", vectors, near)
+    straight, along = 1 - likeness[:, 0], 1 - likeness.square().sum(dim=1).sqrt()
+    assert (along < 0.3 * straight).all()
+
+
+def test_every_pair_is_compared_whatever_the_blocks(monkeypatch):
+    rng = np.random.default_rng(1)
+    asked = Pictures(thumbnails(30, seed=2), rng.integers(2, size=30))
+    known = Pictures(thumbnails(50, seed=3), rng.integers(2, size=50))
+    whole_set, own = whole(asked.thumbnails), np.full(30, -1)
+    found = by_picture(Queries.of(asked), known, own)
+    others = whole(known.thumbnails)
+    each = torch.stack([oriented(whole_set, k) @ others.T for k in range(8)]).amax(dim=0)
+    assert found.distance[:, :6] == pytest.approx(1 - each.topk(6, dim=1).values.numpy(), abs=1e-5)
+    table = copies_of(asked, {"train": known, "val": asked})
+    for name, value in (("_REFERENCES", 7), ("SCORES", {"cpu": 300}), ("_PAIRS", 3)):
+        monkeypatch.setattr(f"fgds_core.copies.search.{name}", value)
+    again = copies_of(asked, {"train": known, "val": asked})
+    assert (
+        again[0]
+        .drop_columns(["distance", "ratio", "threshold"])
+        .equals(table[0].drop_columns(["distance", "ratio", "threshold"]))
+    )
+    assert again[0]["ratio"].to_pylist() == pytest.approx(table[0]["ratio"].to_pylist(), abs=1e-3)
+
+
+class Vectors:
+    """Features in memory."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def blocks(self, size):
+        for start in range(0, len(self), size):
+            place = slice(start, min(start + size, len(self)))
+            yield place, torch.from_numpy(self.values[place])
+
+    def take(self, which):
+        return Vectors(self.values[which])
+
+
+def test_features_are_compared_by_their_cosine_and_with_all_references():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 8)), rng.normal(size=(40, 8))
+    asked = Pictures(thumbnails(20), np.zeros(20, dtype=np.int64), Vectors(x))
+    known = Pictures(thumbnails(40, seed=1), np.ones(40, dtype=np.int64), Vectors(y))
+    found = by_features(Queries.of(asked), known)
+    x, y = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y))
+    expected = 1 - x @ y.T
+    assert found.row[:, 0].tolist() == expected.argmin(axis=1).tolist()
+    assert found.distance == pytest.approx(np.sort(expected, axis=1)[:, :6], abs=1e-6)
+
+
+def test_an_image_is_not_compared_with_itself():
+    known = references("64")["train"]
+    found = by_picture(Queries.of(known), known, np.arange(len(known)))
+    assert (found.row[:, 0] != np.arange(len(known))).all()
+    assert (found.distance[:, 0] > 0.01).all()
+
+
+def test_thumbnails_on_disk_are_those_in_memory(tmp_path):
+    x = torch.randint(0, 256, (50, 3, 40, 40), dtype=torch.uint8)
+    stored = write_thumbnails(tmp_path / "thumbnails", x.split(8))
+    rows = np.array([3, 4, 5, 49, 0, 7])
+    assert (stored[rows] == shrink(x)[rows]).all()
+    assert len(stored) == 50
+    with pytest.raises(InputError, match="make room"):
+        write_thumbnails(tmp_path / "nowhere" / "thumbnails", x.split(8))
+    (tmp_path / "thumbnails").write_bytes(b"short")
+    with pytest.raises(OSError, match="ends before row 5"):
+        stored[rows]
