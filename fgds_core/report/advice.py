@@ -52,7 +52,7 @@ def steps(
     kinds = {each.kind for each in cautions}
     return [
         *_about_images(kinds, inputs.params.get("synthesize", {}).get("feedback_scale", 0.01)),
-        *_about_the_run(stance, changes, kinds),
+        *_about_the_run(stance, changes, kinds, _a_quarter(inputs)),
         *_about_more(inputs, stance, changes),
     ]
 
@@ -92,7 +92,14 @@ def _about_images(kinds: set[str], scale: float) -> Iterator[Step]:
         )
 
 
-def _about_the_run(stance: str, changes: Sequence[Change], kinds: set[str]) -> Iterator[Step]:
+def _a_quarter(inputs: ReportInputs) -> int:
+    """A quarter of what the class that got most synthetic images has of them, at least ten."""
+    return max(10, max(inputs.synthetic_counts.values()) // 4)
+
+
+def _about_the_run(
+    stance: str, changes: Sequence[Change], kinds: set[str], least: int
+) -> Iterator[Step]:
     if stance == "harmed":
         yield Step(
             "Stop: use the control, models/control",
@@ -104,6 +111,14 @@ def _about_the_run(stance: str, changes: Sequence[Change], kinds: set[str]) -> I
             "rare classes gained and others paid",
             "dvc exp run -S train_baseline.posthoc=logit_adjustment",
         )
+        paid = [change for change in changes if change.of == "class" and change.stands_out]
+        names = [change.name for change in paid if change.lost > change.won]
+        if names:
+            yield Step(
+                f"Raise the target for {numbers.names(names, NAMED)}, too",
+                "they lost beyond chance to classes that got more synthetic images",
+                f"dvc exp run -S synthesize.min_per_class={least}",
+            )
     elif stance == "helped":
         yield Step(
             "Use the final classifier, models/final", "it gained beyond chance and no bin paid"
@@ -144,8 +159,8 @@ def _about_more(inputs: ReportInputs, stance: str, changes: Sequence[Change]) ->
     if low:
         yield Step(
             f"Photograph more of {numbers.names(low, NAMED)}",
-            "they have few real images and the lowest recall of the final classifier; what "
-            "photographs would add is not measured",
+            "rare, and known worst to the final classifier; what photographs would add is not "
+            "measured",
             "python -m flows.worth",
         )
 

@@ -53,7 +53,8 @@ _COLOURS = {
 
 CONFIG: Spec = {
     "background": "transparent",
-    "font": "inherit",
+    # as the page's own: text is measured in it, and "inherit" cannot be measured
+    "font": 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif',
     "view": {"stroke": None},
     "axis": {
         "labelColor": "var(--soft)",

@@ -45,9 +45,11 @@ def p_value(p: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, without an exponent where it can be read without."""
+    """Three digits or so, without an exponent where it can be read without."""
     if value is None:
         return MISSING
+    if value == round(value) and abs(value) < 1e7:
+        return f"{value:,.0f}"
     if value == 0 or 0.001 <= abs(value) < 1000:
         return f"{value:.{3 if abs(value) < 1 else 2 if abs(value) < 100 else 0}f}"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.2g}"
@@ -100,12 +102,17 @@ def names(some: list[str], most: int = 5) -> str:
     return " and ".join([", ".join(some[:-1]), some[-1]] if len(some) > 1 else some)
 
 
+_EQUALS = re.compile(r"\b([np]) ([=<]) ")
 _MINUS = re.compile(r"(?<![\w-])-(?=[\d.])")
 
 
 def typeset(text: str) -> str:
     """A number, or words with numbers, for the page: minus signs, and a dash for what is not."""
-    return "\N{EN DASH}" if text == MISSING else _MINUS.sub("\N{MINUS SIGN}", text)
+    if text == MISSING:
+        return "\N{EN DASH}"
+    return _EQUALS.sub(
+        "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", _MINUS.sub("\N{MINUS SIGN}", text)
+    )
 
 
 # What changes how other text is shown, or is no text: control characters and those of direction.

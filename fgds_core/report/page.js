@@ -148,17 +148,10 @@ const fgds = {};
       button.addEventListener("click", () => openPicture(found.class, item));
       return button;
     };
-    const strips = [
-      ["Real training images", found.real.map((source) => image(source, `real ${found.class}`))],
-      ["Synthetic, the first of them", found.items.filter((item) => item.why.includes("first")).map(tile)],
-      ["Worst by the judge", found.items.filter((item) => item.why.includes("worst")).map(tile)],
-      ["Best by the judge", found.items.filter((item) => item.why.includes("best")).map(tile)],
-      ["Nearest to a real image of another class", found.items.filter((item) => item.near[0]?.other).map(tile)],
-      ["Suspected copies", found.items.filter((item) => item.why.includes("copy")).map(tile)],
-    ];
     panel.replaceChildren(make("h3", {}, found.class));
-    for (const [title, pictures] of strips) {
-      if (pictures.length) panel.append(make("h4", {}, title), make("div", { className: "strip" }, ...pictures));
+    for (const { title, pictures = [], items = [] } of found.strips) {
+      const shown = [...pictures.map((source) => image(source, `real ${found.class}`)), ...items.map((place) => tile(found.items[place]))];
+      if (shown.length) panel.append(make("h4", {}, title), make("div", { className: "strip" }, ...shown));
     }
     panel.dataset.open = String(number);
   };

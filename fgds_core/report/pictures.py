@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -98,11 +98,33 @@ def _class(
                     {"picture": _uri(row), "class": names[of], "other": of != number}
                     | {"distance": numbers.number(row["distance"])}
                 )
+    shown = [items[key] for key in sorted(items)]
     return {
         "class": names[number],
-        "real": real[: config.images_per_class],
-        "items": [items[key] for key in sorted(items)],
+        "items": shown,
+        "strips": [
+            {"title": "Real training images", "pictures": real[: config.images_per_class]},
+            *(_strip(title, shown, of) for title, of in STRIPS.items()),
+        ],
     }
+
+
+def _strip(
+    title: str, items: Sequence[Mapping[str, Any]], of: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any]:
+    return {"title": title, "items": [place for place, item in enumerate(items) if of(item)]}
+
+
+STRIPS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "Synthetic, the first of them": lambda item: "first" in item["why"],
+    "Worst by the judge": lambda item: "worst" in item["why"],
+    "Best by the judge": lambda item: "best" in item["why"],
+    "Nearest to a real image of another class": lambda item: (
+        bool(item["near"]) and item["near"][0]["other"]
+    ),
+    "Suspected copies": lambda item: "copy" in item["why"],
+}
+"""The rows of synthetic pictures of a class: title -> which pictures stand there."""
 
 
 def _item(

@@ -76,9 +76,11 @@ def _digests(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     for path, sha256 in made_by.get("inputs", {}).items():
         yield f"generator {path}", str(sha256)
     guide = made_by.get("guide")
+    which = inputs.params.get("synthesize", {}).get("guide", "baseline")
+    named = ("baseline", "control") if which == "both" else (which,)
     for number, each in enumerate(guide if isinstance(guide, list) else [guide]):
         if isinstance(each, Mapping) and "weights" in each:
-            yield f"classifier that guided{f' ({number + 1})' if number else ''}", each["weights"]
+            yield f"{named[number]}, which guided", str(each["weights"])
     if "code" in made_by:
         yield "code that drew", str(made_by["code"])
 
@@ -91,7 +93,7 @@ def _licence(inputs: ReportInputs) -> str:
 def _commands(last: Mapping[str, Any]) -> list[str]:
     commit = last.get("commit")
     lines = [f"git checkout {commit}"] if commit else []
-    return [*lines, "make setup", "dvc repro", "python -m flows.report"]
+    return [*lines, "make repro"]
 
 
 def flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
