@@ -24,6 +24,7 @@ from fgds_core.classify.config import RetrainConfig
 from fgds_core.data.imbalance import BINS
 from fgds_core.errors import InputError
 from fgds_core.files import write_json
+from fgds_core.report import numbers
 from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import positive_number, whole_number
 from flows.cli.params import PARAMS, read_params
@@ -200,31 +201,15 @@ def as_text(found: Mapping[str, Any]) -> str:
 def _of_bin(name: str, each: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     one = found["unit"]
     before, after = (_percent(each[key]) for key in ("recall_real", "recall_synthetic"))
-    more = _images(each["more"]).removesuffix(" of")
+    worth = numbers.images(each["worth"])
+    more = numbers.images(each["more"]).removesuffix(" of")
     sentences = (
         f"{name}: recall {before} on real images alone ({each['real_per_unit']:.1f} a {one}, of"
         f" {each['units']:,}), {after} with synthetic ones.",
-        f"The {found['num_synthetic']:,} synthetic images are worth {_images(each['worth'])} real"
+        f"The {found['num_synthetic']:,} synthetic images are worth {worth} real"
         f" ones a rare {one}; {found['num_more']:,} more would add {more}.",
     )
     return "\n".join(textwrap.fill(each, 80, subsequent_indent="  ") for each in sentences)
-
-
-def _images(interval: Mapping[str, float | None]) -> str:
-    """Such as `11 (8 to 15)`, `11 (8 or more)`, `more than 8`."""
-    value, low, high = (interval[key] for key in ("value", "low", "high"))
-    if value is None:
-        if low is not None:
-            return f"more than {_number(low)}"
-        return "an unknown number of" if high is None else f"less than {_number(high)}"
-    if high is None:
-        return f"{_number(value)} ({'any number' if low is None else f'{_number(low)} or more'})"
-    least = f"{_number(high)} or less" if low is None else f"{_number(low)} to {_number(high)}"
-    return f"{_number(value)} ({least})"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
 
 
 def _percent(interval: Mapping[str, float]) -> str:

@@ -16,6 +16,7 @@ from fgds_core.report.accuracy import Line
 from fgds_core.report.confusions import matrices
 from fgds_core.report.cost import Cost, Health
 from fgds_core.report.gains import STAGES, Answers
+from fgds_core.report.summary import Row
 
 if TYPE_CHECKING:
     import altair as alt
@@ -50,6 +51,9 @@ _COLOURS = {
     "work": "var(--final)",
     "start-up and bookkeeping": "var(--control)",
 }
+
+_OTHERS = ("var(--imbalanced)", "var(--final)", "var(--gain)", "var(--loss)", "var(--few)") * 2
+"""Of what has no colour of its own, such as experiments, in their order."""
 
 CONFIG: Spec = {
     "background": "transparent",
@@ -111,7 +115,7 @@ def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Spec | None:
     frequent, rare = there[0], there[-1]
     rows = [
         {
-            "classifier": CALLED[name],
+            "classifier": CALLED.get(name, name),
             "tau": tau,
             "frequent": 100 * a,
             "rare": 100 * b,
@@ -127,7 +131,7 @@ def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Spec | None:
         .encode(
             x=alt.X("frequent:Q", title=x_title, scale=alt.Scale(zero=False)),
             y=alt.Y("rare:Q", title=f"{rare}-shot, %", scale=alt.Scale(zero=False)),
-            color=_colour("classifier", list(CALLED.values())),
+            color=_colour("classifier", [CALLED.get(name, name) for name in curves]),
             order=alt.Order("tau:Q"),
         )
         .properties(height=HEIGHT)
@@ -312,7 +316,7 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Spec |
     import altair as alt
 
     rows = [
-        {"classifier": CALLED[name], "step": step, "accuracy": 100 * value}
+        {"classifier": CALLED.get(name, name), "step": step, "accuracy": 100 * value}
         for name, points in curves.items()
         for step, value in points
     ]
@@ -323,7 +327,7 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Spec |
         .encode(
             x=alt.X("step:Q", title="optimiser step"),
             y=alt.Y("accuracy:Q", title="% of validation images", scale=alt.Scale(zero=False)),
-            color=_colour("classifier", list(CALLED.values())),
+            color=_colour("classifier", [CALLED.get(name, name) for name in curves]),
             tooltip=[
                 alt.Tooltip("classifier:N"),
                 alt.Tooltip("step:Q", format=",d"),
@@ -333,6 +337,41 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Spec |
         .properties(height=HEIGHT)
     )
     return _spec(chart.mark_line(point=True), "learning curves")
+
+
+def finals(rows: Sequence[tuple[str, Row]]) -> Spec | None:
+    """Accuracy of the final classifiers of some experiments, overall and by bin.
+
+    Args:
+        rows: Name of the experiment, and a row of its summary.
+    """
+    import altair as alt
+
+    shown = [
+        {"experiment": name, "of": row.bin, "accuracy": 100 * row.final}
+        for name, row in rows
+        if row.bin in ("overall", *BINS) and row.final is not None
+    ]
+    if not shown:
+        return None
+    names = list(dict.fromkeys(name for name, _ in rows))
+    chart = (
+        alt.Chart(_data(shown))
+        .mark_bar()
+        .encode(
+            x=alt.X("of:N", sort=["overall", *BINS], title=None, axis=alt.Axis(labelAngle=0)),
+            xOffset=alt.XOffset("experiment:N", sort=names),
+            y=alt.Y("accuracy:Q", title="% of test images"),
+            color=_colour("experiment", names),
+            tooltip=[
+                alt.Tooltip("experiment:N"),
+                alt.Tooltip("of:N"),
+                alt.Tooltip("accuracy:Q", format=".1f"),
+            ],
+        )
+        .properties(height=HEIGHT)
+    )
+    return _spec(chart, "accuracy of each experiment")
 
 
 def hardness(lines: Sequence[Health]) -> Spec | None:
@@ -449,7 +488,9 @@ def _data(rows: Sequence[Mapping[str, Any]]) -> alt.InlineData:
 def _colour(field: str, names: Sequence[str]) -> alt.Color:
     import altair as alt
 
-    scale = alt.Scale(domain=list(names), range=[_COLOURS[name] for name in names])
+    others = iter(_OTHERS)
+    colours = [_COLOURS[name] if name in _COLOURS else next(others) for name in names]
+    scale = alt.Scale(domain=list(names), range=colours)
     return alt.Color(f"{field}:N", scale=scale, legend=alt.Legend())
 
 

@@ -173,6 +173,8 @@ def read_pictures(path: Path, classes: Sequence[int]) -> Iterator[dict[str, Any]
     wanted = pc.field("of").isin(list(classes))
     try:
         with pq.ParquetFile(path) as file:
+            if "why" not in file.schema_arrow.names:
+                raise InputError(f"{path} is of an earlier version; {_ASSESS_AGAIN}")
             for group in range(file.num_row_groups):
                 some = file.read_row_group(group, columns=["of"])["of"]
                 if pc.any(pc.is_in(some, pa.array(classes, pa.int64()))).as_py():

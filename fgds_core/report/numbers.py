@@ -41,7 +41,17 @@ def within(low: float | None, high: float | None) -> str:
 
 def p_value(p: float) -> str:
     """Such as `p = 0.012` or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f"p {probability(p)}" if p < _LEAST else f"p = {probability(p)}"
+
+
+def probability(p: float | None) -> str:
+    """The number alone: `0.012` or `< 0.001`."""
+    if p is None:
+        return MISSING
+    return f"< {_LEAST}" if p < _LEAST else f"{p:.3f}"
+
+
+_LEAST = 0.001
 
 
 def number(value: float | None) -> str:

@@ -7,15 +7,11 @@ only what `timing.json` and `provenance.json` note differs between runs.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from fgds_core.data.imbalance import BINS
 from fgds_core.files import replacing
@@ -43,6 +39,7 @@ from fgds_core.report.inputs import Places, ReportInputs, read_inputs
 from fgds_core.report.provenance import flat, provenance
 from fgds_core.report.summary import Row, summary_csv
 from fgds_core.report.verdict import CERTAIN, LABELS, Judgement, claim, headline
+from fgds_core.report.writing import PageFiles, page_at, rendered
 
 PAGE, SUMMARY, PAIRED, VERDICT = "index.html", "summary.csv", "paired.csv", "verdict.json"
 CONFUSIONS = "confusion_changes.csv"
@@ -50,7 +47,6 @@ OUTPUTS = (PAGE, SUMMARY, PAIRED, CONFUSIONS, VERDICT, pictures.FOLDER)
 """What the stage writes beside the reports of the others."""
 
 BALANCED = {"sampling": "class_balanced"}
-MB = 1e6
 
 # What a class is told to the generator by, for each value of `synthesize.conditioning`.
 TOLD_BY = {
@@ -110,9 +106,8 @@ def write_report(places: Places, params: Mapping[str, Any], config: ReportConfig
     }
     out = places.reports
     with ExitStack() as whole:
-        folder = whole.enter_context(_replacing_folder(out / pictures.FOLDER))
-        page = whole.enter_context(replacing(out / PAGE))
-        _write_page(page, folder, found, config)
+        page = whole.enter_context(page_at(out, PAGE))
+        _write_page(page, found, config)
         for name, text in texts.items():
             temporary = whole.enter_context(replacing(out / name))
             temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -164,64 +159,22 @@ def judge(inputs: ReportInputs, changed: Sequence[Change]) -> Judgement:
     )
 
 
-def _write_page(page: Path, folder: Path, found: Found, config: ReportConfig) -> None:
-    """Writes the page, and its pictures into it or into the folder beside it."""
+def _write_page(page: PageFiles, found: Found, config: ReportConfig) -> None:
     inputs = found.inputs
     final_guesses = guesses(inputs.answers, "final")
     lines = class_lines(inputs.answers, final_guesses=final_guesses)
     shown = chosen_classes(lines, inputs.real_counts, config.max_classes)
-    items: list[Mapping[str, Any]] = []
-    sizes: dict[int, int] = {}
-    for number, of_class in pictures.of_classes(inputs, shown, config):
-        items += [{"csv": item["csv"]} for item in of_class["items"]]
-        file = _file_of(folder, number)
-        file.write_text(pictures.as_json(of_class), encoding="utf-8", newline="\n")
-        sizes[number] = file.stat().st_size
-    text = pictures.as_csv(items)
-    (folder / pictures.TABLE).write_text(text, encoding="utf-8", newline="\n")
-    html = render(found, lines, sorted(sizes), final_guesses=final_guesses)
-    head, tail = html.split(_PICTURES_HERE)
-    beside = len(html.encode()) + sum(sizes.values()) > config.max_page_mb * MB
-    with page.open("w", encoding="utf-8", newline="\n") as file_of_page:
-        file_of_page.write(head)
-        for number in sizes:
-            file = _file_of(folder, number)
-            text = file.read_text(encoding="utf-8")
-            if beside:
-                script = f"fgds.pictures({number},{text});\n"
-                file.write_text(script, encoding="utf-8", newline="\n")
-            else:
-                kind = f'type="application/json" id="pictures-{number}"'
-                file_of_page.write(f"<script {kind}>{text}</script>\n")
-                file.unlink()
-        file_of_page.write(tail)
-
-
-_PICTURES_HERE = "<!-- pictures of the classes -->"
-
-
-def _file_of(folder: Path, number: int) -> Path:
-    return folder / f"{number:05d}.js"
-
-
-@contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """Gives an empty folder, which takes the place of `path`, or is removed on an error."""
-    temporary = path.with_name(f"{path.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    page.write(
+        pictures.of_classes(inputs, shown, config),
+        lambda with_pictures: render(found, lines, with_pictures, final_guesses=final_guesses),
+        config.max_page_mb,
+    )
 
 
 def render(
     found: Found, lines: Sequence[Line], with_pictures: Sequence[int], *, final_guesses: bool
 ) -> str:
-    """The page without the pictures, which stand at `_PICTURES_HERE`.
+    """The page without the pictures.
 
     Args:
         found: What the report makes of its inputs.
@@ -249,102 +202,64 @@ def render(
         if inputs.worth
         else None,
     }
-    drawn = {name: spec for name, spec in drawn.items() if spec}
     params = inputs.params.get("synthesize", {})
-    return (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            # of all parts
-            meta=meta,
-            num_train=sum(counts.values()),
-            num_test=len(answers.actual),
-            num_synthetic=synthetic["num_synthetic"],
-            seed=inputs.metrics["final"]["seed"],
-            guided=synthetic["guidance"]["criterion_first"] is not None,
-            recipe=_recipe(inputs.params),
-            labels=LABELS,
-            charts=drawn,
-            charts_json=Markup(
-                pictures.for_script(_compact({"specs": drawn, "config": charts.CONFIG}))
-            ),
-            runtime=Markup(charts.runtime()),
-            style=_beside("page.css"),
-            script=_beside("page.js"),
-            pictures_here=Markup(_PICTURES_HERE),
-            # verdict
-            final_guesses=final_guesses,
-            judgement=found.judgement,
-            significant=SIGNIFICANT,
-            certain=CERTAIN,
-            # accuracy
-            headline=headline_lines(found.rows, final_guesses=final_guesses),
-            num_classes_in={
-                name: sum(meta.bins[of] == name for of in meta.class_names) for name in BINS
-            },
-            worst=worst_groups(answers),
-            groups=group_lines(answers),
-            groups_listed=GROUPS_LISTED,
-            comparisons=comparisons,
-            mistakes=mistakes(found.mistakes),
-            listed=LISTED,
-            lines=rows,
-            number_of={name: number for number, name in enumerate(meta.class_names)},
-            p_of={each.name: each.p_holm for each in found.changed["control", "final"]},
-            counts=counts,
-            synthetic_counts=inputs.synthetic_counts,
-            agreement={
-                name: (synthetic["per_class"][name].get("label_agreement") or {}).get("value")
-                for name in names
-            },
-            with_pictures=set(with_pictures),
-            fewest=charts.FEWEST,
-            # cost
-            cost=took,
-            guidance=synthetic["guidance"],
-            health=of_guidance,
-            quality=quality(synthetic),
-            quality_columns=columns,
-            quality_of=values,
-            quality_dashes=dashes,
-            synthetic=synthetic,
-            # provenance
-            provenance=provenance(inputs),
-            told=TOLD_BY.get(params.get("conditioning"), TOLD_BY["dual"]),
-            guide=GUIDED_BY[params.get("guide", "baseline")],
-        )
+    guided = synthetic["guidance"]["criterion_first"] is not None
+    of_what = numbers.count(len(meta.class_names), "class", "classes")
+    what = "feedback-guided synthetic images" if guided else "synthetic images"
+    return rendered(
+        "page.html.j2",
+        drawn,
+        # of all parts
+        title=f"What {what} add to {of_what}",
+        meta=meta,
+        num_train=sum(counts.values()),
+        num_test=len(answers.actual),
+        num_synthetic=synthetic["num_synthetic"],
+        seed=inputs.metrics["final"]["seed"],
+        guided=guided,
+        recipe=_recipe(inputs.params),
+        labels=LABELS,
+        # verdict
+        final_guesses=final_guesses,
+        judgement=found.judgement,
+        significant=SIGNIFICANT,
+        certain=CERTAIN,
+        # accuracy
+        headline=headline_lines(found.rows, final_guesses=final_guesses),
+        num_classes_in={
+            name: sum(meta.bins[of] == name for of in meta.class_names) for name in BINS
+        },
+        worst=worst_groups(answers),
+        groups=group_lines(answers),
+        groups_listed=GROUPS_LISTED,
+        comparisons=comparisons,
+        mistakes=mistakes(found.mistakes),
+        listed=LISTED,
+        lines=rows,
+        number_of={name: number for number, name in enumerate(meta.class_names)},
+        p_of={each.name: each.p_holm for each in found.changed["control", "final"]},
+        counts=counts,
+        synthetic_counts=inputs.synthetic_counts,
+        agreement={
+            name: (synthetic["per_class"][name].get("label_agreement") or {}).get("value")
+            for name in names
+        },
+        with_pictures=set(with_pictures),
+        fewest=charts.FEWEST,
+        # cost
+        cost=took,
+        guidance=synthetic["guidance"],
+        health=of_guidance,
+        quality=quality(synthetic),
+        quality_columns=columns,
+        quality_of=values,
+        quality_dashes=dashes,
+        synthetic=synthetic,
+        # provenance
+        provenance=provenance(inputs),
+        told=TOLD_BY.get(params.get("conditioning"), TOLD_BY["dual"]),
+        guide=GUIDED_BY[params.get("guide", "baseline")],
     )
-
-
-def environment() -> Environment:
-    """How the templates of this folder are read."""
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: numbers.visible(value) if isinstance(value, str) else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-    def written(write: Any) -> Any:  # noqa: ANN401, any function of `numbers`
-        return lambda *values, **options: numbers.typeset(write(*values, **options))
-
-    made.filters |= {
-        name: written(getattr(numbers, name))
-        for name in ("percent", "points", "number", "count", "duration", "p_value", "within")
-    }
-    made.filters["typeset"] = numbers.typeset
-    return made
-
-
-def _beside(name: str) -> Markup:
-    """The style or the script of the page, which lies beside this module."""
-    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def _recipe(params: Mapping[str, Any]) -> str | None:

@@ -182,7 +182,7 @@ def commands(name: str, index: int) -> list[str]:
 
 def as_csv(items: Sequence[Mapping[str, Any]]) -> str:
     """The rows of all synthetic pictures of a page; a header alone without any."""
-    rows = [{column: item["csv"][column] for column in COLUMNS} for item in items]
+    rows = [{column: item[column] for column in COLUMNS} for item in items]
     return csv_text(rows) if rows else ",".join(COLUMNS) + "\n"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fgds_core.generators.known import known_as
 from fgds_core.report.inputs import ReportInputs
 
 LEFT_OUT = ("compute", "store")  # sections that change no result
@@ -86,8 +87,9 @@ def _digests(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
 
 
 def _licence(inputs: ReportInputs) -> str:
-    generator = inputs.params.get("generator", {})
-    return f"that of {generator.get('path', 'its folder')}; its model card says"
+    path = str(inputs.params.get("generator", {}).get("path", "its folder"))
+    known = known_as(path)
+    return f"that of {path}; its model card says" if known is None else known.licence
 
 
 def _commands(last: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """The one place that calls DVC: runs the pipeline, records outputs, finds files in its cache."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -57,6 +57,41 @@ def reproduce(targets: tuple[str, ...] = ()) -> int:
     if not has_git(Path.cwd()):
         main(["config", "--quiet", "--local", "core.no_scm", "true"])
     return int(main(["repro", *targets]))
+
+
+def fetch(rev: str, paths: Sequence[str], into: Path, *, missing_is_fine: bool = False) -> None:
+    """Copies files and folders of a commit or experiment, from git and from DVC's cache.
+
+    Args:
+        rev: Name of an experiment, commit, branch or tag.
+        paths: Relative to the workspace, in POSIX form.
+        into: The folder that gets them at the same paths.
+        missing_is_fine: Whether what is not there is left out.
+
+    Raises:
+        InputError: There is no such revision, or it does not have the files as a whole.
+    """
+    from dvc.api import DVCFileSystem
+
+    if not has_git(Path.cwd()):
+        raise InputError(f"{rev} is no folder, and without git there are no experiments")
+    try:
+        files = DVCFileSystem(str(Path.cwd()), rev=rev)
+        for path in paths:
+            target = into / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if files.isdir(path):
+                files.get(path, str(target), recursive=True)
+            else:
+                files.get_file(path, str(target))
+    except (DvcException, OSError) as error:
+        if missing_is_fine:
+            return
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{rev}: neither a folder nor an experiment or commit whose results are here "
+            f"({reason}); `dvc exp list` names experiments, `dvc pull` brings results"
+        ) from error
 
 
 def cache_folder() -> Path | None:

@@ -100,6 +100,7 @@ const fgds = {};
       document.head.append(script);
     });
   const image = (source, words) => make("img", { src: source, alt: words, loading: "lazy", decoding: "async" });
+  window.addEventListener("beforeprint", () => all("img").forEach((each) => (each.loading = "eager")));
   const pair = (key, text) => make("div", {}, make("dt", {}, key), make("dd", {}, text));
 
   const dialog = find("#picture");
