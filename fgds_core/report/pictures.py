@@ -39,9 +39,6 @@ COLUMNS = (
     "nonfinite_steps",
 )
 
-DOES = ("redraw", "exclude")
-"""The commands that a picture leads to."""
-
 WHY = {
     "first": "the first of the class, not a choice",
     "worst": "the judge holds it for one of the worst",
@@ -177,7 +174,7 @@ def _item(
 def commands(name: str, index: int) -> list[str]:
     """What draws an image again, and what leaves it out."""
     which = f"--class {shlex.quote(name)} --index {index}"
-    return [f"python -m flows.{does} {which}" for does in DOES]
+    return [f"python -m flows.redraw {which}", f"python -m flows.exclude {which}"]
 
 
 def as_csv(items: Sequence[Mapping[str, Any]]) -> str:
