@@ -247,8 +247,9 @@ def kid(
     def one(real: Features, synthetic: Features) -> float:
         rows = rng.choice(len(real), m, replace=False)  # [m]
         own = None if weights is None else weights[rows]
-        others = synthetic.array(rng.choice(len(synthetic), m, replace=False))  # [m, D]
-        return mmd2(real.array(rows), others, own)
+        others = synthetic.take(rng.choice(len(synthetic), m, replace=False))
+        every = slice(0, m)
+        return mmd2(real.take(rows).read(every), others.read(every), own)
 
     draws = np.array([one(real, synthetic) for _ in range(subsets)])
     value = float(draws.mean())
@@ -256,29 +257,45 @@ def kid(
     return made(value, value - Z_95 * error, value + Z_95 * error)
 
 
-def mmd2(x: Array, y: Array, weights: Array | None = None) -> float:
+def mmd2(x: Array | Tensor, y: Array | Tensor, weights: Array | None = None) -> float:
     """Unbiased squared MMD between x [N, D] and y [M, D] with the kernel (x.y / D + 1)^3.
 
-    Weights [N] of x make its pairs count by their product.
+    Products are those of centred vectors in their own precision; what was taken off, the kernel
+    and all sums are in float64. Weights [N] of x make its pairs count by their product.
     """
-    d = x.shape[1]
-    w = np.ones(len(x)) if weights is None else weights.astype(np.float64)  # [N]
-    v = np.ones(len(y))  # [M]
+    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    d, centre = x.shape[1], x.mean(dim=0)  # [D]
+    w = x.new_ones(len(x), dtype=torch.float64)  # [N]
+    if weights is not None:
+        w = torch.from_numpy(weights.astype(np.float64)).to(x.device)
+    v = y.new_ones(len(y), dtype=torch.float64)  # [M]
 
-    def kernel_sum(a: Array, u: Array, b: Array, t: Array) -> float:
+    def parts(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Centred vectors; what of a.b is left for each a, [N]; and |a|^2, [N]."""
+        exact, off = a.double(), centre.double()
+        return a - centre, exact @ off - off @ off / 2, torch.linalg.vecdot(exact, exact)
+
+    def kernel_sum(
+        a: tuple[Tensor, Tensor, Tensor], u: Tensor, b: tuple[Tensor, Tensor, Tensor], t: Tensor
+    ) -> float:
         """Sum of u_i k(a_i, b_j) t_j over all pairs, a block of rows at a time."""
-        starts = range(0, len(a), MMD_ROWS)
-        pieces = (slice(start, start + MMD_ROWS) for start in starts)
-        return sum(float(u[rows] @ (a[rows] @ b.T / d + 1) ** 3 @ t) for rows in pieces)
+        total = 0.0
+        for start in range(0, len(u), MMD_ROWS):
+            rows = slice(start, start + MMD_ROWS)
+            products = (a[0][rows] @ b[0].T).double().add_(a[1][rows, None]).add_(b[1])
+            kernel = products.div_(d).add_(1).pow_(3)  # [rows, M]
+            total += float(u[rows] @ (kernel @ t))
+        return total
 
-    def within(a: Array, u: Array) -> float:
+    def within(a: tuple[Tensor, Tensor, Tensor], u: Tensor) -> float:
         """Mean of k(a_i, a_j) over i != j."""
-        themselves = u**2 @ ((a**2).sum(axis=1) / d + 1) ** 3
-        mean = (kernel_sum(a, u, a, u) - themselves) / (u.sum() ** 2 - (u**2).sum())
-        return float(mean)
+        themselves = float(u**2 @ (a[2] / d + 1) ** 3)
+        pairs = float(u.sum() ** 2 - (u**2).sum())
+        return (kernel_sum(a, u, a, u) - themselves) / pairs
 
-    across = kernel_sum(x, w, y, v) / (w.sum() * v.sum())
-    return within(x, w) + within(y, v) - 2 * float(across)
+    real, synthetic = parts(x), parts(y)
+    across = kernel_sum(real, w, synthetic, v) / float(w.sum() * v.sum())
+    return within(real, w) + within(synthetic, v) - 2 * across
 
 
 def prdc(
