@@ -263,7 +263,10 @@ def mmd2(x: Array | Tensor, y: Array | Tensor, weights: Array | None = None) -> 
     Products are those of centred vectors in their own precision; what was taken off, the kernel
     and all sums are in float64. Weights [N] of x make its pairs count by their product.
     """
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    x, y = (
+        torch.from_numpy(np.ascontiguousarray(a)) if isinstance(a, np.ndarray) else a
+        for a in (x, y)
+    )
     d, centre = x.shape[1], x.mean(dim=0)  # [D]
     w = x.new_ones(len(x), dtype=torch.float64)  # [N]
     if weights is not None:

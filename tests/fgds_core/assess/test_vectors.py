@@ -60,11 +60,12 @@ def everything(real, synthetic, weights=None):
 def test_the_size_of_a_block_changes_no_measure(pair, monkeypatch, is_weighted):
     weights = np.arange(len(pair[0])) % 4 + 0.5 if is_weighted else None
     whole = everything(*pair, weights)
-    in_memory = everything(*(f.array(np.arange(len(f))) for f in pair), weights)
+    in_memory = everything(*(f.values[f.rows] for f in pair), weights)
     monkeypatch.setitem(vectors.BLOCKS, "cpu", (7, 11))
     monkeypatch.setattr(fidelity, "MMD_ROWS", 7)
     assert in_memory == whole
-    assert everything(*pair, weights) == pytest.approx(whole, rel=1e-9, abs=1e-12)
+    # Products of float32 may be summed in another order: KID's last digits
+    assert everything(*pair, weights) == pytest.approx(whole, rel=1e-9, abs=1e-7)
 
 
 def test_the_size_of_a_block_changes_no_neighbour(pair, monkeypatch):
