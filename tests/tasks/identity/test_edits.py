@@ -390,6 +390,8 @@ DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.target_per_group": None,
     "SynthesizeConfig.rounds": 1,
     "SynthesizeConfig.round_quotas": "by_error",
+    "GeneratorConfig.prior": None,
+    "SynthesizeConfig.exclude": [],
     "SynthesizeConfig.check_images": 20,
     "SynthesizeConfig.cannot_draw": "refuse",
     "SynthesizeConfig.feedback_factors": FeedbackFactors(many=1, medium=1, few=1),
