@@ -129,6 +129,20 @@ def test_what_is_no_parameter_file_is_refused(tmp_path: Path, text: str, told: s
         read_params(path)
 
 
+def test_a_key_that_has_moved_is_told_where_to_once(tmp_path: Path) -> None:
+    path = params_with(tmp_path, "assess", "judge", "assets/judge")
+    tree = YAML(typ="safe", pure=True).load(path.read_text())
+    del tree["judge"]  # a file of before
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(tree, file)
+    with pytest.raises(InputError) as raised:
+        read_params(path)
+    said = str(raised.value)
+    assert "assess.judge: the judge has a section of its own now" in said
+    assert "judge.path" in said
+    assert "judge: missing" not in said  # once is enough
+
+
 def test_a_missing_file_says_where_to_start(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--params"):
         read_params(tmp_path / "params.yaml")
