@@ -43,7 +43,8 @@ def test_what_no_image_was_there_for_is_drawn_from_text_and_trained(
         capsys.readouterr().out
     )
     set_params(workspace, {**DRAWN, "report": {"max_classes": 3}})
-    for stage in ("train_baseline", "train_control", "synthesize", "assess", "retrain", "report"):
+    trained = ("judge", "train_baseline", "train_control")
+    for stage in (*trained, "synthesize", "assess", "retrain", "report"):
         assert run_stage(stage) == 0, stage
     rows = pq.read_table(workspace / "data" / "synthetic").to_pylist()
     real = pq.read_table(workspace / "data" / "prepared" / "train.parquet").to_pylist()
