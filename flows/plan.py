@@ -22,10 +22,13 @@ from flows.cli.numbers import positive_number, whole_number
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import add_round, exit_status
 from flows.cli.tables import MAX_ROWS, table
+from tasks.store.config import StoreConfig
 from tasks.watch.progress import clock
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
+    from fgds_core.synthesis.plan import Plan
+    from fgds_core.synthesis.recipe import Recipe
     from tasks.cost import Ahead, Cost, Probe
     from tasks.plan import Share, Workload
 
@@ -77,6 +80,7 @@ def show_plan(
     """
     from fgds_core.synthesis.recipe import Recipe
     from fgds_core.synthesis.rounds import certain_rounds
+    from tasks.ability import check_plan
     from tasks.cost import (
         ahead_of,
         check_device_hours,
@@ -104,11 +108,14 @@ def show_plan(
         parts = [part for each in certain for part in each.parts]
         later = sum(plan.wanted) - sum(part.num_images for part in parts)
         show_workload(workload(certain, parts, later), workspace)
+        num_checked = sum(check_plan(plan, recipe.synthesize.check_images).wanted)
+        print(f"Check: {num_checked:,} images without feedback come first.")
         print(f"Cost: measuring it, and finding finished parts, needs {needs}.")
         return
     found = survey(recipe, params["retrain"], params["store"], workspace, verify=True)
     load = workload(found.plans, found.left, found.unplanned)
     show_workload(load, workspace)
+    show_check(recipe, plan, params["store"], workspace)
     if not load.num_images:
         print("Everything is drawn.")
     elif num_images != 0:
@@ -122,6 +129,24 @@ def show_plan(
         limit = compute.max_device_hours if limit is None else limit
         if limit is not None:
             check_device_hours(estimate.device_hours, limit, load.num_images)
+
+
+def show_check(recipe: "Recipe", whole: "Plan", store: StoreConfig, workspace: Workspace) -> None:
+    """Prints what the generator check says, or what it will draw."""
+    from fgds_core.ability.record import findings
+    from tasks.ability import ability_of, check_inputs, last_check, survey_check
+
+    found = survey_check(recipe, whole, store, workspace)
+    last = last_check(ability_of(recipe, found, check_inputs(found, workspace)), workspace)
+    if last is not None:
+        for line in findings(last):
+            print(f"Check: {line}")
+    else:
+        left = sum(part.num_images for part in found.left)
+        print(
+            f"Check: {left:,} images without feedback come first, to see whether the generator"
+            " can draw the classes"
+        )
 
 
 def show_workload(load: "Workload", workspace: Workspace) -> None:

@@ -34,7 +34,7 @@ QUANTILE = 0.95
 MIN_REAL = 5
 """Real images of a class without which nothing is compared."""
 
-RESAMPLES = 200
+RESAMPLES = 50
 """Random subsets of the real images that say how varied as few of them are."""
 
 Z_LOW = 0.95

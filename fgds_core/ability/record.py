@@ -150,14 +150,16 @@ def findings(ability: Ability) -> Iterator[str]:
         return
     able = sum(each.can_draw is True for each in ability.classes)
     yield f"{ability.generator} can draw {able:,} of {len(ability.classes):,} classes"
-    told = [each for each in ability.classes if each.can_draw is None]
-    if told:
-        yield f"of {_named(told)} nothing could be told: {'; '.join(told[0].remarks)}"
+    unknown = [each for each in ability.classes if each.can_draw is None]
+    if unknown:
+        yield f"of {_named(unknown)} nothing could be told: {'; '.join(unknown[0].remarks)}"
     failing = ability.failing
     for each in failing[:SHOWN]:
-        yield f"it cannot draw {each.name!r}: {reasons_of(each)}"
+        yield f"warning: it cannot draw {each.name!r}: {reasons_of(each)}"
     if rest := failing[SHOWN:]:
-        yield f"nor {_named(rest)}"
+        yield f"warning: nor can it draw {_named(rest)}"
+    if ability.resampled:
+        yield f"real images fill {len(ability.resampled):,} classes in place of drawn ones"
 
 
 def reasons_of(said: Said) -> str:

@@ -1,0 +1,71 @@
+"""The preview: a page of a few images, with feedback and without, beside real ones."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from micro import MICRO, ROOT, set_params, write_pictures
+from PIL import Image
+
+from fgds_core.data.prepare import prepare
+from flows.cli.params import read_params
+from flows.preview import main
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, tiny_unclip: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with prepared data and no classifier."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    set_params(tmp_path, {**MICRO, "generator": {"path": str(tiny_unclip)}})
+    write_pictures(tmp_path / "assets" / "pictures")
+    params = read_params()
+    prepare(params["data"], params["prepare"], Path("data/prepared"))
+    return tmp_path
+
+
+def rows(page: Path) -> dict[str, list[str]]:
+    """The rows of the last class on the page: title -> what is said of each image."""
+    text = page.read_text()
+    last = text.rpartition("<h2>")[2]
+    return {
+        title: re.findall(r'alt="([^"]*)"', images)
+        for title, images in re.findall(r"<b>(.*?)</b>(.*?)</div>", last)
+    }
+
+
+def test_it_works_before_there_is_a_classifier_and_says_so(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--classes", "owl", "--n", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "Without feedback: models/baseline, which guides, is not there yet" in said
+    page = prepared / ".runs" / "preview" / "index.html"
+    assert f"Page: {page}" in said
+    assert {title: len(images) for title, images in rows(page).items()} == {
+        "real, validation": 3,
+        "without feedback": 3,
+    }
+    assert "http" not in page.read_text()
+    assert main(["--classes", "yeti"]) == 2
+    assert "there is no class yeti; the data have cat, dog, owl" in capsys.readouterr().err
+
+
+def test_feedback_is_shown_on_and_off_at_the_same_seed(
+    prepared: Path, tiny_classifier: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_classifier, prepared / "models" / "baseline")
+    assert main(["--n", "2", "--out", "shown"]) == 0
+    page = prepared / "shown" / "index.html"
+    found = rows(page)
+    assert list(found) == ["real, validation", "without feedback", "with feedback entropy"]
+    seeds = [
+        [re.findall(r"seed (\d+)", each) for each in found[title]] for title in list(found)[1:]
+    ]
+    assert seeds[0] == seeds[1]
+    assert page.read_text().count("<h2>") == 2  # cat has enough
+    # Two lines of three rows of two pictures of 16 pixels, six times as large
+    with Image.open(prepared / "shown" / "strip.png") as strip:
+        assert strip.size == (3 * (2 * (96 + 4) + 8), 2 * (96 + 4))
+    assert "Without feedback" not in capsys.readouterr().out
