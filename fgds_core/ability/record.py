@@ -180,10 +180,10 @@ def refusal(ability: Ability) -> str:
     kinds = f"{len(ability.classes):,} classes" + " or their groups" * bool(ability.groups)
     return (
         f"synthesize.cannot_draw: the generator {ability.generator} cannot draw {len(failing):,}"
-        f" of {kinds}, and nothing was drawn:\n" + "\n".join(lines) + "\nName a generator that"
-        " knows them (generator.path), or set synthesize.cannot_draw to resample, which fills"
-        " these classes with real images drawn again, or to keep, which draws them as they are"
-        " and warns on the page"
+        f" of {kinds}, and nothing was drawn:\n" + "\n".join(lines) + "\nLook at them with"
+        " `python -m flows.preview` and name a generator that knows them (generator.path), or set"
+        " synthesize.cannot_draw to resample, which fills these classes with real images drawn"
+        " again, or to keep, which draws them as they are and warns on the page"
     )
 
 

@@ -33,7 +33,7 @@ def test_it_stops_before_anything_is_drawn_and_says_why(
     said = capsys.readouterr().err
     assert "cannot draw 2 of 2 classes, and nothing was drawn" in said
     assert "dog: far from real (8 of 8 are farther" in said
-    assert "set synthesize.cannot_draw to resample" in said
+    assert "or set synthesize.cannot_draw to resample" in said
     assert drawn == ["01-dog/part-00000.parquet", "02-owl/part-00000.parquet"]  # of the check
     assert not parts(workspace)
     assert {each.name for each in read_ability(Path("reports/ability.json")).failing} == {
