@@ -57,6 +57,7 @@ def report(params: ResultParams, workspace: Workspace = FIRST) -> Outputs:
     inputs = content_digests(
         workspace.prepared / "meta.json",
         workspace.synthetic_index,
+        workspace.ability,
         *(folder / f"{name}{end}" for folder, name in trained for end in ("", ".json")),
         *(workspace.reports / name for name in ("assess", "final", "final.json")),
     )

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,13 @@ def test_the_table_for_tuning_fits_a_terminal_and_shows_no_test_image(
     assert "reports/" not in header
     assert len(header.rstrip()) <= 120
     assert f"dvc exp show --only-changed --drop '{TUNING}' --keep 'val_'" in GUIDE.read_text()
+
+
+def test_experiments_stand_side_by_side_on_a_page(clone: Path, parallel: dict[str, str]) -> None:
+    said = run([sys.executable, "-m", "flows.compare", "weak", "strong"], clone)
+    row = next(line for line in said.splitlines() if line.startswith("synthesize.feedback_scale"))
+    assert row.split()[1:] == ["0.02", "0.2"]
+    assert (clone / "reports" / "compare" / "index.html").is_file()
 
 
 def test_experiments_are_compared(clone: Path, parallel: dict[str, str]) -> None:

@@ -23,8 +23,8 @@ class Caution:
     """A warning.
 
     Attributes:
-        kind: A word for programs: `guessing`, `images`, `guidance_idle`, `guidance_wild`,
-            `copies`, `tiny`, `shortcut` or `leak`.
+        kind: A word for programs: `guessing`, `cannot_draw`, `images`, `guidance_idle`,
+            `guidance_wild`, `copies`, `tiny`, `shortcut` or `leak`.
         text: For people.
     """
 
@@ -34,7 +34,13 @@ class Caution:
 
 def cautions(inputs: ReportInputs) -> list[Caution]:
     """All that this run has, the gravest first."""
-    return [*_guessing(inputs), *_images(inputs), *_shortcut(inputs), *_tiny(inputs)]
+    return [
+        *_guessing(inputs),
+        *_ability(inputs),
+        *_images(inputs),
+        *_shortcut(inputs),
+        *_tiny(inputs),
+    ]
 
 
 def _guessing(inputs: ReportInputs) -> Iterator[Caution]:
@@ -52,10 +58,30 @@ def _guessing(inputs: ReportInputs) -> Iterator[Caution]:
         )
 
 
+def _ability(inputs: ReportInputs) -> Iterator[Caution]:
+    """What the generator check said, however the run went on."""
+    ability = inputs.ability
+    if ability is None:
+        return
+    failing = [
+        each for each in (*ability["classes"], *ability["groups"]) if each["can_draw"] is False
+    ]
+    if not failing:
+        return
+    reasons = "; ".join(f"{reason} ({words})" for reason, words in failing[0]["reasons"].items())
+    filled = ", which real images fill" if ability["cannot_draw"] == "resample" else ""
+    yield Caution(
+        "cannot_draw",
+        f"The generator cannot draw {numbers.names([each['name'] for each in failing])}{filled}; "
+        f"{failing[0]['name']}: {reasons}.",
+    )
+
+
 def _images(inputs: ReportInputs) -> Iterator[Caution]:
     found = inputs.synthetic
-    for text in found.get("warnings", ()):
-        yield Caution("images", _sentence(str(text)))
+    said = [str(text) for text in found.get("warnings", ())]
+    for text in said:
+        yield Caution(_kind(text), _sentence(text))
     copies = found.get("copy_rate")
     if copies and copies["low"] is not None and copies["low"] > EXPECTED_COPIES:
         yield Caution(
@@ -64,7 +90,8 @@ def _images(inputs: ReportInputs) -> Iterator[Caution]:
             f"training image than real images do, {numbers.percent(EXPECTED_COPIES, 0)} % would "
             "by chance: look for copies among the pictures.",
         )
-    yield from _guidance(found["guidance"])
+    if not any(_kind(text).startswith("guidance") for text in said):
+        yield from _guidance(found["guidance"])
     overlaps = inputs.meta.overlaps or {}
     leaked = {pair: n for pair, n in overlaps.items() if "test" in pair.split("-") and n}
     if leaked and not overlaps.get("dropped"):
@@ -72,6 +99,13 @@ def _images(inputs: ReportInputs) -> Iterator[Caution]:
             [f"{numbers.count(n, 'image')} in {pair}" for pair, n in leaked.items()]
         )
         yield Caution("leak", f"Test images occur in other splits: {said}.")
+
+
+def _kind(text: str) -> str:
+    """What a warning of the assessment is about."""
+    if "uidance" not in text:
+        return "images"
+    return "guidance_idle" if "nothing" in text else "guidance_wild"
 
 
 def _guidance(health: dict[str, Any]) -> Iterator[Caution]:

@@ -133,6 +133,18 @@ def health(inputs: ReportInputs) -> list[Health]:
     return sorted(lines, key=lambda line: (-line.nonfinite - line.redrawn, line.name))
 
 
+def agreement(of_class: Mapping[str, Any]) -> float | None:
+    """Share of the images of a class that the judge takes for it, of its own recall where known.
+
+    Args:
+        of_class: Its entry in `measures.json`.
+    """
+    heard = (of_class.get("judge") or {}).get("agreement_of_recall") or {}
+    entry = heard if heard.get("value") is not None else of_class.get("label_agreement") or {}
+    value: float | None = entry.get("value")
+    return value
+
+
 @dataclass(frozen=True)
 class Quality:
     """A measure of the synthetic set, with its interval or why it has no value."""

@@ -56,6 +56,7 @@ class ReportInputs:
         made_by: What made the synthetic set, by its index; empty where that is not told.
         timing: The content of `timing.json`, or None.
         provenance: The content of `provenance.json`, or None.
+        ability: The content of `ability.json`, what the generator check says; None without it.
         worth: The content of `worth.json`, or None where it was not measured.
         params: All parameters by section.
     """
@@ -71,6 +72,7 @@ class ReportInputs:
     made_by: Mapping[str, Any]
     timing: Mapping[str, Any] | None
     provenance: Mapping[str, Any] | None
+    ability: Mapping[str, Any] | None
     worth: Mapping[str, Any] | None
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -123,6 +125,7 @@ def read_inputs(places: Places, params: Mapping[str, Any]) -> ReportInputs:
         made_by=(_optional(places.synthetic / INDEX_NAME) or {}).get("made_by", {}),
         timing=_optional(reports / "timing.json"),
         provenance=_optional(reports / "provenance.json"),
+        ability=_optional(reports / "ability.json"),
         worth=_optional(reports / "worth.json"),
         params=params,
     )

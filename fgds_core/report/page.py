@@ -33,7 +33,7 @@ from fgds_core.report.advice import steps
 from fgds_core.report.cautions import cautions
 from fgds_core.report.compare import PAIRS, Change, changes
 from fgds_core.report.config import ReportConfig
-from fgds_core.report.cost import cost, health, quality, quality_of_classes
+from fgds_core.report.cost import agreement, cost, health, quality, quality_of_classes
 from fgds_core.report.gains import SIGNIFICANT, guesses, headline_rows
 from fgds_core.report.inputs import Places, ReportInputs, read_inputs
 from fgds_core.report.provenance import flat, provenance
@@ -240,10 +240,7 @@ def render(
         p_of={each.name: each.p_holm for each in found.changed["control", "final"]},
         counts=counts,
         synthetic_counts=inputs.synthetic_counts,
-        agreement={
-            name: (synthetic["per_class"][name].get("label_agreement") or {}).get("value")
-            for name in names
-        },
+        agreement={name: agreement(synthetic["per_class"][name]) for name in names},
         with_pictures=set(with_pictures),
         fewest=charts.FEWEST,
         # cost

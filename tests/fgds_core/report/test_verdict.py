@@ -124,11 +124,26 @@ def test_each_warning_comes_from_a_measurement(inputs_with, tmp_path):
     assert kinds(found) == {"guidance_idle"}
     wild = {"guided_steps": 9.0, "nonfinite_steps": 4}
     assert kinds(inputs_with(copy_rate=copies, guidance=wild)) == {"guidance_wild"}
+    warnings = ["guidance did nothing to cats", "the judge sees another class in most"]
+    found = inputs_with(copy_rate=copies, warnings=warnings, guidance={"nonfinite_steps": 0})
+    assert kinds(found) == {"guidance_idle", "images"}
     tiny = make_workspace(tmp_path / "tiny", GARMENTS[:2], [500, 5], num_test=2, grid=False)
     found = cautions(inputs_with(tiny, copy_rate=copies))
     text = next(each.text for each in found if each.kind == "tiny")
     assert "2 classes of 2 have fewer than 10 test images" in text
     assert "Trouser (2)" in text
+
+
+def test_a_class_that_cannot_be_drawn_is_named_with_the_reason(tmp_path):
+    places = make_workspace(tmp_path, GARMENTS[:3], grid=False)
+    said = {"name": "Trouser", "can_draw": False, "reasons": {"wrong label": "seen as Dress"}}
+    able = {"name": "Dress", "can_draw": True, "reasons": {}}
+    ability = {"classes": [said, able], "groups": [], "cannot_draw": "keep"}
+    write_json(places.reports / "ability.json", ability)
+    page = write_report(places, PARAMS, CONFIG).read_text()
+    assert "The generator cannot draw Trouser; Trouser: wrong label (seen as Dress)." in page
+    verdict = json.loads((places.reports / "verdict.json").read_text())
+    assert any("adapt the generator" in each["do"] for each in verdict["next"])
 
 
 def test_what_to_do_next_follows_from_what_was_measured(inputs_with, tmp_path):
