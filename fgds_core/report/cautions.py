@@ -95,10 +95,10 @@ def _images(inputs: ReportInputs) -> Iterator[Caution]:
     overlaps = inputs.meta.overlaps or {}
     leaked = {pair: n for pair, n in overlaps.items() if "test" in pair.split("-") and n}
     if leaked and not overlaps.get("dropped"):
-        said = numbers.names(
+        where = numbers.names(
             [f"{numbers.count(n, 'image')} in {pair}" for pair, n in leaked.items()]
         )
-        yield Caution("leak", f"Test images occur in other splits: {said}.")
+        yield Caution("leak", f"Test images occur in other splits: {where}.")
 
 
 def _kind(text: str) -> str:
