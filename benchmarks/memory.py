@@ -28,30 +28,33 @@ class Asked:
 
     Attributes:
         latent: Latents a side.
-        text: Width of the text embedding.
+        text: Width of the text embedding; None takes none.
         told: Shapes of what else it is told.
     """
 
     latent: int
-    text: int
+    text: int | None
     told: dict[str, tuple[int, ...]]
 
     def __call__(self, network: nn.Module, z: Tensor) -> Tensor:
         """The network's answer for a latent [1, 4, h, w]."""
         told: dict[str, Any] = {name: torch.zeros(shape) for name, shape in self.told.items()}
-        if "text_embeds" in told:
+        if {"text_embeds", "image_embeds"} & set(told):
             told = {"added_cond_kwargs": told}
-        tokens = torch.zeros(1, 77, self.text)
+        tokens = None if self.text is None else torch.zeros(1, 77, self.text)
         answer: Tensor = network(
             z, torch.tensor([10]), encoder_hidden_states=tokens, **told
         ).sample
         return answer
 
 
+KANDINSKY = "Kandinsky 2.2 (text: with the prior)"
+
 ASKED = {
     "SD 2.1 unCLIP": Asked(64, 1024, {"class_labels": (1, 2048)}),
     "SD 1.5 + IP-Adapter": Asked(64, 768, {}),
     "SDXL + IP-Adapter": Asked(128, 2048, {"text_embeds": (1, 1280), "time_ids": (1, 6)}),
+    KANDINSKY: Asked(64, None, {"image_embeds": (1, 1280)}),
 }
 
 
@@ -88,10 +91,26 @@ def half_precision() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def decoders(latent: int) -> dict[str, tuple[nn.Module, int]]:
+class Unquantised(nn.Module):
+    """A MoVQ as it decodes while it guides."""
+
+    def __init__(self, movq: nn.Module) -> None:
+        super().__init__()
+        self.movq = movq
+
+    def forward(self, z: Tensor) -> Tensor:
+        """From latents to images."""
+        x: Tensor = self.movq.decode(z, force_not_quantize=True, return_dict=False)[0]
+        return x
+
+
+def decoders(name: str, latent: int) -> dict[str, tuple[nn.Module, int]]:
     """What makes an image of latents while it guides, and the latents a side it is given."""
     from diffusers import AutoencoderKL, AutoencoderTiny
 
+    if name == KANDINSKY:
+        movq = Unquantised(GENERATORS[name]()["vae"])
+        return {"exact": (movq, latent), "half": (movq, latent // 2)}
     vae = AutoencoderKL(latent_channels=4, **REAL.vae)
     return {
         "exact": (vae.decoder, latent),
@@ -107,7 +126,7 @@ def count(name: str) -> dict[str, int]:
         network = GENERATORS[name]()["network"].requires_grad_(False).eval()
         z = torch.zeros(1, 4, asked.latent, asked.latent, requires_grad=True)
         bytes_of["network"] = saved_bytes(lambda: asked(network, z), network)
-        for kind, (decoder, side) in decoders(asked.latent).items():
+        for kind, (decoder, side) in decoders(name, asked.latent).items():
             decoder.requires_grad_(False).eval()
             z0 = torch.zeros(1, 4, side, side, requires_grad=True)
             bytes_of[kind] = saved_bytes(partial(decoder, z0), decoder)
@@ -125,7 +144,9 @@ def main() -> None:
     print("|---" * (len(columns) + 1) + "|")
     for name in ASKED:
         found = count(name)
-        cells = " | ".join(f"{found[column] / 2**30:.2f}" for column in columns)
+        cells = " | ".join(
+            f"{found[column] / 2**30:.2f}" if column in found else "-" for column in columns
+        )
         print(f"| {name} | {cells} |")
 
 
