@@ -102,6 +102,13 @@ ADAPTER = {
     "image_encoder": "image_encoder",
     "scale": 0.6,
 }
+PRIOR = {
+    "path": "owner/prior",
+    "revision": None,
+    "num_inference_steps": 25,
+    "guidance_scale": 4.0,
+    "text_share": 0.5,
+}
 
 
 VARIANTS: tuple[dict[str, Any], ...] = (
@@ -110,6 +117,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {**TREE, "data": {**FOLDER, "split": {**BY_FOLDERS, "validation": DRAWN}}},
     {**TREE, "data": {**FOLDER, "split": BY_FOLDERS}},
     {**TREE, "generator": {**TREE["generator"], "kind": "ip-adapter", "adapter": ADAPTER}},
+    {**TREE, "generator": {**TREE["generator"], "kind": "kandinsky-2.2", "prior": PRIOR}},
     TREE,
 )
 """Valid parameters that have every key between them."""

@@ -204,6 +204,7 @@ def test_parts_of_another_size_are_not_taken_for_those_of_the_same_name(
             {"conditioning": "text", "scheduler": "FlowMatchEulerDiscreteScheduler"},
         ),
         ("stable-unclip", {"feedback_decoder": "tiny", "feedback_steps": 1}),
+        ("kandinsky-2.2", {"conditioning": "dual", "embedding_mix": "slerp"}),
     ],
 )
 def test_generator_mode_and_solver_are_switched_by_parameters_alone(

@@ -19,7 +19,7 @@ from micro import ROOT, generator_config, random_images, synthesize_config
 
 from fgds_core.diffusion.guidance.rules import RULES
 from fgds_core.feedback.registry import CRITERIA
-from fgds_core.generators.config import AdapterConfig, GeneratorConfig
+from fgds_core.generators.config import AdapterConfig, GeneratorConfig, PriorConfig
 from fgds_core.generators.family import KINDS
 from fgds_core.images.table import image_table, write_images
 from fgds_core.synthesis.config import FeedbackFactors, SynthesizeConfig
@@ -321,10 +321,13 @@ def drawn(root: Path) -> dict[Drawn, str]:
         image_encoder="encoder",
         scale=1.0,
     )
+    prior = PriorConfig(
+        path="there", revision=None, num_inference_steps=25, guidance_scale=4.0, text_share=0.5
+    )
     found = {}
     for each in ALL:
-        its = adapter if each.kind == "ip-adapter" else None
-        generator = generator_config("there", kind=each.kind, adapter=its)
+        beside = {"ip-adapter": {"adapter": adapter}, "kandinsky-2.2": {"prior": prior}}
+        generator = generator_config("there", kind=each.kind, **beside.get(each.kind, {}))
         config = synthesize_config(
             feedback=each.criterion,
             feedback_rule=each.rule,
@@ -387,6 +390,7 @@ def test_a_configuration_declares_and_does_nothing() -> None:
 
 
 DEFAULTS: dict[str, Any] = {
+    "GeneratorConfig.prior": None,
     "SynthesizeConfig.target_per_group": None,
     "SynthesizeConfig.rounds": 1,
     "SynthesizeConfig.round_quotas": "by_error",
@@ -409,7 +413,7 @@ one under the new parameters: name a new parameter instead."""
 def test_a_default_of_what_is_drawn_never_changes() -> None:
     declared = {
         f"{model.__name__}.{name}": its.get_default(call_default_factory=True)
-        for model in (AdapterConfig, GeneratorConfig, SynthesizeConfig)
+        for model in (AdapterConfig, PriorConfig, GeneratorConfig, SynthesizeConfig)
         for name, its in model.model_fields.items()
         if not its.is_required()
     }
