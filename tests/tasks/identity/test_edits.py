@@ -390,7 +390,6 @@ def test_a_configuration_declares_and_does_nothing() -> None:
 
 
 DEFAULTS: dict[str, Any] = {
-    "GeneratorConfig.prior": None,
     "SynthesizeConfig.target_per_group": None,
     "SynthesizeConfig.rounds": 1,
     "SynthesizeConfig.round_quotas": "by_error",
