@@ -37,7 +37,7 @@ def assess_synthetic(
     reports = workspace.reports
     owned = [reports / name for name in ("synthetic.json", "synthetic.metrics.json", "assess")]
     meta = read_meta(workspace.prepared)
-    num_real = sum(meta.counts["train"]) + sum(meta.counts["val"])
+    num_real = sum(map(sum, meta.counts.values()))  # test images are searched for copies
     num_synthetic = read_index(workspace.synthetic).num_kept
     with (
         replaced(*owned) as place,

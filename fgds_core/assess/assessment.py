@@ -1,7 +1,7 @@
 """What a synthetic set is worth before anything is trained on it.
 
-It is compared with real *validation* images, never with test images, and with real training
-images to find copies. Three rules keep the numbers honest:
+It is compared with real *validation* images, never with test images, and with all real images to
+find copies, which is all that test images are looked at for. Three rules keep the numbers honest:
 
 - The synthetic set holds mostly rare classes, the validation set does not. The overall measures
   therefore weight the real images so that their classes have the proportions of the synthetic
@@ -38,6 +38,7 @@ from fgds_core.assess.guidance_health import (
 from fgds_core.assess.measures import MEASURES, Sample, measured
 from fgds_core.assess.neighbours import Grid, Suspicion, neighbour_tables
 from fgds_core.assess.observe import CRITERIA, Observed
+from fgds_core.assess.originality import Suspects
 from fgds_core.assess.tables import criterion_rows, per_class_rows
 from fgds_core.assess.vectors import Array, Features
 from fgds_core.assess.witness import doubts, testimony
@@ -80,6 +81,7 @@ def measure_synthetic(
     feature_space: str,
     bins: Mapping[str, str],
     judge: JudgeRecord | None = None,
+    copied: Suspects | None = None,
     config: AssessConfig,
     seed: int,
 ) -> Assessment:
@@ -94,6 +96,7 @@ def measure_synthetic(
         feature_space: Name of the features; those of `classifier` are the baseline's.
         bins: Shot bin of each class name.
         judge: Who the judge is and what it recognises; None where none was asked.
+        copied: The images that may be copies; None where none were looked for.
         config: What is measured, and how.
         seed: Seed of the subsets and resamples.
     """
@@ -112,9 +115,8 @@ def measure_synthetic(
         len(class_names),
     )
     answers = {name: synthetic.answers[name] for name in CRITERIA}  # [M] each
-    to_train = nearest(synthetic.features, train.features, 1)[0][:, 0]  # [M]
     answers["copy"] = near_copies(
-        to_train,
+        nearest(synthetic.features, train.features, 1)[0][:, 0],
         labels,
         nearest(val.features, train.features, 1)[0][:, 0],
         val_labels,
@@ -152,6 +154,9 @@ def measure_synthetic(
         *_warnings(measures, meaningless),
         *guidance_warnings(health, class_names, by_class),
     ]
+    if copied is not None:
+        measures["copies"] = copied.counts(np.arange(len(labels)))
+        measures["warnings"] += copied.warnings()
     measures["shown"] = [
         {"name": name, "label": its.label, "hint": its.hint} for name, its in MEASURES.items()
     ]
@@ -160,6 +165,7 @@ def measure_synthetic(
             **measure(chosen, of_class, None, class_name),
             "num_synthetic": len(chosen),
             "guidance": guidance_health(notes, health, chosen),
+            **({} if copied is None else {"copies": copied.counts(chosen)}),
             "baseline": {
                 name: {
                     "real": mean_of(val.answers[name][of_class]),
@@ -186,7 +192,7 @@ def measure_synthetic(
             rows,
             by_class,
             Grid(config.grid_images, config.grid_neighbours),
-            _suspicion(synthetic, to_train, answers["copy"]),
+            _suspicion(synthetic, copied),
         ),
         judged=None
         if judge_label is None
@@ -200,12 +206,12 @@ def measure_synthetic(
     )
 
 
-def _suspicion(synthetic: Observed, to_train: Array, copies: Array) -> Suspicion:
+def _suspicion(synthetic: Observed, copied: Suspects | None) -> Suspicion:
     """What makes synthetic images worth a look: what the judge says, and which may be copies."""
     label, score = (synthetic.answers.get(f"judge_{name}") for name in ("label", "probability"))
     if label is not None and score is not None:
         score = np.where(label == synthetic.labels, score, -score)  # surely something else: worst
-    return Suspicion(label, score, np.where(copies == 1, to_train, np.nan))
+    return Suspicion(label, score, None if copied is None else copied.ratio)
 
 
 def headline(measures: Mapping[str, Any]) -> dict[str, float | None]:

@@ -180,7 +180,7 @@ class _Asked:
             }
             for split, its in near.items():
                 others = {k: v for k, v in near.items() if k in KNOWN}
-                found[split, way] = _candidate(split, its, others)
+                found[split, way] = _candidate(split, its, others, way != "features")
         return found
 
     def _own(self, split: str) -> Rows:
@@ -209,8 +209,17 @@ class _Asked:
         return Calibration(thresholds, num_real, num_alarms)
 
 
-def _candidate(split: str, nearest: Nearest, known: Mapping[str, Nearest]) -> _Candidate:
-    """The likeliest reference of each image, and how much nearer it is than what comes next."""
+def _candidate(
+    split: str, nearest: Nearest, known: Mapping[str, Nearest], is_picture: bool
+) -> _Candidate:
+    """The likeliest reference of each image, and how much nearer it is than what comes next.
+
+    Args:
+        split: Of the references.
+        nearest: Those that are most like each image.
+        known: The same of all splits among which neighbours are looked for.
+        is_picture: Whether no distance is the same picture, and not only the same to a network.
+    """
     each = np.arange(len(nearest.likely))
     others = []
     for name, its in known.items():
@@ -224,9 +233,10 @@ def _candidate(split: str, nearest: Nearest, known: Mapping[str, Nearest]) -> _C
     usual = total / np.maximum(there.sum(axis=1), 1)
     # With no other image to compare with, an image is compared with one of no likeness
     usual = np.where(there.any(axis=1), usual, 1.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = nearest.closest / usual
-    ratio = np.where(nearest.closest <= EXACT, 0.0, ratio)  # also where all its neighbours are
+    ratio = np.full(len(usual), np.inf)
+    np.divide(nearest.closest, usual, out=ratio, where=usual > EXACT)
+    if is_picture:
+        ratio[nearest.closest <= EXACT] = 0  # also where all its neighbours are
     return _Candidate(
         np.where(np.isfinite(nearest.closest), ratio, np.inf).astype(np.float32),
         nearest.closest,

@@ -266,8 +266,9 @@ _PAIRS = 1024
 
 
 def _unit(x: Tensor, device: str) -> Tensor:
-    """float32 of length 1, [B, D]; of length 0 stays so."""
-    return F.normalize(x.to(device), dim=1).float()
+    """float32 of length 1, [B, D]; 0 where there is no direction or a number is not finite."""
+    normed = F.normalize(x.to(device), dim=1).float()
+    return normed.masked_fill_(~normed.isfinite().all(dim=1, keepdim=True), 0)
 
 
 class _Best:

@@ -1,6 +1,7 @@
 """The quality of the synthetic set: against real validation images, and what a judge sees."""
 
 import tempfile
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from fgds_core.assess.features import FeatureSources, load_extractor, tower_of
 from fgds_core.assess.left_out import COLUMNS, left_out_schema, left_out_tables
 from fgds_core.assess.neighbours import neighbour_schema
 from fgds_core.assess.observe import observe
+from fgds_core.assess.originality import Suspects, pair_tables, pairs_schema, suspects
 from fgds_core.classify.network import load_classifier
 from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
 from fgds_core.files import csv_text, write_json, write_text
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.reading import IN_THIS_PROCESS, Reading
 from fgds_core.images.table import write_image_batches
 from fgds_core.judge.judge import load_judge
@@ -43,11 +46,13 @@ def assess(
     """Measures the set and writes `synthetic.json` and the folder `assess` into `reports`.
 
     `assess/measures.json` holds everything that is known of a measure, `synthetic.json` the values
-    alone, which people compare between runs. `assess/judged.parquet` is there with a judge. Images
-    that are left out of training are left out of all of it and stand in `assess/excluded.parquet`.
+    alone, which people compare between runs. `assess/copies.parquet` names the images that may be
+    copies of real ones, the nearest first, and `assess/copy_pairs.parquet` shows them.
+    `assess/judged.parquet` is there with a judge. Images that are left out of training are left
+    out of all of it and stand in `assess/excluded.parquet`.
 
     Args:
-        prepared: Prepared data; train and val are read, test is not.
+        prepared: Prepared data. Test images are searched for copies and for nothing else.
         synthetic: The synthetic set.
         baseline: Folder of the baseline classifier.
         generator: The generator whose CLIP tower may serve as feature space.
@@ -56,8 +61,7 @@ def assess(
         reports: Folder of the reports. The features lie there too until all is measured.
         judge: Folder of the judge; None asks none.
         device: Where the networks compute.
-        reading: How images are read. They are told of in `advance`, training, validation and
-            synthetic ones.
+        reading: How images are read. They are told of in `advance`, real and synthetic ones.
 
     Returns:
         The content of `measures.json`.
@@ -90,25 +94,31 @@ def assess(
     reports.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="features-", dir=reports) as folder:
         place = Path(folder)
+        made = observe(
+            images, place / "synthetic", extract, baseline=classifier, judge=asked, reading=reading
+        )
+        real = {
+            "train": observe(train, place / "train", extract, reading=reading),
+            "val": observe(val, place / "val", extract, baseline=classifier, reading=reading),
+        }
+        known = real
+        if sum(meta.counts["test"]):
+            test = read_prepared(prepared, "test")
+            known = real | {"test": observe(test, place / "test", extract, reading=reading)}
+        copied = suspects(made, rows, known, place, device, reading)
         found = measure_synthetic(
-            observe(
-                images,
-                place / "synthetic",
-                extract,
-                baseline=classifier,
-                judge=asked,
-                reading=reading,
-            ),
+            made,
             rows,
-            train=observe(train, place / "train", extract, reading=reading),
-            val=observe(val, place / "val", extract, baseline=classifier, reading=reading),
+            **real,
             feature_space=extract.name,
             bins=meta.bins,
             judge=None if asked is None else asked.record,
+            copied=copied,
             config=config,
             seed=seed,
         )
         _write(found, meta.class_names, reports)
+        _write_copies(copied, images, {name: its.images for name, its in known.items()}, reports)
     _write_left_out(synthetic, reports / "assess" / "excluded.parquet")
     return found.measures
 
@@ -121,6 +131,16 @@ def _write_left_out(synthetic: Path, path: Path) -> None:
         columns = {name: [vars(each)[name] for each in left_out] for name in COLUMNS}
         tables = left_out_tables(images.select(np.flatnonzero(away).tolist()), columns)
         write_image_batches(path, left_out_schema(images.class_names), tables)
+
+
+def _write_copies(
+    found: Suspects, synthetic: ImageDataset, real: Mapping[str, ImageDataset], reports: Path
+) -> None:
+    folder = reports / "assess"
+    write_rows(folder / "copies.parquet", found.table)
+    schema = pairs_schema(synthetic.class_names)
+    pairs = pair_tables(found, synthetic, real)
+    write_image_batches(folder / "copy_pairs.parquet", schema, pairs)
 
 
 def _write(found: Assessment, class_names: tuple[str, ...], reports: Path) -> None:

@@ -35,7 +35,7 @@ from fgds_core.classify.network import create_classifier
 from fgds_core.classify.predict import predict
 from fgds_core.classify.save import save_classifier
 from fgds_core.data.imbalance import shot_bins
-from fgds_core.data.meta import Meta, write_meta
+from fgds_core.data.meta import Meta, read_meta, write_meta
 from fgds_core.errors import InputError
 from fgds_core.images.reading import Reading
 from fgds_core.images.table import image_table, write_images
@@ -527,6 +527,8 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
     run_stage(workspace, workspace / "b", reading=Reading(32))
     names = sorted(path.relative_to(workspace / "a") for path in (workspace / "a").rglob("*.*"))
     assert [str(name) for name in names] == [
+        "assess/copies.parquet",
+        "assess/copy_pairs.parquet",
         "assess/criterion.csv",
         "assess/guidance.parquet",
         "assess/measures.json",
@@ -548,6 +550,64 @@ def test_the_stage_writes_the_same_bytes_twice(workspace):
     rows = list(csv.DictReader((workspace / "a/assess/per_class.csv").open()))
     assert [row["num_real_train"] for row in rows] == ["120", "60", "10"]
     assert pq.read_table(workspace / "a/assess/neighbours.parquet").num_rows >= 3 * 2 + 4 * 5
+
+
+def test_copies_of_all_splits_are_named_with_what_they_copy(workspace, train, val):
+    fresh, test = make_images([0, 40, 70], seed=3), make_images([30, 30, 30], seed=8)
+    meta = read_meta(workspace / "prepared")
+    table = image_table(gather(test), test.labels, CLASS_NAMES)
+    record = write_images(workspace / "prepared" / "test.parquet", table)
+    write_meta(
+        workspace / "prepared",
+        replace(
+            meta,
+            counts=meta.counts | {"test": (30, 30, 30)},
+            content_sha256=meta.content_sha256 | {"test": record.sha256},
+        ),
+    )
+    # The first emus are a training, a validation and a test image, the training one mirrored
+    planted = [train.of_class(2)[0].flip(-1), val.of_class(2)[7], test.of_class(2)[5]]
+    x = torch.stack([fresh[row] for row in range(len(fresh))])
+    x[40:43] = torch.stack(planted)
+    images = image_set(x.float() / 127.5 - 1, fresh.labels, CLASS_NAMES)
+    made = workspace / "synthetic"
+    table = make_table(images)
+    records = [
+        write_synthetic_part(
+            made,
+            part_path(label, CLASS_NAMES[label], 0),
+            table.filter(torch.eq(images.labels, label).numpy()),
+            "fingerprint",
+        )
+        for label in (1, 2)
+    ]
+    shards.write_index(
+        made,
+        records,
+        class_names=CLASS_NAMES,
+        wanted=[0, 40, 70],
+        fingerprint="fingerprint",
+        made_by={},
+    )
+    found = run_stage(workspace, workspace / "a")
+    rows = pq.read_table(workspace / "a/assess/copies.parquet").to_pylist()
+    known = {(r["class"], r["index"]): r for r in rows}
+    for index, split, reference in ((0, "train", 180), (1, "val", 167), (2, "test", 65)):
+        row = known["emu", index]
+        assert (row["split"], row["reference"], row["ratio"]) == (split, reference, 0)
+    assert known["emu", 0]["orientation"] == "mirrored"
+    assert [known["emu", index]["conditioning"] for index in range(3)] == [True, False, False]
+    assert len(rows) <= 3 + 4  # by chance
+    for split in ("train", "val", "test"):
+        assert 1 <= found["copies"][split]["num_suspected"] <= 3
+        assert found["per_class"]["emu"]["copies"][split]["num_suspected"] >= 1
+        assert found["copies"][split]["num_real"] >= 190
+    pairs = pq.read_table(workspace / "a/assess/copy_pairs.parquet").to_pylist()
+    assert [row["role"] for row in pairs] == ["synthetic", "real"] * len(rows)
+    first = next(row for row in pairs if row["split"] == "test" and row["role"] == "real")
+    assert first["image"]["bytes"] == test.file(65)
+    shown = pq.read_table(workspace / "a/assess/neighbours.parquet").to_pylist()
+    assert {0, 1, 2} <= {row["index"] for row in shown if "copy" in (row["why"] or "")}
 
 
 def test_a_classifier_of_other_classes_is_refused(workspace, classifier):

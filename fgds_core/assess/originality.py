@@ -1,0 +1,211 @@
+"""Which synthetic images are suspected to be copies of real ones, and what is said of them.
+
+This is the one place where the assessment looks at test images, and it looks for copies of them:
+a synthetic image that shows a test image would make every accuracy look better than it is. No
+measure, threshold of a measure or choice knows them.
+
+M synthetic images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from fgds_core.assess.neighbours import thumbnail
+from fgds_core.assess.observe import Observed
+from fgds_core.copies.find import Calibration, copies_of
+from fgds_core.copies.thumbnails import Pictures, write_thumbnails
+from fgds_core.images.dataset import ImageDataset
+from fgds_core.images.loader import batches
+from fgds_core.images.reading import Reading
+from fgds_core.images.table import image_schema, image_table
+
+SHOWN = 100
+"""Pairs whose pictures are kept, the nearest."""
+
+BY_CHANCE = 0.01
+"""A number of suspects that is less likely by chance is worth a warning."""
+
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+PAIRS: dict[str, pa.DataType] = {
+    "pair": pa.int64(),
+    "role": pa.string(),
+    "index": pa.int64(),
+    "split": pa.string(),
+    "reference": pa.int64(),
+    "conditioning": pa.bool_(),
+    "way": pa.string(),
+    "orientation": pa.string(),
+    "distance": pa.float64(),
+    "ratio": pa.float64(),
+    "threshold": pa.float64(),
+}
+"""Beside image and label in the table of pairs: number of the pair, the nearest first, and which
+of the two the picture is (synthetic or real); the others are those of `copies.parquet`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Suspects:
+    """The synthetic images that may be copies.
+
+    Attributes:
+        table: A row for each image and split of which it may have a copy, the nearest first:
+            class, index (in the class, as in the set), split, reference (the row in the split),
+            conditioning (whether it was made from that image), way, orientation, distance, ratio,
+            threshold.
+        row: Of the synthetic set, for each row of the table.
+        calibration: How often real images would be suspected.
+        num_images: Synthetic images M.
+    """
+
+    table: pa.Table
+    row: NDArray[np.int64]
+    calibration: Calibration
+    num_images: int
+
+    @property
+    def ratio(self) -> NDArray[np.float64]:
+        """How near each image is to what it may copy, NaN where it is no suspect, [M]."""
+        found = np.full(self.num_images, np.nan)
+        ratios = self.table["ratio"].to_numpy()
+        found[self.row[::-1]] = ratios[::-1]  # the nearest is written last
+        return found
+
+    def counts(self, chosen: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+        """What is said of some images, by split.
+
+        Returns:
+            `num_suspected` images, how many of them of their own `conditioning` image, how many
+            are `expected` by chance, as `num_alarms` of `num_real` real images are suspected too,
+            and the `thresholds` by way.
+        """
+        splits, own = (self.table[name].to_numpy() for name in ("split", "conditioning"))
+        among = np.isin(self.row, chosen)
+        known = self.calibration
+        return {
+            split: {
+                "num_suspected": int((among & (splits == split)).sum()),
+                "conditioning": int((among & (splits == split) & own).sum()),
+                "expected": known.expected(split, len(chosen)),
+                "num_real": known.num_real[split],
+                "num_alarms": known.num_alarms[split],
+                "thresholds": dict(known.thresholds[split]),
+            }
+            for split in known.thresholds
+        }
+
+    def warnings(self) -> list[str]:
+        """What a person has to know before such images are used."""
+        said = []
+        for split, found in self.counts(np.arange(self.num_images)).items():
+            number, real = found["num_suspected"], found["num_real"]
+            rate = (found["num_alarms"] + 1) / (real + 2)  # not 0 because none of a few was
+            if number and binom.sf(number - 1, self.num_images, rate) < BY_CHANCE:
+                expected = found["expected"]
+                chance = "unknown" if expected is None else f"{expected:.1f}"
+                said.append(
+                    f"{number} synthetic images may be copies of {_SPLITS[split]} images (by"
+                    f" chance: {chance}), {found['conditioning']} of them of what they were made"
+                    " from: see assess/copies.parquet, the nearest first"
+                )
+        return said
+
+
+def suspects(
+    synthetic: Observed,
+    rows: pa.Table,
+    real: Mapping[str, Observed],
+    place: Path,
+    device: str,
+    reading: Reading,
+) -> Suspects:
+    """Looks for copies of real images.
+
+    Args:
+        synthetic: The synthetic images, M.
+        rows: Their columns, in the same order.
+        real: The real images by split, `test` among them.
+        place: A folder for what is kept of the images meanwhile.
+        device: Where it is computed.
+        reading: How images are read; they are not told of again.
+    """
+
+    def pictures(name: str, seen: Observed) -> Pictures:
+        stream = batches(seen.images, reading.batch_size, workers=reading.workers)
+        stored = write_thumbnails(place / f"{name}-thumbnails", stream)
+        return Pictures(stored, seen.labels, seen.features)
+
+    references = {split: pictures(split, seen) for split, seen in real.items()}
+    found, known = copies_of(pictures("synthetic", synthetic), references, None, device)
+    row = found["row"].to_numpy().astype(np.int64)
+    source = _sources(synthetic.labels, rows, real["train"].labels)
+    own = (found["reference"].to_numpy() == source[row]) & (
+        found["split"].to_numpy(zero_copy_only=False) == "train"
+    )
+    names = np.array(synthetic.images.class_names, dtype=object)
+    table = pa.table(
+        {
+            "class": pa.array(names[synthetic.labels[row]].tolist(), pa.string()),
+            "index": rows["index"].take(pa.array(row)),
+            **{name: found[name] for name in ("split", "reference")},
+            "conditioning": pa.array(own.tolist(), pa.bool_()),
+            **{name: found[name] for name in found.column_names[3:]},
+        }
+    )
+    return Suspects(table, row, known, len(synthetic.labels))
+
+
+def pairs_schema(class_names: Sequence[str]) -> pa.Schema:
+    """The schema of the table of pairs: image, label and `PAIRS`."""
+    return image_schema(class_names, PAIRS)
+
+
+def pair_tables(
+    found: Suspects, synthetic: ImageDataset, real: Mapping[str, ImageDataset]
+) -> Iterator[pa.Table]:
+    """The nearest pairs side by side: first the synthetic image, then the real one.
+
+    Args:
+        found: The suspects.
+        synthetic: The synthetic images.
+        real: The real images by split.
+
+    Yields:
+        A table for each pair.
+    """
+    schema = pairs_schema(synthetic.class_names)
+    for pair, (row, its) in enumerate(
+        zip(found.row[:SHOWN].tolist(), found.table.slice(0, SHOWN).to_pylist(), strict=True)
+    ):
+        both = [(synthetic, row), (real[its["split"]], its["reference"])]
+        columns = {name: [its.get(name)] * 2 for name in PAIRS}
+        columns |= {"pair": [pair] * 2, "role": ["synthetic", "real"]}
+        yield image_table(
+            [thumbnail(images.file(place)) for images, place in both],
+            [int(images.labels[place]) for images, place in both],
+            synthetic.class_names,
+            columns,
+            schema=schema,
+        )
+
+
+def _sources(
+    labels: NDArray[np.int64], rows: pa.Table, train_labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Which training image each synthetic one was made from, -1 for none, [M]."""
+    places = rows["conditioning_id"].to_numpy().astype(np.float64)  # among those of its class
+    found = np.full(len(labels), -1, dtype=np.int64)
+    for k in np.unique(labels):
+        of_class = np.flatnonzero(train_labels == k)
+        made = (labels == k) & ~np.isnan(places)
+        found[made] = of_class[places[made].astype(np.int64)]
+    return found
