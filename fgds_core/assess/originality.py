@@ -152,13 +152,14 @@ def suspects(
         found["split"].to_numpy(zero_copy_only=False) == "train"
     )
     names = np.array(synthetic.images.class_names, dtype=object)
+    said = {name: found[name].combine_chunks() for name in found.column_names}
     table = pa.table(
         {
             "class": pa.array(names[synthetic.labels[row]].tolist(), pa.string()),
-            "index": rows["index"].take(pa.array(row)),
-            **{name: found[name] for name in ("split", "reference")},
+            "index": pa.array(rows["index"].to_numpy()[row], pa.int64()),
+            **{name: said[name] for name in ("split", "reference")},
             "conditioning": pa.array(own.tolist(), pa.bool_()),
-            **{name: found[name] for name in found.column_names[3:]},
+            **{name: said[name] for name in found.column_names[3:]},
         }
     )
     return Suspects(table, row, known, len(synthetic.labels))
