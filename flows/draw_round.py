@@ -14,7 +14,7 @@ from tasks.workers.fanout import make_runner, run_each, runs_here
 if TYPE_CHECKING:
     from fgds_core.synthesis.plan import Part
     from fgds_core.synthesis.record import PartRecord
-    from tasks.survey import Round
+    from tasks.round import Round
     from tasks.synthesize import DrawnPart
 
 

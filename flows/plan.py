@@ -112,8 +112,9 @@ def show_plan(
         print(f"Check: {num_checked:,} images without feedback come first.")
         print(f"Cost: measuring it, and finding finished parts, needs {needs}.")
         return
-    found = survey(recipe, params["retrain"], params["store"], workspace, verify=True)
-    load = workload(found.plans, found.left, found.unplanned)
+    sections = params["retrain"], params["store"]
+    found = survey(recipe, *sections, workspace, judge=params["judge"], verify=True)
+    load = workload(found.all_plans, found.left, found.unplanned)
     show_workload(load, workspace)
     show_check(recipe, plan, params["store"], workspace)
     if not load.num_images:

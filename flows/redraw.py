@@ -96,7 +96,8 @@ def show_redrawn(
     for index in indices:
         find(known, name, index, workspace.synthetic)
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
-    found = survey(recipe, params["retrain"], params["store"], workspace)
+    sections = params["retrain"], params["store"]
+    found = survey(recipe, *sections, workspace, judge=params["judge"])
     differing = []
     for index in indices:
         redrawn = redraw_image(found, name, index, params["compute"], out)

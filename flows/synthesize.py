@@ -12,12 +12,14 @@ rounds (`synthesize.rounds`) a classifier is trained between one and the next, a
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect import flow
 
 from fgds_core.classify.config import RetrainConfig
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.judge.config import JudgeConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.check_ability import check_ability
 from flows.draw_round import DrawnRound, draw_round
@@ -43,6 +45,7 @@ class DrawingParams:
     generator: GeneratorConfig
     synthesize: SynthesizeConfig
     retrain: RetrainConfig
+    judge: JudgeConfig
 
 
 @flow(name="synthesize")
@@ -62,20 +65,21 @@ def synthesize(
     from tasks.cost import check_cost
     from tasks.store.bucket import check_store
     from tasks.survey import survey
-    from tasks.synthesize import between, train_guide_model
+    from tasks.synthesize import between, train_guide_model, vet_images
 
     prior = params.generator.prior
     watch_links("synthesize", params.generator.path, None if prior is None else prior.path)
     check_store(store)
     recipe = Recipe(params.generator, params.synthesize, params.seed)
     is_limited = compute.max_device_hours is not None
-    found = survey(recipe, params.retrain, store, workspace, verify=is_limited)
+    look = partial(survey, recipe, params.retrain, store, workspace, judge=params.judge)
+    found = look(verify=is_limited)
     _check_exclusions(found)
     _check_place(found, workspace)
     check_cost(found, store, compute, workspace)
     check_ability(recipe, found.whole, compute, store, workspace)
     if params.synthesize.cannot_draw == "resample":  # some classes may be filled otherwise now
-        found = survey(recipe, params.retrain, store, workspace)
+        found = look()
 
     drawn: list[DrawnRound] = []
     with journal(found.purpose) as note:
@@ -88,9 +92,25 @@ def synthesize(
                     compute=compute,
                     workspace=here,
                 )
-                found = survey(recipe, params.retrain, store, workspace)
+                found = look()
                 note("round", number=here.drawing)
             drawn.append(draw_round(found.rounds[len(drawn)], compute, store, note))
+        while found.vetting is not None:
+            for again in found.goes[len(drawn) :]:
+                note("round", number=len(drawn) + 1)
+                drawn.append(draw_round(again, compute, store, note))
+            if (check := found.vetting.next) is None:
+                break
+            records = [record for each in drawn for record in each.records]
+            run(
+                vet_images,
+                check=check,
+                records=tuple(record for record in records if record.path in check.parts),
+                compute=compute,
+                workspace=workspace,
+            )
+            found = look()
+            say_result("synthesize", _checked(found))
         outputs = _finish(found, drawn, workspace)
     say_result("synthesize", _result(found, drawn))
     return outputs
@@ -123,14 +143,18 @@ def _finish(found: "Survey", drawn: "Sequence[DrawnRound]", workspace: Workspace
     from fgds_core.synthesis.excluded import by_hand, check_rest
     from fgds_core.synthesis.guides import remove_foreign_guides
     from fgds_core.synthesis.shards import remove_foreign_parts
-    from tasks.survey import made_by_rounds
+    from fgds_core.synthesis.vetting import remove_foreign_records
+    from tasks.survey import made_by_all
     from tasks.synthesize import write_synthetic_index
 
     records = tuple(record for each in drawn for record in each.records)
     remove_foreign_parts(workspace.synthetic, records)
     remove_foreign_guides(workspace.synthetic, found.num_rounds)
+    vetting = found.vetting
+    remove_foreign_records(workspace.synthetic, len(vetting.found) if vetting else 0)
     exclude, class_names = found.rounds[0].recipe.synthesize.exclude, found.whole.class_names
     left_out, others = by_hand(exclude, class_names, records)
+    left_out += vetting.left_out if vetting else ()
     check_rest(left_out, records)
     for text in others:
         say_result("synthesize", f"warning: {text}")
@@ -139,10 +163,32 @@ def _finish(found: "Survey", drawn: "Sequence[DrawnRound]", workspace: Workspace
         records=records,
         class_names=class_names,
         wanted=found.wanted,
-        made_by=made_by_rounds(found.rounds),
+        made_by=made_by_all(found),
         left_out=tuple(left_out),
         workspace=workspace,
     )
+
+
+def _checked(found: "Survey") -> str:
+    """What the last check has come to: what is left out, and which classes still fail."""
+    assert found.vetting is not None
+    last, names = found.vetting.found[-1], found.whole.class_names
+    least = found.vetting.by["min_agreement"]
+    number = len(found.vetting.found)
+    below = [
+        f"{names[label]} ({each.shown.num_right:,} of {each.shown.num_images:,} images,"
+        f" {each.agreement:.2f} of the judge's recall)"
+        for label, each in last.standings.items()
+        if each.agreement is not None and each.agreement < least
+    ]
+    if not below:
+        left_out = len(last.left_out)
+        return f"check {number}: the judge agrees; {left_out:,} images are left out"
+    others = f" and {len(below) - 10:,} more classes" if len(below) > 10 else ""
+    text = f"check {number}: the judge sees too few of {', '.join(below[:10])}{others}"
+    if last.again:
+        return f"{text}; {len(last.left_out):,} images are left out and others drawn"
+    return f"warning: {text}, and judge.max_redraws allows no further drawing: they stay"
 
 
 def _result(found: "Survey", drawn: "Sequence[DrawnRound]") -> str:

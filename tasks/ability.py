@@ -10,8 +10,8 @@ from fgds_core.synthesis.plan import Part, Plan
 from fgds_core.synthesis.recipe import Recipe
 from tasks.identity.cache import content_digests
 from tasks.identity.drawing import fingerprint
+from tasks.round import Round, survey_round
 from tasks.store.config import StoreConfig
-from tasks.survey import Round, survey_round
 from tasks.workspace import Workspace
 
 FIRST_INDEX = 1_000_000_000

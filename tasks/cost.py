@@ -15,9 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from fgds_core.errors import InputError, UnfinishedError
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part
+from tasks.round import Round
 from tasks.store.config import StoreConfig
 from tasks.store.inputs import share
-from tasks.survey import Round, Survey
+from tasks.survey import Survey
 from tasks.watch.timing import TIMING, training_s
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import num_workers
@@ -262,7 +263,7 @@ def to_probe(found: Survey) -> tuple[Round, Part]:
     Args:
         found: A set of which something is left.
     """
-    for each in found.rounds:
+    for each in found.goes:
         if each.left:
             return each, longest(each.left)
     return found.rounds[-1], longest(found.rounds[-1].plan.parts)

@@ -11,9 +11,10 @@ from fgds_core.images.table import image_paths
 from fgds_core.synthesis.excluded import part_with
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.record import PartRecord
-from fgds_core.synthesis.redraw import changes, redraw, row_of, unlike
+from fgds_core.synthesis.redraw import changes, redraw, resample, row_of, unlike
 from fgds_core.synthesis.shards import SyntheticIndex, read_index, read_part
-from tasks.survey import Round, Survey
+from tasks.round import Round
+from tasks.survey import Survey
 from tasks.workers.config import ComputeConfig
 from tasks.workers.worker import this_worker
 from tasks.workspace import Workspace
@@ -64,15 +65,18 @@ def redraw_image(
     each, part = made_as(found, known, record)
     was = row_of(read_part(folder, record), index)
     models = this_worker().models(each.sources(), compute, each.workspace)
-    now = redraw(
-        part,
-        index,
-        was,
-        each.recipe,
-        models,
-        batch_size=compute.batch_size,
-        micro_batch=compute.micro_batch,
-    )
+    if name in each.resampled:
+        now = resample(part, index, models.real, each.recipe.seed)
+    else:
+        now = redraw(
+            part,
+            index,
+            was,
+            each.recipe,
+            models,
+            batch_size=compute.batch_size,
+            micro_batch=compute.micro_batch,
+        )
     suffix = {"png": "png", "jpeg": "jpg"}[models.encoding.format]
     file = out / f"{Path(record.path).parent.name}-{index:05d}.{suffix}"
     with replacing(file) as temporary:
@@ -128,7 +132,7 @@ def made_as(found: Survey, index: SyntheticIndex, record: PartRecord) -> tuple[R
     names = found.whole.class_names
     name = index.class_names[record.label]
     if index.class_names == names:
-        for each in found.rounds:
+        for each in found.goes:
             if each.part_fingerprint(record.label, names) != record.fingerprint:
                 continue
             images = record.path, record.first_index, record.num_rows

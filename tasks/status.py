@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from fgds_core.classify.config import RetrainConfig
 from fgds_core.errors import InputError
+from fgds_core.judge.config import JudgeConfig
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.shards import read_index
 from tasks.identity.drawing import fingerprint
 from tasks.store.config import StoreConfig
-from tasks.survey import Survey, made_by_rounds, survey
+from tasks.survey import Survey, made_by_all, survey
 from tasks.watch.journal import Run, read_run
 from tasks.watch.timing import TIMING, training_s
 from tasks.workspace import Workspace
@@ -38,6 +39,7 @@ class Status:
         round: Which round is drawn next, or was last.
         num_rounds: How many there are.
         complete: Whether its index is written: there is a synthetic set.
+        checks: How many checks it has had, and whether another follows; None without checks.
         run: The last run; None if none left a journal, or it drew another set.
         other_run: The last run, if it drew another set.
         rate: Images per second of the run; None before it has drawn a part, and once it is gone.
@@ -50,6 +52,7 @@ class Status:
     round: int
     num_rounds: int
     complete: bool
+    checks: tuple[int, bool] | None
     run: Run | None
     other_run: Run | None
     rate: float | None
@@ -63,6 +66,7 @@ def read_status(
     store: StoreConfig,
     workspace: Workspace,
     *,
+    judge: JudgeConfig | None = None,
     verify: bool = False,
 ) -> Status:
     """Compares what the parameters ask for with what is in the workspace; changes nothing.
@@ -72,13 +76,14 @@ def read_status(
         retrain: How the classifiers between rounds are trained.
         store: Where parts of other workers are, if not all in this workspace.
         workspace: Where the set is.
+        judge: Who checks the images; None looks at no check.
         verify: Whether to compare the sha256 of every part, as a run does.
 
     Raises:
         InputError: The prepared data, the baseline or another input is missing, or the store is
             out of reach.
     """
-    found = survey(recipe, retrain, store, workspace, verify=verify)
+    found = survey(recipe, retrain, store, workspace, judge=judge, verify=verify)
     last = read_run()
     run = last if last is not None and last.fingerprint == found.purpose else None
 
@@ -88,7 +93,7 @@ def read_status(
     drawn, drawn_at = 0, 0.0
     left = frozenset(found.left)
     finished_at: dict[str, float] = {}
-    for each in found.rounds:  # since it was drawn, not since it came down
+    for each in found.goes:  # since it was drawn, not since it came down
         finished_at |= {**each.here, **each.stored}
     for part in found.parts:
         if part not in left:
@@ -104,7 +109,7 @@ def read_status(
     rate = done_at = None
     if run is not None and run.is_running is not False and drawn:
         rate = drawn / (drawn_at - run.round_started)
-        unfinished = sum(found.whole.wanted) - done.total() - failed.total()
+        unfinished = sum(found.wanted) + found.unplanned - done.total() - failed.total()
         one_training_s = training_s(workspace.real_reports / TIMING.name) or 0.0
         done_at = drawn_at + unfinished / rate + found.num_trainings * one_training_s
     class_names = found.whole.class_names
@@ -116,7 +121,10 @@ def read_status(
         unplanned=found.unplanned,
         round=len(found.rounds),
         num_rounds=found.num_rounds,
-        complete=not left and not found.num_trainings and _has_index(found, workspace),
+        complete=not left and found.is_known and _has_index(found, workspace),
+        checks=None
+        if found.vetting is None
+        else (len(found.vetting.found), found.vetting.next is not None),
         run=run,
         other_run=None if last is run else last,
         rate=rate,
@@ -130,5 +138,5 @@ def _has_index(found: Survey, workspace: Workspace) -> bool:
         index = read_index(workspace.synthetic)
     except InputError:
         return False
-    made_by = fingerprint(made_by_rounds(found.rounds))
+    made_by = fingerprint(made_by_all(found))
     return (index.fingerprint, index.wanted) == (made_by, found.wanted)

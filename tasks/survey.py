@@ -5,89 +5,24 @@ One answer for the flow that draws it, for its plan and for its status.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
-from fgds_core.ability.record import read_ability
 from fgds_core.classify.config import RetrainConfig
 from fgds_core.data.meta import META_NAME, read_meta
-from fgds_core.data.splits import class_digests
 from fgds_core.errors import InputError
+from fgds_core.judge.config import JudgeConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.excluded import Place
-from fgds_core.synthesis.finished import finished_at
 from fgds_core.synthesis.guides import finished_guide
 from fgds_core.synthesis.plan import Part, Plan, plan_of
 from fgds_core.synthesis.recipe import Recipe
-from fgds_core.synthesis.relabel import Relabelled, relabelled_parts
-from fgds_core.synthesis.rounds import Errors, check_rounds, plan_round, planned
-from tasks.identity.drawing import (
-    RESAMPLED,
-    fingerprint,
-    input_digests,
-    made_by,
-    part_fingerprint,
-)
+from fgds_core.synthesis.rounds import Errors, check_rounds, plan_round
+from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import guide_fingerprint, trained_by
+from tasks.round import Round, survey_round
 from tasks.store.config import StoreConfig
-from tasks.store.inputs import Shared
-from tasks.store.parts import stored
-from tasks.workers.worker import Sources
+from tasks.vetting import Vetting, check_judge, is_vetted, survey_vetting
 from tasks.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a round of a set consists of, and what of it is there.
-
-    Attributes:
-        recipe: How its images are drawn.
-        plan: Its parts.
-        workspace: Where the set is, and the classifier that guides this round.
-        inputs: Content digest of all that drawing reads, by path.
-        made_by: Everything that decides what the images show, see `identity.drawing`.
-        fingerprints: Of each part of the plan.
-        here: Path -> when it was finished, in seconds since 1970, of the parts in the workspace.
-        stored: The same of the parts in the store.
-        moved: Finished parts of other class names that a run gives their place and label of now.
-    """
-
-    recipe: Recipe
-    plan: Plan
-    workspace: Workspace
-    inputs: dict[str, str]
-    made_by: dict[str, Any]
-    fingerprints: tuple[str, ...]
-    here: Mapping[str, float]
-    stored: Mapping[str, float]
-    moved: tuple[Relabelled, ...]
-
-    def part_fingerprint(self, label: int, class_names: Sequence[str]) -> str:
-        """Of the parts of one class, if the classes had these names."""
-        return part_fingerprint(self.made_by, label, class_names)
-
-    def sources(self, store: Shared | None = None) -> Sources:
-        """What workers have to have to draw it; `store` is where they find it."""
-        resampled = frozenset(self.made_by.get(RESAMPLED, {}))
-        inputs, code = fingerprint(self.inputs), self.made_by["code"]
-        return Sources(self.recipe, inputs, code, store, resampled)
-
-    @property
-    def drawn(self) -> tuple[tuple[Part, str], ...]:
-        """Its parts with their fingerprints."""
-        return tuple(zip(self.plan.parts, self.fingerprints, strict=True))
-
-    @property
-    def left(self) -> tuple[Part, ...]:
-        """The parts that are still to draw, in the order of the run."""
-        moved = {(new.path, new.before.first_index, new.before.num_rows) for new in self.moved}
-        return tuple(
-            part
-            for part in self.plan.parts
-            if part.path not in self.here
-            and part.path not in self.stored
-            and (part.path, part.first_index, part.num_images) not in moved
-        )
 
 
 @dataclass(frozen=True)
@@ -101,6 +36,7 @@ class Survey:
         trained_by: Everything that decides the classifiers between rounds but the images, see
             `identity.rounds`; None of a set that is drawn at once.
         num_rounds: How many there are.
+        vetting: What checks have found so far, and what is drawn for that; None without checks.
     """
 
     whole: Plan
@@ -108,22 +44,34 @@ class Survey:
     plans: tuple[Plan, ...]
     trained_by: dict[str, Any] | None
     num_rounds: int
+    vetting: Vetting | None = None
+
+    @property
+    def goes(self) -> tuple[Round, ...]:
+        """All that can be drawn now: the rounds, then what takes the place of images left out."""
+        return self.rounds + (self.vetting.again if self.vetting else ())
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """Those that are known, in the order of the run."""
-        return tuple(part for plan in self.plans for part in plan.parts)
+        return tuple(part for plan in self.all_plans for part in plan.parts)
+
+    @property
+    def all_plans(self) -> tuple[Plan, ...]:
+        """Of the rounds, and of what takes the place of images left out."""
+        return self.plans + tuple(each.plan for each in self.goes[len(self.rounds) :])
 
     @property
     def wanted(self) -> tuple[int, ...]:
-        """Images of each class in the rounds that are known, [K]."""
-        return tuple(sum(own) for own in zip(*(plan.wanted for plan in self.plans), strict=True))
+        """Images of each class in the parts that are known, [K]."""
+        plans = (plan.wanted for plan in self.all_plans)
+        return tuple(sum(own) for own in zip(*plans, strict=True))
 
     @property
     def left(self) -> tuple[Part, ...]:
         """The known parts that are still to draw, in the order of the run."""
         later = (plan.parts for plan in self.plans[len(self.rounds) :])
-        of_rounds = (each.left for each in self.rounds)
+        of_rounds = (each.left for each in self.goes)
         return tuple(part for parts in (*of_rounds, *later) for part in parts)
 
     @property
@@ -139,45 +87,57 @@ class Survey:
     @property
     def is_known(self) -> bool:
         """Whether all its parts are known."""
-        return not self.num_trainings
+        return not self.num_trainings and (self.vetting is None or self.vetting.next is None)
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where the images of the rounds that are known lie, or will."""
+        """Where the images of the parts that are known lie, or will."""
         return tuple(
             Place(part.label, part.first_index, part.num_images, made)
-            for each in self.rounds
+            for each in self.goes
             for part, made in each.drawn
         )
 
     @property
     def purpose(self) -> str:
         """Digest of what the set follows from: known before its classifiers are."""
-        first = self.rounds[0].made_by
-        if self.trained_by is None:
-            return fingerprint(first)
-        quotas = self.rounds[0].recipe.synthesize.round_quotas
-        return fingerprint({**first, "rounds": [self.num_rounds, quotas, self.trained_by]})
+        first = dict(self.rounds[0].made_by)
+        if self.trained_by is not None:
+            quotas = self.rounds[0].recipe.synthesize.round_quotas
+            first["rounds"] = [self.num_rounds, quotas, self.trained_by]
+        if self.vetting is not None:
+            first["vetting"] = self.vetting.by
+        return fingerprint(first)
 
 
-def made_by_rounds(rounds: Sequence[Round]) -> dict[str, Any]:
+OWN = ("guide", "cells")
+"""What a round may have of its own."""
+
+
+def made_by_all(found: Survey) -> dict[str, Any]:
     """Everything that decides the images of a set, for its index.
 
     Args:
-        rounds: All of them; the first says what they have in common.
+        found: The set, all of whose rounds are known; the first says what they have in common.
     """
-    first = rounds[0].made_by
-    if len(rounds) == 1:
-        return first
-    own = ("guide", "cells")  # what a round may have of its own
-    return {
-        **first,
-        "rounds": [
+    first = dict(found.rounds[0].made_by)
+    if len(found.rounds) > 1:
+        first["rounds"] = [
             {"wanted": list(each.plan.wanted)}
-            | {key: each.made_by[key] for key in own if key in each.made_by}
-            for each in rounds
-        ],
-    }
+            | {key: each.made_by[key] for key in OWN if key in each.made_by}
+            for each in found.rounds
+        ]
+    if found.vetting is not None:
+        again = [
+            {
+                "wanted": list(each.plan.wanted),
+                "feedback_scale": each.recipe.synthesize.feedback_scale,
+            }
+            | {key: each.made_by[key] for key in OWN if key in each.made_by}
+            for each in found.vetting.again
+        ]
+        first["vetting"] = {**found.vetting.by, "again": again}
+    return first
 
 
 def survey(
@@ -186,6 +146,7 @@ def survey(
     store: StoreConfig,
     workspace: Workspace,
     *,
+    judge: JudgeConfig | None = None,
     verify: bool = False,
 ) -> Survey:
     """Compares the set that a recipe asks for with what is there; changes nothing.
@@ -195,12 +156,13 @@ def survey(
         retrain: How the classifiers between rounds are trained.
         store: Where parts of other workers are, if not all in this workspace.
         workspace: Where the set and what it is drawn from are.
+        judge: Who checks the images, and what follows; None looks at no check.
         verify: Whether to compare the sha256 of every part, as a run does, rather than to believe
             the record beside it.
 
     Raises:
-        InputError: An input is missing, no class needs an image, there are fewer images than
-            rounds, or the store is out of reach.
+        InputError: An input or the judge is missing, no class needs an image, there are fewer
+            images than rounds, or the store is out of reach.
     """
     config = recipe.synthesize
     whole = read_plan(config, workspace)
@@ -221,77 +183,17 @@ def survey(
         plans.append(plan)
         if is_known:
             rounds.append(survey_round(recipe, plan, store, here, verify=verify))
-    return Survey(whole, tuple(rounds), tuple(plans), trained, config.rounds)
+    vetting = None
+    if judge is not None and is_vetted(judge):
+        check_judge(workspace)
+        if len(rounds) == config.rounds:
+            vetting = survey_vetting(rounds, judge, store, verify=verify)
+    return Survey(whole, tuple(rounds), tuple(plans), trained, config.rounds, vetting)
 
 
 def guide_of(trained_by: Mapping[str, Any], rounds: Sequence[Round]) -> str:
     """Fingerprint of the classifier that learns from some rounds, the first ones."""
     return guide_fingerprint(trained_by, (part for each in rounds for part in each.drawn))
-
-
-def survey_round(
-    recipe: Recipe,
-    plan: Plan,
-    store: StoreConfig,
-    workspace: Workspace,
-    *,
-    verify: bool = False,
-) -> Round:
-    """Compares a round with what is there; changes nothing.
-
-    Args:
-        recipe: How the images are drawn.
-        plan: Which ones.
-        store: Where parts of other workers are, if not all in this workspace.
-        workspace: Where the set is, and the classifier that guides the round.
-        verify: As in `survey`.
-
-    Raises:
-        InputError: An input is missing, or the store is out of reach.
-    """
-    inputs = input_digests(recipe, workspace)
-    origin = made_by(recipe, inputs, workspace)
-    if (names := resampled(recipe.synthesize, workspace)) and workspace.stage == "synthesize":
-        real = class_digests(workspace.prepared, "train")
-        origin[RESAMPLED] = {name: real[name] for name in plan.class_names if name in names}
-    if workspace.drawing > 1 and "cells" in origin and recipe.synthesize.round_quotas != "even":
-        origin["cells"] = cells_of(plan)
-    fingerprint_of = cache(partial(part_fingerprint, origin))
-    fingerprints = tuple(fingerprint_of(part.label, plan.class_names) for part in plan.parts)
-    here = {
-        part.path: at
-        for part, its_own in zip(plan.parts, fingerprints, strict=True)
-        if (at := finished_at(part, its_own, workspace.synthetic, verify=verify)) is not None
-    }
-    moved = relabelled_parts(workspace.synthetic, plan.class_names, fingerprint_of, here)
-    there = stored(store, plan.parts, fingerprints)
-    return Round(recipe, plan, workspace, inputs, origin, fingerprints, here, there, tuple(moved))
-
-
-def resampled(config: SynthesizeConfig, workspace: Workspace) -> frozenset[str]:
-    """The classes that real images fill, by the last check of the generator."""
-    if config.cannot_draw != "resample" or not config.check_images:
-        return frozenset()
-    try:
-        return read_ability(workspace.ability).resampled
-    except InputError:  # not checked yet
-        return frozenset()
-
-
-def cells_of(plan: Plan) -> dict[str, list[Any]]:
-    """For which groups the images of each class are drawn, where errors have shared them out.
-
-    Returns:
-        Class name -> index of its first image, and each group in order with its images.
-    """
-    first: dict[int, int] = {}
-    for part in plan.parts:
-        first[part.label] = min(part.first_index, first.get(part.label, part.first_index))
-    return {
-        plan.class_names[label]: [first[label], [list(pair) for pair in own.items()]]
-        for label, own in enumerate(planned(plan))
-        if own
-    }
 
 
 def read_plan(config: SynthesizeConfig, workspace: Workspace) -> Plan:

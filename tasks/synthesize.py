@@ -11,6 +11,9 @@ from fgds_core.ability.record import Ability, write_ability
 from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import read_meta
+from fgds_core.images.reading import Reading
+from fgds_core.images.table import column_values
+from fgds_core.judge.judge import load_judge
 from fgds_core.stages.check import Places, check_generator
 from fgds_core.stages.train_guide import train_guide
 from fgds_core.synthesis.card import write_card
@@ -24,6 +27,14 @@ from fgds_core.synthesis.record import PartRecord, sidecar_path
 from fgds_core.synthesis.resample import write_resampled
 from fgds_core.synthesis.rounds import Counts, planned
 from fgds_core.synthesis.shards import in_order, read_parts, remove_index, write_index
+from fgds_core.synthesis.vetting import (
+    Verdict,
+    joined,
+    judged,
+    read_verdicts,
+    record_path,
+    write_verdicts,
+)
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import recipe_between
@@ -31,7 +42,8 @@ from tasks.space import check_room
 from tasks.store.parts import fetch_part, send_part
 from tasks.survey import Survey, guide_of
 from tasks.training import Training, trained
-from tasks.watch.progress import advance, say
+from tasks.vetting import Check
+from tasks.watch.progress import advance, bar, say
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import use_device
@@ -220,6 +232,40 @@ def train_guide_model(
     made_from = (between.retrain, between.seed, {"guide": between.fingerprint})
     training = Training("synthesize", folder, None, between.recipe.total_steps, made_from)
     return trained(training, compute, train)
+
+
+@stage_task(name="vet", task_run_name="vet-{check.number}")
+def vet_images(
+    check: Check, records: tuple[PartRecord, ...], compute: ComputeConfig, workspace: Workspace
+) -> Outputs:
+    """Shows the judge images that no check has seen, unless the same were checked before.
+
+    Args:
+        check: Which images, and what decides what is found.
+        records: Of their parts.
+        compute: In no cache key.
+        workspace: Where they are.
+    """
+    out = workspace.synthetic
+    path = record_path(out, check.number)
+    if read_verdicts(path, check.fingerprint) is not None:
+        return written(path)
+    log.info("check %d: the judge looks at %d parts", check.number, len(records))
+    remove_index(out)
+    num_images = sum(part.num_rows for part in records)
+    with work(), bar("vet", num_images, "images") as seen:
+        reading = Reading(compute.batch_size, advance=seen)  # processes cost more than a part
+        class_names = read_meta(workspace.prepared).class_names
+        judge = load_judge(workspace.judge, class_names, use_device(compute))
+        found: dict[int, Verdict] = {}
+        for record in records:
+            images, rows = read_parts(out, class_names, [record])
+            indices = column_values(rows, "index")
+            for batch, probabilities in judge.passes(images, reading=reading):
+                verdict = judged(record.label, indices[batch], probabilities, class_names)
+                found[record.label] = joined(found.get(record.label), verdict)
+    write_verdicts(path, check.fingerprint, found)
+    return written(path)
 
 
 @stage_task(name="synthesize-index")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import dvc, module, one_server, outputs, run
+from clones import dvc, module, one_server, outputs, ran, run
 from micro import set_params
 
 from flows.synth_pipeline import STAGES
@@ -171,3 +171,24 @@ def test_an_edit_repeats_the_stages_it_is_the_code_of(
 def test_compute_repeats_nothing(clone: Path, job: str) -> None:
     set_params(clone, {"compute": {"workers": 2, "batch_size": 8}})
     assert changed_stages(clone) == set()
+
+
+def test_images_are_vetted_and_left_out_by_either_door(
+    clone: Path, other_clone: Path, job: str
+) -> None:
+    set_params(clone, {"judge": {"min_agreement": 1.0}})
+    said = module(clone, "flows.exclude", "--class", "owl", "--index", "3", "--reason", "blurred")
+    assert set(ran(said)) == {"judge", "synthesize", "assess", "retrain", "report"}
+    assert changed_stages(clone) == set()
+    final = json.loads((clone / "models" / "final" / "config.json").read_text())
+    index = json.loads((clone / "data" / "synthetic" / "_index.json").read_text())
+    present = sum(each["present"] for each in index["classes"])
+    assert sum(final["synthetic_counts"]) == present - index["excluded"]["num_rows"]
+    assert index["made_by"]["vetting"]["min_agreement"] == 1
+
+    shutil.copyfile(clone / "params.yaml", other_clone / "params.yaml")
+    module(other_clone, "flows.synth_pipeline")
+    first, second = (outputs(each) for each in (clone, other_clone))
+    assert {n: sha for n, sha in second.items() if n != PAGE} == {
+        n: sha for n, sha in first.items() if n != PAGE
+    }

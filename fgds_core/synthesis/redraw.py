@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.formats import decode_picture
 from fgds_core.images.table import read_table
 from fgds_core.synthesis.models import LoadedModels
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.recipe import Recipe
+from fgds_core.synthesis.resample import write_resampled
 
 
 def redraw(
@@ -52,13 +54,7 @@ def redraw(
     whole = range(begin, begin + part.num_images)
     batch = range(start, min(start + batch_size, whole.stop))
     for asked in [whole] if together else sorted({range(index, index + 1), batch, whole}, key=len):
-        first = asked.start - begin
-        some = replace(
-            part,
-            first_index=asked.start,
-            num_images=len(asked),
-            groups=part.groups[first : first + len(asked)],
-        )
+        some = _some(part, asked)
         with TemporaryDirectory(prefix="fgds-redraw-") as folder:
             out = Path(folder)
             write_part(
@@ -69,6 +65,28 @@ def redraw(
         if drawn == row:
             break
     return drawn
+
+
+def resample(part: Part, index: int, real: ImageDataset, seed: int) -> dict[str, Any]:
+    """Makes an image again of a class that real images fill; see `write_resampled`.
+
+    Args:
+        part: The part that holds it.
+        index: Its place within the class.
+        real: All real training images.
+        seed: Of the run.
+    """
+    some = _some(part, range(index, index + 1))
+    with TemporaryDirectory(prefix="fgds-redraw-") as folder:
+        write_resampled(some, real, seed, "", Path(folder))
+        return row_of(read_table(Path(folder) / some.path), index)
+
+
+def _some(part: Part, indices: range) -> Part:
+    """Some images of a part."""
+    first = indices.start - part.first_index
+    groups = part.groups[first : first + len(indices)]
+    return replace(part, first_index=indices.start, num_images=len(indices), groups=groups)
 
 
 def row_of(part: pa.Table, index: int) -> dict[str, Any]:
@@ -117,7 +135,7 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any], class_name: str) -> 
     """
     for key in dict.fromkeys((*was, *now)):
         old, new = was.get(key), now.get(key)
-        if key in ("real", "cells", "feedback_factors"):
+        if key in ("real", "cells", "feedback_factors", "resampled"):
             old, new = ((each or {}).get(class_name) for each in (old, new))
         if old == new:
             continue
@@ -129,7 +147,7 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any], class_name: str) -> 
                     yield f"{path} has other content"
         elif key in _WORDS:
             yield _WORDS[key].format(class_name=class_name)
-        elif key != "rounds":
+        elif key not in ("rounds", "vetting"):
             yield f"{key} was {_value(old)}, is {_value(new)}"
 
 
@@ -137,6 +155,7 @@ _WORDS = {
     "guide": "the classifier that guides is another one",
     "real": "the real training images of {class_name} are others",
     "cells": "the images of {class_name} are drawn for other groups",
+    "resampled": "{class_name} is, or was, filled with real images",
     "code": "the code that draws has changed",
     "donors": "the real training images are others, whose embeddings are mixed in",
     "real_counts": "the classes have other numbers of real training images",

@@ -25,7 +25,7 @@ def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool
 
     recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
     sections = params["retrain"], params["store"]
-    status = read_status(recipe, *sections, workspace, verify=verify)
+    status = read_status(recipe, *sections, workspace, judge=params["judge"], verify=verify)
     classes = sorted(
         (each for each in status.classes if each.wanted),
         key=lambda each: each.done - each.wanted,
@@ -42,6 +42,9 @@ def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool
 
     if status.num_rounds > 1:
         print(f"Round {status.round} of {status.num_rounds}{_next(status)}")
+    if status.checks is not None:
+        number, more = status.checks
+        print(f"Checks by the judge: {number} so far, {'another' if more else 'none'} follows.")
     for path, error in list(status.failures.items())[:MAX_FAILURES]:
         print("failed", path, error.partition("\n")[0], sep=": ")
     if len(status.failures) > MAX_FAILURES:

@@ -61,6 +61,9 @@ def with_entries(text: str, section: str, key: str, entries: Sequence[Mapping[st
     if not rows:
         rows.fa.set_flow_style()
     tree[section][key] = rows
+    comments = tree[section].ca.items
+    if key in comments:  # of a value in lines of its own ruamel keeps more, and loses line breaks
+        comments[key] = [*comments[key][:3], None]
     _keep_apart(tree[section], key)
     out = StringIO()
     yaml.dump(tree, out)

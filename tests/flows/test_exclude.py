@@ -159,19 +159,25 @@ def test_a_table_that_was_changed_is_no_part_of_the_set(ready: Run) -> None:
 
 
 def test_the_list_is_written_in_its_place_and_all_else_stays() -> None:
-    text = (ROOT / "params.yaml").read_text()
+    text, yaml = (ROOT / "params.yaml").read_text(), YAML(typ="safe", pure=True)
     entries = [
         {"class_name": "T-shirt/top", "indices": [1, 2], "reason": "a: b", "drawn_as": "12e45678"},
         {"class_name": "null", "indices": [3]},
     ]
     written = with_entries(text, "synthesize", "exclude", entries)
-    assert YAML(typ="safe", pure=True).load(written)["synthesize"]["exclude"] == entries
+    assert yaml.load(written)["synthesize"]["exclude"] == entries
     more = set(written.splitlines()) - set(text.splitlines())
     assert len(more) == 3  # the key without its empty list, and two entries
     assert with_entries(written, "synthesize", "exclude", []) == text
+    by_hand = text.replace("  exclude: []", "  exclude:").replace(
+        "  check_images:", "  - class_name: owl\n    indices:\n    - 3\n  check_images:", 1
+    )
+    (was, now) = (yaml.load(each)["synthesize"] for each in (text, by_hand))
+    assert now == {**was, "exclude": [{"class_name": "owl", "indices": [3]}]}
+    assert yaml.load(with_entries(by_hand, "synthesize", "exclude", [])) == yaml.load(text)
     (line,) = (each for each in text.splitlines(True) if each.startswith("  exclude:"))
     older = with_entries(text.replace(line, ""), "synthesize", "exclude", entries)
-    assert YAML(typ="safe", pure=True).load(older)["synthesize"]["exclude"] == entries
+    assert yaml.load(older)["synthesize"]["exclude"] == entries
 
 
 def test_the_command_refuses_what_it_cannot_write(

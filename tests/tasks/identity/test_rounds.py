@@ -12,7 +12,7 @@ from fgds_core.data.meta import SPLITS, Meta, write_meta
 from fgds_core.synthesis.plan import Part, plan_set
 from fgds_core.synthesis.rounds import plan_round, planned
 from tasks.identity.rounds import guide_fingerprint, trained_by
-from tasks.survey import cells_of
+from tasks.round import cells_of
 from tasks.workspace import FIRST
 
 PART = Part(0, "cat", 0, 0, 4)

@@ -1,0 +1,158 @@
+"""What checks have found in a set, and what is drawn in the place of what they leave out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fgds_core.errors import InputError
+from fgds_core.judge.config import JudgeConfig
+from fgds_core.judge.record import RECORD, read_record
+from fgds_core.synthesis.excluded import LeftOut
+from fgds_core.synthesis.vetting import (
+    Verdicts,
+    Vetted,
+    group_of,
+    plans_again,
+    read_verdicts,
+    record_path,
+    vetted,
+    weaker,
+)
+from tasks.identity import code
+from tasks.identity.drawing import NO_PIXEL, fingerprint
+from tasks.round import Round, survey_round
+from tasks.store.config import StoreConfig
+from tasks.workspace import Workspace
+
+CHECKING = "fgds_core.synthesis.vetting"
+"""The module whose imports are the code that checks."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A look at images that no check has seen before.
+
+    Attributes:
+        number: From 1.
+        parts: Paths of the parts that hold them.
+        fingerprint: Of everything that decides what it finds.
+    """
+
+    number: int
+    parts: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Vetting:
+    """What checks have found in a set so far.
+
+    Attributes:
+        by: What decides them, for the index.
+        found: What follows from each that was made.
+        again: What is drawn in the place of images that were left out.
+        next: The check that is to be made when all of that is drawn; None after the last.
+    """
+
+    by: dict[str, Any]
+    found: tuple[Vetted, ...]
+    again: tuple[Round, ...]
+    next: Check | None
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The images that checks leave out."""
+        return tuple(sorted(image for each in self.found for image in each.left_out))
+
+
+def is_vetted(judge: JudgeConfig) -> bool:
+    """Whether images are checked before they are learnt from."""
+    return judge.min_agreement > 0
+
+
+def survey_vetting(
+    rounds: Sequence[Round], judge: JudgeConfig, store: StoreConfig, *, verify: bool = False
+) -> Vetting:
+    """Follows the checks of a set as far as they were made; changes nothing.
+
+    Args:
+        rounds: All rounds of the set.
+        judge: Who judges, and what follows.
+        store: Where parts of other workers are, if not all in this workspace.
+        verify: As in `survey`.
+
+    Raises:
+        InputError: There is no judge.
+    """
+    last = rounds[-1]
+    workspace, whole = last.workspace, rounds[0].plan
+    record = read_record(workspace.judge)
+    by = {
+        "judge": record.judged_by,
+        "min_agreement": judge.min_agreement,
+        "max_redraws": judge.max_redraws,
+    }
+    real = record.validation
+    goes, again = list(rounds), list[Round]()
+    said: list[Verdicts] = []
+    found: tuple[Vetted, ...] = ()
+    new = tuple(rounds)
+    while True:
+        check = _check(len(said) + 1, record.judged_by, goes, new)
+        verdicts = read_verdicts(record_path(workspace.synthetic, check.number), check.fingerprint)
+        if verdicts is None:
+            return Vetting(by, found, tuple(again), check)
+        said.append(verdicts)
+        plans = [each.plan for each in goes]
+        found = tuple(vetted(said, real, judge, group_of(plans)))
+        new = tuple(
+            survey_round(
+                weaker(rounds[0].recipe, halvings),
+                plan,
+                store,
+                workspace,
+                verify=verify,
+                in_place=True,
+            )
+            for halvings, plan in plans_again(
+                found[-1], whole, plans, rounds[0].recipe.synthesize.images_per_part
+            )
+        )
+        if not new:
+            return Vetting(by, found, tuple(again), None)
+        goes += new
+        again += new
+
+
+def check_judge(workspace: Workspace) -> None:
+    """Refuses to check images where there is no judge.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not (workspace.judge / RECORD).is_file():
+        raise InputError(
+            f"{workspace.judge} is missing, and judge.min_agreement asks for it; make it with `dvc"
+            " repro judge`, or set judge.min_agreement to 0 (no check)"
+        )
+
+
+def _check(number: int, judged_by: str, goes: Sequence[Round], new: Sequence[Round]) -> Check:
+    """The check of some images, after all that was drawn so far."""
+    drawn = sorted(
+        (part.path, part.first_index, part.num_images, made)
+        for each in goes
+        for part, made in each.drawn
+    )
+    decides = {
+        "judge": judged_by,
+        "parts": drawn,
+        "code": code.digest(CHECKING, registered=False, without=NO_PIXEL),
+    }
+    paths = sorted(
+        part.path
+        for each in new
+        for part in each.plan.parts
+        if part.class_name not in each.resampled  # which are real images
+    )
+    return Check(number, tuple(paths), fingerprint(decides))
