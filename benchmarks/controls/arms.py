@@ -76,6 +76,7 @@ RAND_AUGMENT = "rand-m5-mstd0.5-inc1"
 TWICE = Drawn(unguided().changes, times=2)
 TEXT: Overrides = {"conditioning": "text", "embedding_dropout": 0.0}
 TWICE_TEXT = Drawn(unguided(**TEXT).changes, times=2)
+FOURFOLD_TEXT = Drawn(unguided(**TEXT).changes, times=4)
 
 SYNTHETIC: Mapping[str, Arm] = {
     # Other generators, trained on the same real images
@@ -133,11 +134,25 @@ SYNTHETIC: Mapping[str, Arm] = {
     "equal compute: best of 2 by loss, text, unjudged": Arm(
         Best(TWICE_TEXT, "loss", judged=False), final=False
     ),
+    # The same, by a judge that knows the real images of the data alone
+    "equal compute: best of 2 by loss, own judge": Arm(Best(TWICE, "loss", own_judge=True)),
+    "equal compute: best of 2 by loss, text, own judge": Arm(
+        Best(TWICE_TEXT, "loss", own_judge=True)
+    ),
+    "equal compute: judged of 2, text, own judge": Arm(
+        Best(TWICE_TEXT, "none", own_judge=True), final=False
+    ),
+    "equal compute: best of 4 by loss, text, own judge": Arm(
+        Best(FOURFOLD_TEXT, "loss", own_judge=True), final=False
+    ),
     # What is done with the images
     "feedback: loss, last layer on real": Arm(
         guided("loss"), training={"second_stage": "last_layer_real"}
     ),
     "feedback: loss, then real": Arm(guided("loss"), training={"second_stage": "real"}),
+    "unguided: text, last layer on real": Arm(
+        unguided(**TEXT), training={"second_stage": "last_layer_real"}
+    ),
     "feedback: loss, RandAugment": Arm(guided("loss"), training={"rand_augment": RAND_AUGMENT}),
 }
 

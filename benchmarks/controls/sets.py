@@ -37,6 +37,8 @@ from fgds_core.synthesis.shards import read_synthetic, write_index
 from tasks.identity.drawing import drawing_code, drawing_parameters, is_guided
 
 BATCH_SIZE = 50
+OWN_JUDGES = 3
+JUDGES_SEED = 500_000  # far from those of what they judge
 
 
 @dataclass(frozen=True)
@@ -215,12 +217,16 @@ class Best:
         criterion: What is best, seen by the baseline; none takes them as they come.
         judged: Whether images in which the judge sees another class come last.
         least: Whether the smallest values are best, in place of the largest.
+        own_judge: Whether the judge has learned from the data's real images alone: a committee of
+            controls with seeds of their own. Otherwise it is the one that the parameters name,
+            which may have learned from others.
     """
 
     of: Drawn
     criterion: str
     judged: bool = True
     least: bool = False
+    own_judge: bool = False
 
     def made_by(self, place: Place) -> str:
         """What decides the images of every seed."""
@@ -229,7 +235,8 @@ class Best:
     @property
     def _rule(self) -> str:
         rule = f"best by {self.criterion}, judged {self.judged}"
-        return f"{rule}, least" if self.least else rule
+        rule += ", least" if self.least else ""
+        return f"{rule}, by {OWN_JUDGES} controls" if self.own_judge else rule
 
     def make(self, place: Place, seed: int) -> Made:
         """Chooses the images."""
@@ -243,7 +250,8 @@ class Best:
         if self.least:
             values = -values
         if self.judged:
-            wrong = judge_of(place).argmax_of(images) != images.labels
+            judge = own_judge(place) if self.own_judge else judge_of(place)
+            wrong = judge.argmax_of(images) != images.labels
             values = values - 1e6 * wrong
         groups = pool.table["group"].to_pylist()
         cells: dict[tuple[int, Any], list[int]] = {}
@@ -311,13 +319,20 @@ def criterion_of(guide: Classifier, images: ImageDataset, name: str) -> torch.Te
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier that had no part in the drawing."""
+    """Classifiers that had no part in the drawing."""
 
-    classifier: Classifier
+    classifiers: Sequence[Classifier]
 
     def argmax_of(self, images: ImageDataset) -> torch.Tensor:
-        """The class it sees in each image, [M]."""
-        return predict_logits(self.classifier, images).argmax(dim=-1)
+        """The class that they see in each image by their mean probability, [M]."""
+        seen = [predict_logits(each, images).softmax(dim=-1) for each in self.classifiers]
+        return torch.stack(seen).mean(dim=0).argmax(dim=-1)
+
+
+def own_judge(place: Place) -> Judge:
+    """Controls that guide nothing: what the real images of the data alone can tell."""
+    params = place.changed({"synthesize.guide": "control"})
+    return Judge([load_classifier(each) for each in place.guides(params, JUDGES_SEED, OWN_JUDGES)])
 
 
 def judge_of(place: Place) -> Judge:
@@ -327,4 +342,4 @@ def judge_of(place: Place) -> Judge:
 
 @cache
 def _judge(folder: str, class_names: tuple[str, ...]) -> Judge:
-    return Judge(load_judge(ROOT / folder, class_names, "cpu"))
+    return Judge((load_judge(ROOT / folder, class_names, "cpu"),))

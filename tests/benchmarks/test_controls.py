@@ -133,6 +133,22 @@ def test_the_best_are_those_with_the_largest_criterion_of_each_class(place):
     assert best.seconds_per_image == pytest.approx(2 * whole.seconds_per_image)
 
 
+def test_images_that_controls_of_other_seeds_recognise_come_first(place):
+    from benchmarks.controls.sets import OWN_JUDGES, own_judge
+
+    judge, pool = own_judge(place), Drawn({"synthesize.feedback": "none"}, times=2)
+    assert len({id(each) for each in judge.classifiers}) == OWN_JUDGES
+    weights = [dict(each.network.named_parameters()) for each in judge.classifiers]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    whole = pool.make(place, 0)
+    right = judge.argmax_of(whole.images) == whole.images.labels
+    chosen = Best(pool, "none", own_judge=True).make(place, 0)
+    kept = judge.argmax_of(chosen.images) == chosen.images.labels
+    for label, wanted in enumerate(WANTED):
+        there = int(right[whole.images.labels == label].sum())
+        assert int(kept[chosen.images.labels == label].sum()) == min(there, wanted)
+
+
 def test_more_real_images_are_as_many_and_of_no_split(place):
     made = MoreReal().make(place, 0)
     assert tuple(made.images.labels.bincount(minlength=3).tolist()) == WANTED
