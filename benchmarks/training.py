@@ -8,7 +8,7 @@ Each arm is a training as `retrain.training` would name it, once on the real ima
 with the synthetic set of that run, on **validation** images: no test image is opened. The seed
 moves weights, batches and augmentation; the synthetic images are the same ones for all seeds.
 Trainings that are there stay, so the same command goes on after it was stopped. The tables go to
-`training.json` among the results and to `docs/results.md`.
+`training.json` among the results and to `docs/trials.md`.
 
 The rule, stated before any was trained: the strongest real-only control is the arm with the
 highest mean class recall on validation images, averaged over the seeds, of those trained on real
@@ -18,7 +18,6 @@ images alone.
 import argparse
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +26,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from benchmarks.documents import show
 from benchmarks.experiments import RESULTS, each_in_processes, percent, write_json
 from fgds_core.classify.config import RetrainConfig, TrainConfig, final_recipe
 from fgds_core.classify.metrics import evaluate, interval
@@ -42,8 +42,6 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
 RESULT = RESULTS / "training.json"
-DOCUMENT = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- training.json: begin -->\n", "<!-- training.json: end -->\n"
 
 CONTROL = "class-balanced"
 """The arm that is the control today, from which differences are taken."""
@@ -305,7 +303,7 @@ def summary(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:
-    """What `docs/results.md` says of the results: tables, and the strongest control by name."""
+    """What `docs/trials.md` says of the results: tables, and the strongest control by name."""
     arms, strongest, control = results["arms"], results["strongest_real_only"], results["control"]
     lines = []
     for kind, title in (("real", "real images alone"), ("synthetic", "with synthetic images")):
@@ -335,13 +333,6 @@ def as_markdown(results: Mapping[str, Any]) -> str:
             f"{percent(best['synthetic_minus_real']['macro'], '+')} points to it."
         )
     return "\n".join(lines) + "\n"
-
-
-def write_document(results: Mapping[str, Any], document: Path = DOCUMENT) -> None:
-    """Puts the tables between their marks."""
-    text = document.read_text()
-    marked = re.compile(f"({re.escape(BEGIN)}).*({re.escape(END)})", re.S)
-    document.write_text(marked.sub(lambda m: m[1] + as_markdown(results) + m[2], text))
 
 
 def main() -> None:
@@ -395,7 +386,7 @@ def main() -> None:
         results = summary(run_missing(place, pieces, folder, args.jobs).values())
         write_json(folder / RESULT.name, results)
         if args.out is None:
-            write_document(results)
+            show(RESULT.name, as_markdown(results))
     print(as_markdown(results))
 
 

@@ -1,17 +1,12 @@
-"""What came out: `benchmarks/results/controls-<data>.json`, and its tables in docs/results.md."""
+"""What came out: `benchmarks/results/controls-<data>.json`, and its tables in the documents."""
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.controls.arms import CEILING, CONTROL, UNGUIDED
 from benchmarks.controls.pieces import COLUMNS
-from benchmarks.controls.place import ROOT
 from benchmarks.experiments import percent
 from fgds_core.classify.metrics import interval
-
-DOCUMENT = ROOT / "docs" / "results.md"
 
 SHOWN = ("overall", "many", "medium", "few")
 GROUPS = ("worst_group", "worst_tenth")
@@ -160,13 +155,3 @@ def _share(value: Interval | None) -> str:
     if value["low"] is None or value["seeds"] < 3:  # two seeds bound no ratio
         return mean
     return f"{mean} ({100 * value['low']:.0f} to {100 * value['high']:.0f})"
-
-
-def write_document(name: str, text: str, document: Path = DOCUMENT) -> None:
-    """Puts a table between its marks, `<!-- name: begin -->` and `<!-- name: end -->`."""
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-    whole = document.read_text()
-    marked = re.compile(f"({re.escape(begin)}).*({re.escape(end)})", re.S)
-    if not marked.search(whole):
-        return
-    document.write_text(marked.sub(lambda m: m[1] + text + m[2], whole))

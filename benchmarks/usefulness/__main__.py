@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.controls.arms import GROUPED, LONG_TAILED
 from benchmarks.controls.runs import read_runs
-from benchmarks.controls.table import write_document
+from benchmarks.documents import show
 from benchmarks.experiments import RESULTS, write_json
 from benchmarks.usefulness import __doc__ as about
 from benchmarks.usefulness.audits import as_markdown as audits_as_markdown
@@ -47,9 +47,9 @@ def main() -> None:
     text = as_markdown(found)
     print(text)
     if args.out == RESULTS:
-        write_document(RESULT, text)
+        show(RESULT, text)
         for data, of_data in found["audits"].items():
-            write_document(f"audits, {data}", audits_as_markdown(of_data))
+            show(f"audits, {data}", audits_as_markdown(of_data))
         draw(found)
 
 

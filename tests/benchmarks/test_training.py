@@ -7,21 +7,18 @@ import pytest
 from micro import ROOT
 from training import recipe, retraining
 
+from benchmarks.documents import shown
 from benchmarks.experiments import write_json
 from benchmarks.training import (
     ARMS,
-    BEGIN,
     COLUMNS,
     CONTROL,
-    DOCUMENT,
-    END,
     RESULT,
     Piece,
     Place,
     as_markdown,
     run_missing,
     summary,
-    write_document,
 )
 from fgds_core.agreement import training_disagreements
 from fgds_core.classify.config import RetrainConfig
@@ -38,9 +35,8 @@ def test_every_arm_is_a_recipe(arm):
 
 
 def test_the_tables_in_the_document_are_the_results_at_hand():
-    shown = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
     path = ROOT / RESULT
-    assert shown == (as_markdown(json.loads(path.read_text())) if path.exists() else "")
+    assert shown(RESULT.name) == as_markdown(json.loads(path.read_text()))
 
 
 def run(arm, synthetic, seed, macro):
@@ -88,14 +84,6 @@ def test_the_tables_name_the_strongest_and_how_many_were_tried():
     assert "| **instance** | 73.0 ± 12.7 |" in text
     assert f"| {CONTROL} | 82.0 ± 25.4 |" in text
     assert "Of 2 arms on real images alone **instance** has the highest" in text
-
-
-def test_the_tables_are_written_between_their_marks_and_again_in_their_place(tmp_path):
-    document = tmp_path / "results.md"
-    document.write_text(f"before\n{BEGIN}{END}after\n")
-    for runs in (RUNS[:4], RUNS):
-        write_document(summary(runs), document)
-    assert document.read_text() == f"before\n{BEGIN}{as_markdown(summary(RUNS))}{END}after\n"
 
 
 @pytest.fixture

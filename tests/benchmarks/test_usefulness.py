@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from benchmarks.controls.arms import CEILING, CONTROL, LONG_TAILED, UNGUIDED
-from benchmarks.controls.table import DOCUMENT
+from benchmarks.documents import shown
 from benchmarks.experiments import RESULTS
 from benchmarks.usefulness.__main__ import DATA, RESULT
 from benchmarks.usefulness.audits import as_markdown as audits_as_markdown
@@ -263,20 +263,14 @@ def test_the_table_says_what_was_found(found):
 
 
 def test_the_table_in_the_document_is_of_the_results_at_hand():
-    begin, end = f"<!-- {RESULT}: begin -->\n", f"<!-- {RESULT}: end -->\n"
-    shown = DOCUMENT.read_text().partition(begin)[2].partition(end)[0]
     path = ROOT / RESULTS / RESULT
-    assert shown == (as_markdown(json.loads(path.read_text())) if path.exists() else "")
+    assert shown(RESULT) == as_markdown(json.loads(path.read_text()))
 
 
 @pytest.mark.parametrize("data", DATA)
 def test_the_audits_in_the_document_are_of_the_results_at_hand(data):
-    begin, end = f"<!-- audits, {data}: begin -->\n", f"<!-- audits, {data}: end -->\n"
-    text = DOCUMENT.read_text()
-    assert begin in text
-    path = ROOT / RESULTS / RESULT
-    found = json.loads(path.read_text())["audits"].get(data, {}) if path.exists() else {}
-    assert text.partition(begin)[2].partition(end)[0] == audits_as_markdown(found)
+    found = json.loads((ROOT / RESULTS / RESULT).read_text())["audits"][data]
+    assert shown(f"audits, {data}") == audits_as_markdown(found)
 
 
 def test_audits_are_compared_with_the_control_of_the_seed():
