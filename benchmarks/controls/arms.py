@@ -118,6 +118,8 @@ SYNTHETIC: Mapping[str, Arm] = {
     "feedback: disagreement of both": Arm(guided("disagreement", guide="both"), final=False),
     # Feedback in rounds
     "feedback: loss, 2 rounds": Arm(guided("loss", rounds=2)),
+    "feedback: loss, text, 2 rounds": Arm(guided("loss", rounds=2, **TEXT)),
+    "unguided: text, 2 rounds": Arm(unguided(rounds=2, **TEXT)),
     "feedback: loss, 4 rounds": Arm(guided("loss", rounds=4), final=False),
     "feedback: loss, 2 even rounds": Arm(
         guided("loss", rounds=2, round_quotas="even"), final=False
