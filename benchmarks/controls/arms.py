@@ -102,7 +102,7 @@ SYNTHETIC: Mapping[str, Arm] = {
     "feedback: entropy": Arm(guided("entropy")),
     "feedback: hardness": Arm(guided("hardness")),
     "feedback: exemplar": Arm(guided("exemplar")),
-    "feedback: exemplar, text": Arm(guided("exemplar", **TEXT), final=False),
+    "feedback: exemplar, text": Arm(guided("exemplar", **TEXT)),
     "feedback: exemplar + loss": Arm(guided("exemplar_loss")),
     "feedback: exemplar + entropy": Arm(guided("exemplar_entropy"), final=False),
     "feedback: influence": Arm(guided("influence")),
