@@ -118,8 +118,9 @@ SYNTHETIC: Mapping[str, Arm] = {
     "feedback: disagreement of both": Arm(guided("disagreement", guide="both"), final=False),
     # Feedback in rounds
     "feedback: loss, 2 rounds": Arm(guided("loss", rounds=2)),
-    "feedback: loss, text, 2 rounds": Arm(guided("loss", rounds=2, **TEXT)),
-    "unguided: text, 2 rounds": Arm(unguided(rounds=2, **TEXT)),
+    "feedback: loss, text, 2 rounds": Arm(guided("loss", rounds=2, **TEXT), final=False),
+    "unguided: dual + dropout, 2 rounds": Arm(unguided(rounds=2)),
+    "unguided: text, 2 rounds": Arm(unguided(rounds=2, **TEXT), final=False),
     "feedback: loss, 4 rounds": Arm(guided("loss", rounds=4), final=False),
     "feedback: loss, 2 even rounds": Arm(
         guided("loss", rounds=2, round_quotas="even"), final=False
@@ -150,6 +151,9 @@ SYNTHETIC: Mapping[str, Arm] = {
     # What is done with the images
     "feedback: loss, last layer on real": Arm(
         guided("loss"), training={"second_stage": "last_layer_real"}
+    ),
+    "feedback: loss, 2 rounds, last layer on real": Arm(
+        guided("loss", rounds=2), training={"second_stage": "last_layer_real"}
     ),
     "feedback: loss, then real": Arm(guided("loss"), training={"second_stage": "real"}),
     "unguided: text, last layer on real": Arm(
