@@ -155,6 +155,12 @@ SYNTHETIC: Mapping[str, Arm] = {
     "feedback: loss, 2 rounds, last layer on real": Arm(
         guided("loss", rounds=2), training={"second_stage": "last_layer_real"}
     ),
+    "unguided: dual + dropout, 2 rounds, last layer on real": Arm(
+        unguided(rounds=2), training={"second_stage": "last_layer_real"}
+    ),
+    "equal compute: twice as many, last layer on real": Arm(
+        TWICE, training={"second_stage": "last_layer_real"}
+    ),
     "feedback: loss, then real": Arm(guided("loss"), training={"second_stage": "real"}),
     "unguided: text, last layer on real": Arm(
         unguided(**TEXT), training={"second_stage": "last_layer_real"}
