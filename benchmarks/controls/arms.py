@@ -178,7 +178,7 @@ LONG_TAILED: Mapping[str, Arm] = {
     "real: strongest + RandAugment + mixup": Arm(
         training={"rand_augment": RAND_AUGMENT, "mix": "mixup"}, final=False
     ),
-    "real: strongest + cRT": Arm(training={"second_stage": "crt"}, final=False),
+    "real: strongest + cRT": Arm(training={"second_stage": "crt"}),
     "real: strongest + SMOTE of features": Arm(smote=True),
     CEILING: Arm(MoreReal()),
     **SYNTHETIC,
