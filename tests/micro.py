@@ -34,6 +34,7 @@ MICRO = {
     "synthesize": {
         "target_per_class": 16,
         "images_per_part": 8,
+        "rounds": 1,
         "num_inference_steps": 2,
         "feedback": "entropy",
         "feedback_scale": 0.05,

@@ -52,6 +52,10 @@ class Arm:
     final: bool = True
 
 
+AS_BEFORE: Overrides = {"rounds": 1, "conditioning": "dual", "embedding_dropout": 0.9}
+"""How images are drawn where an arm says nothing else, whatever has become of the parameters."""
+
+
 def unguided(**synthesize: object) -> Drawn:
     """A set without feedback."""
     return Drawn({"synthesize.feedback": "none", **_keys(synthesize)})
@@ -64,7 +68,7 @@ def guided(feedback: str, scale: float = 0.01, **synthesize: object) -> Drawn:
 
 
 def _keys(synthesize: Mapping[str, object]) -> dict[str, object]:
-    return {f"synthesize.{key}": value for key, value in synthesize.items()}
+    return {f"synthesize.{key}": value for key, value in {**AS_BEFORE, **synthesize}.items()}
 
 
 PLAIN: Overrides = {"loss": "cross_entropy", "loss_kwargs": {}, "rand_augment": None}

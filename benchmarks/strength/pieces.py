@@ -71,6 +71,7 @@ class Candidate:
         """What differs from the parameters in the classes with this scale."""
         text = self.embedding_dropout is None
         return {
+            "synthesize.rounds": 1,
             "synthesize.guidance_scale": self.guidance_scale,
             "synthesize.conditioning": "text" if text else "dual",
             "synthesize.embedding_dropout": self.embedding_dropout or 0.0,
