@@ -21,6 +21,7 @@ from benchmarks.strength.variants import place_at
 from fgds_core.classify.metrics import interval
 
 SCALES = (0.0, 0.005, 0.01, 0.02, 0.04)
+SCALES_OVER_IMBALANCE = (0.0, 0.01, 0.04)
 GUIDANCE_SCALES = (1.0, 1.5, 2.0, 3.0)
 DROPOUTS = (0.5, 0.8, 0.9, None)
 DEFAULT = plain(1.5, 0.9, 0.01)
@@ -127,7 +128,7 @@ def grid_pieces() -> Iterator[Piece]:
 def imbalance_pieces() -> Iterator[Piece]:
     """Of the study over the imbalance factor, factor by factor."""
     for factor in FACTORS:
-        for candidate in (None, *(plain(1.5, 0.9, scale) for scale in SCALES)):
+        for candidate in (None, *(plain(1.5, 0.9, scale) for scale in SCALES_OVER_IMBALANCE)):
             yield from crossed(factor, candidate)
 
 
@@ -328,7 +329,7 @@ def imbalance(study: Study) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for factor in FACTORS:
         rows = {}
-        for scale in (None, *SCALES):
+        for scale in (None, *SCALES_OVER_IMBALANCE):
             candidate = None if scale is None else plain(1.5, 0.9, scale)
             told = [study.recalls(piece)["other"] for piece in crossed(factor, candidate)]
             rows["control" if scale is None else f"{scale:g}"] = {
