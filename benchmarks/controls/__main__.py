@@ -11,7 +11,7 @@ from benchmarks.controls.arms import arms_of
 from benchmarks.controls.pieces import Piece
 from benchmarks.controls.place import Place
 from benchmarks.controls.runs import measure_missing, read_runs, run_missing
-from benchmarks.controls.table import as_markdown, summary
+from benchmarks.controls.table import as_markdown, pairs_as_markdown, summary
 from benchmarks.documents import show
 from benchmarks.experiments import RESULTS, write_json
 
@@ -69,6 +69,7 @@ def main() -> None:
         print(f"{place.name}, {split} images\n\n{text}")
         if args.out == RESULTS:
             show(f"controls-{place.name}, {split}", text)
+            show(f"controls-{place.name}, {split}, pairs", pairs_as_markdown(table))
     print(json.dumps({"tries on validation": tables["val"]["tries"]}))
 
 

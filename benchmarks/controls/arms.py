@@ -5,7 +5,7 @@ on validation images alone; what is chosen among them, and all controls, stand i
 are compared on test images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -240,6 +240,35 @@ GROUPED: Mapping[str, Arm] = {
     CEILING: Arm(MoreReal()),
     **{name: arm for name, arm in SYNTHETIC.items() if not name.endswith("RandAugment")},
 }
+
+
+TWICE_AS_MANY = "equal compute: twice as many"
+ON_REAL = "last layer on real"
+
+PAIRS: Sequence[tuple[str, str]] = (
+    # Against the same without feedback, and against as much computing without
+    *((f"feedback: {each}", UNGUIDED) for each in ("loss", "entropy", "influence")),
+    (LOSS, TWICE_AS_MANY),
+    ("feedback: loss, 2 rounds", LOSS),
+    ("feedback: loss, 2 rounds", f"{UNGUIDED}, 2 rounds"),
+    ("feedback: loss, 2 rounds", TWICE_AS_MANY),
+    (f"feedback: loss, {ON_REAL}", f"{TWICE_AS_MANY}, {ON_REAL}"),
+    (f"feedback: loss, 2 rounds, {ON_REAL}", f"{UNGUIDED}, 2 rounds, {ON_REAL}"),
+    (f"feedback: loss, 2 rounds, {ON_REAL}", f"{TWICE_AS_MANY}, {ON_REAL}"),
+    (f"feedback: loss, 2 rounds, {ON_REAL}", "real: strongest + cRT"),
+    ("feedback: loss, text", "unguided: text"),
+    ("feedback: loss, text", f"{TWICE_AS_MANY}, text"),
+    ("feedback: exemplar, text", "unguided: text"),
+    ("feedback: exemplar, text", f"{TWICE_AS_MANY}, text"),
+    ("feedback: exemplar, text", LOSS),
+    # A choice in place of a push, by a judge of the data's own images and by one that knows more
+    ("equal compute: best of 2 by loss, text, own judge", f"{TWICE_AS_MANY}, text"),
+    ("equal compute: best of 2 by loss, text", f"{TWICE_AS_MANY}, text"),
+    ("equal compute: best of 2 by loss", TWICE_AS_MANY),
+    # What the generator is told
+    ("unguided: text", UNGUIDED),
+)
+"""Arms whose difference within a seed is shown, the second taken from the first."""
 
 
 def arms_of(place: Place) -> Mapping[str, Arm]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.controls.arms import CEILING, CONTROL, UNGUIDED
+from benchmarks.controls.arms import CEILING, CONTROL, PAIRS, UNGUIDED
 from benchmarks.controls.pieces import COLUMNS
 from benchmarks.experiments import percent
 from fgds_core.classify.metrics import interval
@@ -81,6 +81,7 @@ def summary(runs: Mapping[str, Any], arms: Sequence[str], split: str) -> dict[st
         `arms`: per arm its columns, `{mean, low, high, seeds}` each (95 %, Student t, over seeds),
         `over_control` and `over_unguided` (paired differences), `gap_closed` by column, and
         `seconds_per_image` (processor time). `order`: their names. `tries`: how many there are.
+        `pairs`: differences within a seed of `PAIRS`, `arm`, `other` and `difference` by column.
     """
     found: dict[str, Any] = {}
     names = [name for name in arms if of_arm(runs, name, split, "overall")]
@@ -109,7 +110,13 @@ def summary(runs: Mapping[str, Any], arms: Sequence[str], split: str) -> dict[st
             },
             "seconds_per_image": round(sum(seconds) / len(seconds), 4) if seconds else None,
         }
-    return {"arms": found, "order": names, "tries": len(found), "split": split}
+    pairs = [
+        {"arm": one, "other": other, "difference": _over(values, one, other)}
+        for one, other in PAIRS
+        if one in values and other in values
+    ]
+    order = {"order": names, "tries": len(found), "split": split}
+    return {"arms": found, "pairs": pairs, **order}
 
 
 def _over(values: Mapping[str, Any], name: str, other: str) -> dict[str, Interval | None]:
@@ -146,6 +153,33 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         shown = f"**{name}**" if name in (CONTROL, CEILING) else name
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def pairs_as_markdown(results: Mapping[str, Any]) -> str:
+    """The table of pairs: differences in points; bold where they are clear of zero."""
+    pairs = results["pairs"]
+    if not pairs:
+        return ""
+    grouped = any(arm["worst_tenth"] is not None for arm in results["arms"].values())
+    columns = {"overall": "overall"} | (
+        {"worst_tenth": "worst tenth"} if grouped else {"many": "many", "few": "few"}
+    )
+    lines = [
+        f"| arm | less | {' | '.join(columns.values())} | seeds |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for pair in pairs:
+        found = pair["difference"]
+        cells = [_clear(found[column]) for column in columns]
+        seeds = found["overall"]["seeds"]
+        lines.append(f"| {pair['arm']} | {pair['other']} | {' | '.join(cells)} | {seeds} |")
+    return "\n".join(lines) + "\n"
+
+
+def _clear(value: Interval | None) -> str:
+    shown = percent(value, "+")
+    is_clear = value is not None and value["low"] is not None and value["low"] * value["high"] > 0
+    return f"**{shown}**" if is_clear else shown
 
 
 def _share(value: Interval | None) -> str:

@@ -14,12 +14,26 @@ from benchmarks import experiments
 from benchmarks.controls import arms as arms_module
 from benchmarks.controls import runs as runs_module
 from benchmarks.controls import vae
-from benchmarks.controls.arms import CEILING, CONTROL, GROUPED, LONG_TAILED, UNGUIDED, Arm
+from benchmarks.controls.arms import (
+    CEILING,
+    CONTROL,
+    GROUPED,
+    LONG_TAILED,
+    PAIRS,
+    UNGUIDED,
+    Arm,
+)
 from benchmarks.controls.others import Other
 from benchmarks.controls.pieces import COLUMNS, Piece, recipe_of, run, trained, treatment_of
 from benchmarks.controls.place import UNUSED, Place
 from benchmarks.controls.sets import Best, Drawn, MoreReal
-from benchmarks.controls.table import as_markdown, difference, gap_closed, summary
+from benchmarks.controls.table import (
+    as_markdown,
+    difference,
+    gap_closed,
+    pairs_as_markdown,
+    summary,
+)
 from benchmarks.documents import shown
 from benchmarks.experiments import RESULTS
 from fgds_core.images.table import image_table, write_images
@@ -252,6 +266,35 @@ def test_differences_are_within_a_seed():
     assert not summary(RUNS, [CONTROL], "val")["arms"]
 
 
+def test_pairs_are_of_arms_that_there_are():
+    for arms in (LONG_TAILED, GROUPED):
+        known = [pair for pair in PAIRS if set(pair) <= set(arms)]
+        assert len(known) > 15
+    assert all({one, other} <= set(LONG_TAILED) | set(GROUPED) for one, other in PAIRS)
+
+
+def test_a_pair_is_bold_where_its_interval_leaves_out_zero():
+    seen = {
+        "feedback: loss": (0.62, 0.63, 0.64),
+        UNGUIDED: (0.60, 0.61, 0.62),
+        "equal compute: twice as many": (0.60, 0.66, 0.63),
+    }
+    runs = {
+        f"{arm} {seed}": entry(arm, seed, value)
+        for arm, values in seen.items()
+        for seed, value in enumerate(values)
+    }
+    found = summary(runs, list(seen), "test")
+    assert [(pair["arm"], pair["other"]) for pair in found["pairs"]] == [
+        ("feedback: loss", UNGUIDED),
+        ("feedback: loss", "equal compute: twice as many"),
+    ]
+    clear, unclear = pairs_as_markdown(found).splitlines()[2:]
+    assert clear.count("**+2.0 ± 0.0**") == 3
+    assert "**" not in unclear
+    assert "| 3 |" in unclear
+
+
 def test_the_gap_closed_is_a_ratio_of_means_with_fiellers_interval():
     control = {0: 0.50, 1: 0.52, 2: 0.54}
     arm = {0: 0.55, 1: 0.56, 2: 0.60}
@@ -280,3 +323,5 @@ def test_the_tables_in_the_document_are_the_results_at_hand(name, split):
     results = json.loads(path.read_text())
     table = as_markdown(results if split == "test" else results["validation"])
     assert shown(f"controls-{name}, {split}") == table
+    pairs = pairs_as_markdown(results if split == "test" else results["validation"])
+    assert shown(f"controls-{name}, {split}, pairs") == pairs
