@@ -36,7 +36,8 @@ def picture(imbalance: Mapping[str, Any]) -> Figure:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("recall on validation images, %")
-    panels[0].legend(title="imbalance factor", frameon=False, fontsize=9)
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(lines, names, title="imbalance factor", loc="outside right", frameon=False)
     return figure
 
 
