@@ -88,10 +88,17 @@ def test_the_recipe_of_embedded_data_differs_from_the_default_where_groups_ask_f
     data = default["data"].model_copy(update={"root": "assets/fashion-contexts"})
     prompts = ["a {class} on a {group} background"]
     training = {"sampling": "group_balanced", "rand_augment": "rand-m5-mstd0.5-inc1"}
+    drawing = {  # what won on validation images, on each of both data sets
+        "target_per_group": 40,
+        "rounds": 1,
+        "conditioning": "text",
+        "embedding_dropout": 0.0,
+        "feedback": "exemplar",
+    }
     of_groups = {
         "data": data,
         "generator": default["generator"].model_copy(update={"prompts": prompts}),
-        "synthesize": default["synthesize"].model_copy(update={"target_per_group": 40}),
+        "synthesize": default["synthesize"].model_copy(update=drawing),
         "retrain": default["retrain"].model_copy(update={"training": training}),
     }
     assert params == default | of_groups
