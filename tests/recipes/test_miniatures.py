@@ -18,6 +18,7 @@ from fgds_core.classify.config import final_recipe
 from fgds_core.data.meta import Meta, read_meta
 from fgds_core.data.prepare import prepare
 from fgds_core.images.dataset import ImageDataset
+from fgds_core.report.inputs import Places
 from fgds_core.report.page import write_report
 from fgds_core.stages.assess import assess
 from fgds_core.stages.retrain import retrain
@@ -94,7 +95,8 @@ def use(params: dict[str, Any]) -> dict[str, Any]:
     assess(*places, generator, params["assess"], seed, FIRST.reports)
     metrics = retrain(*places, params["retrain"], seed, FIRST.final, FIRST.reports)
     shown = YAML(typ="safe", pure=True).load(dump_params(params))
-    write_report(FIRST.prepared, FIRST.reports, shown, params["report"])
+    pages = Places(FIRST.prepared, FIRST.reports, FIRST.real_reports, FIRST.synthetic)
+    write_report(pages, shown, params["report"])
     return metrics
 
 
