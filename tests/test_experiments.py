@@ -114,7 +114,15 @@ def test_experiments_are_compared(clone: Path, parallel: dict[str, str]) -> None
     changed = found["params"]["params.yaml"]["synthesize.feedback_scale"]
     assert (changed["old"], changed["new"]) == (0.02, 0.2)
     metrics = {name for file in found["metrics"].values() for name in file}
-    assert metrics <= {"overall", "few", "medium", "val_overall", "val_few", "fid"}
+    assert metrics <= {
+        "overall",
+        "few",
+        "medium",
+        "val_overall",
+        "val_few",
+        "fid",
+        "label_agreement",
+    }
     assert "index.html" in dvc(clone, "plots", "diff", "weak", "strong", "--out", "plots")
     page = (clone / "plots" / "index.html").read_text()
     shutil.rmtree(clone / "plots")

@@ -7,9 +7,6 @@ from pydantic import Field, model_validator
 from fgds_core.diffusion.schedule import guided_steps
 from fgds_core.section import Section
 
-MIN_CHECKED = 8
-"""Images of a class without which no finding could be told from chance."""
-
 
 class FeedbackFactors(Section):
     """How strong feedback is in the classes of each shot bin, as a share of feedback_scale."""
@@ -290,9 +287,9 @@ class SynthesizeConfig(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "SynthesizeConfig":
-        if 0 < self.check_images < MIN_CHECKED:
+        if 0 < self.check_images < 8:  # of fewer no finding could be told from chance
             raise ValueError(
-                f"check_images ({self.check_images}): fewer than {MIN_CHECKED} images of a class"
+                f"check_images ({self.check_images}): fewer than 8 images of a class"
                 " can tell nothing; set it to that or more, or to 0 for no check"
             )
         if self.feedback_start >= self.feedback_end:

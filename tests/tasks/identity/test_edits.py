@@ -106,13 +106,13 @@ EDITS = {
     # Nothing is drawn again
     "an option of a metric": Edit("assess report", NONE, file="fgds_core/assess/config.py"),
     "a metric": Edit("assess", NONE, file="fgds_core/assess/fidelity.py"),
-    "a judge": Edit("judge assess", NONE, file="fgds_core/judge/clip.py"),
+    "a judge": Edit("judge synthesize assess", NONE, file="fgds_core/judge/clip.py"),
     "what a judge is calibrated by": Edit("judge", NONE, file="fgds_core/judge/calibrate.py"),
     "metrics of a classifier": Edit(TRAINED, NONE, file="fgds_core/classify/metrics.py"),
     "the report": Edit("report", NONE, file="fgds_core/report/page.py"),
     "the report's template": Edit("report", NONE, file="fgds_core/report/page.html.j2"),
     "a parameter of drawing": Edit(
-        "synthesize report",
+        "synthesize assess retrain report",
         NONE,
         texts={
             "fgds_core/synthesis/config.py": (
