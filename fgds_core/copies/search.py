@@ -114,7 +114,7 @@ def by_picture(
         device: Where it is computed.
     """
     best = _Best(len(queries))
-    step = max(1, SCORES[torch.device(device).type] // _REFERENCES)
+    step = max(1, SCORES.get(torch.device(device).type, SCORES["cpu"]) // _REFERENCES)
     for rows, x in _blocks(references):
         others = whole(x, device).T  # [BITS**2, B]
         for begin in range(0, len(queries), step):
@@ -144,7 +144,9 @@ def by_part(
     for label, chosen in _by_class(queries.pictures.labels):
         of_class = np.flatnonzero(references.labels == label)
         asked = queries.centre[torch.from_numpy(chosen)].to(device).flatten(0, 1)  # [M * T, ..]
-        step = max(1, SCORES[torch.device(device).type] // (len(PLACES) * len(asked)))
+        step = max(
+            1, SCORES.get(torch.device(device).type, SCORES["cpu"]) // (len(PLACES) * len(asked))
+        )
         for begin in range(0, len(of_class), step):
             rows = of_class[begin : begin + step]
             flat = windows(references.thumbnails[rows], device).flatten(0, 1)  # [B * W, ..]
@@ -170,7 +172,7 @@ def by_features(
     asked, known = queries.pictures.features, references.features
     if asked is None or known is None:
         return best.found()
-    step = max(1, SCORES[torch.device(device).type] // _REFERENCES)
+    step = max(1, SCORES.get(torch.device(device).type, SCORES["cpu"]) // _REFERENCES)
     for place, x in asked.blocks(_QUERIES):
         normed = _unit(x, device)  # [M, D]
         for rows, y in known.blocks(_REFERENCES):
