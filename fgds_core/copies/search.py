@@ -102,6 +102,11 @@ class Nearest:
     closest: Floats
 
 
+def _scores(device: str) -> int:
+    """Likenesses that are held at a time on a device; of other kinds as many as on a CPU."""
+    return SCORES.get(torch.device(device).type, SCORES["cpu"])
+
+
 def by_picture(
     queries: Queries, references: Pictures, own: Rows | None = None, device: str = "cpu"
 ) -> Nearest:
@@ -114,7 +119,7 @@ def by_picture(
         device: Where it is computed.
     """
     best = _Best(len(queries))
-    step = max(1, SCORES.get(torch.device(device).type, SCORES["cpu"]) // _REFERENCES)
+    step = max(1, _scores(device) // _REFERENCES)
     for rows, x in _blocks(references):
         others = whole(x, device).T  # [BITS**2, B]
         for begin in range(0, len(queries), step):
@@ -144,9 +149,7 @@ def by_part(
     for label, chosen in _by_class(queries.pictures.labels):
         of_class = np.flatnonzero(references.labels == label)
         asked = queries.centre[torch.from_numpy(chosen)].to(device).flatten(0, 1)  # [M * T, ..]
-        step = max(
-            1, SCORES.get(torch.device(device).type, SCORES["cpu"]) // (len(PLACES) * len(asked))
-        )
+        step = max(1, _scores(device) // (len(PLACES) * len(asked)))
         for begin in range(0, len(of_class), step):
             rows = of_class[begin : begin + step]
             flat = windows(references.thumbnails[rows], device).flatten(0, 1)  # [B * W, ..]
@@ -172,7 +175,7 @@ def by_features(
     asked, known = queries.pictures.features, references.features
     if asked is None or known is None:
         return best.found()
-    step = max(1, SCORES.get(torch.device(device).type, SCORES["cpu"]) // _REFERENCES)
+    step = max(1, _scores(device) // _REFERENCES)
     for place, x in asked.blocks(_QUERIES):
         normed = _unit(x, device)  # [M, D]
         for rows, y in known.blocks(_REFERENCES):
