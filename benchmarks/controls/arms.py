@@ -80,7 +80,6 @@ RAND_AUGMENT = "rand-m5-mstd0.5-inc1"
 TWICE = Drawn(unguided().changes, times=2)
 TEXT: Overrides = {"conditioning": "text", "embedding_dropout": 0.0}
 TWICE_TEXT = Drawn(unguided(**TEXT).changes, times=2)
-FOURFOLD_TEXT = Drawn(unguided(**TEXT).changes, times=4)
 
 SYNTHETIC: Mapping[str, Arm] = {
     # Other generators, trained on the same real images
@@ -148,9 +147,6 @@ SYNTHETIC: Mapping[str, Arm] = {
     ),
     "equal compute: judged of 2, text, own judge": Arm(
         Best(TWICE_TEXT, "none", own_judge=True), final=False
-    ),
-    "equal compute: best of 4 by loss, text, own judge": Arm(
-        Best(FOURFOLD_TEXT, "loss", own_judge=True), final=False
     ),
     # What is done with the images
     "feedback: loss, last layer on real": Arm(
