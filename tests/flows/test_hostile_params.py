@@ -109,6 +109,7 @@ PRIOR = {
     "guidance_scale": 4.0,
     "text_share": 0.5,
 }
+EXCLUSION = {"class_name": "Bag", "indices": [3], "reason": "a shoe", "drawn_as": "0123abcd"}
 
 
 VARIANTS: tuple[dict[str, Any], ...] = (
@@ -118,16 +119,19 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {**TREE, "data": {**FOLDER, "split": BY_FOLDERS}},
     {**TREE, "generator": {**TREE["generator"], "kind": "ip-adapter", "adapter": ADAPTER}},
     {**TREE, "generator": {**TREE["generator"], "kind": "kandinsky-2.2", "prior": PRIOR}},
+    {**TREE, "synthesize": {**TREE["synthesize"], "exclude": [EXCLUSION]}},
     TREE,
 )
 """Valid parameters that have every key between them."""
 
 
 def fields(tree: object, path: str = "") -> Iterator[str]:
-    """Dotted path of every value that is no section."""
+    """Dotted path of every value that is no section; of a list of sections those of the first."""
     if isinstance(tree, dict) and (tree or not path):
         for name, value in tree.items():
             yield from fields(value, f"{path}.{name}" if path else name)
+    elif isinstance(tree, list) and tree and isinstance(tree[0], dict):
+        yield from fields(tree[0], path)
     else:
         yield path
 
@@ -169,6 +173,7 @@ def put(tree: dict[str, Any], path: str, value: object) -> None:
     *parents, name = path.split(".")
     for step in parents:
         tree = tree[step]
+        tree = tree[0] if isinstance(tree, list) else tree
     tree[name] = value
 
 
@@ -224,7 +229,8 @@ def test_no_key_takes_what_is_no_value_for_it(
     lines = [line.strip() for line in told.splitlines()]
     for path in paths:
         place = re.sub(r"_kwargs\..*", "_kwargs", path)
-        found = [line for line in lines if re.match(rf"{re.escape(place)}[.:\[]", line)]
+        steps = r"(\[0\])?\.".join(map(re.escape, place.split(".")))
+        found = [line for line in lines if re.match(rf"{steps}[.:\[]", line)]
         assert found, path
         assert max(map(len, found)) < 1500
     assert "HUSH" not in told
