@@ -77,7 +77,8 @@ def source_digest() -> str:
     """Digest of all that makes a result: the stages' code and other dependencies, parameters."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
     data = yaml.safe_load(Path("params.yaml").read_text())["data"]["root"]
-    names = ("prepare", "train_baseline", "train_control", "synthesize", "assess", "retrain")
+    names = ("prepare", "train_baseline", "train_control", "adapt", "synthesize")
+    names += ("assess", "retrain")
     deps = {dep.replace("data/watched", data) for name in names for dep in stages[name]["deps"]}
     listing = subprocess.run(
         ["git", "ls-files", "-s", "--", "params.yaml", *sorted(deps)],

@@ -5,6 +5,8 @@ from importlib import import_module
 
 from pydantic import ValidationError
 
+from fgds_core.adapt.adaptation import KINDS as ADAPTABLE
+from fgds_core.adapt.config import AdaptConfig
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.config import RetrainConfig, TrainConfig, final_recipe
 from fgds_core.data.cells import names_group
@@ -138,6 +140,15 @@ def _guide_disagreements(config: SynthesizeConfig) -> Iterator[str]:
         yield (
             f"synthesize.feedback_tau: got {config.feedback_tau:g}, but what feedback_target real"
             " stops at was measured with the prior; set it to 0, or feedback_target to none"
+        )
+
+
+def adapter_disagreements(adapt: AdaptConfig, generator: GeneratorConfig) -> Iterator[str]:
+    """Says which generators cannot learn."""
+    if adapt.enabled and generator.kind not in ADAPTABLE:
+        yield (
+            f"adapt.enabled: got true, but a generator of kind {generator.kind} cannot learn here;"
+            f" set it to false, or choose {' or '.join(ADAPTABLE)}"
         )
 
 

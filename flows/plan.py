@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
+from flows.cli.adapter import show_adapter
 from flows.cli.judge import show_judge
 from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import positive_number, whole_number
@@ -78,7 +79,8 @@ def show_plan(
         InputError: There are no prepared data; the run costs more than the limit, or cannot be
             measured although a limit is given.
     """
-    from fgds_core.synthesis.recipe import Recipe
+    from fgds_core.adapt.recipe import recipe_of
+    from fgds_core.synthesis.recipe import Recipe as Plain
     from fgds_core.synthesis.rounds import certain_rounds
     from tasks.ability import check_plan
     from tasks.cost import (
@@ -94,9 +96,10 @@ def show_plan(
     from tasks.survey import read_plan, survey
 
     compute = params["compute"]
-    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
     plan = read_plan(recipe.synthesize, workspace)
     show_judge(params, workspace)
+    adapting_s = show_adapter(params, workspace, measure=num_images != 0)
     print()
     missing = [each for each in guides(recipe.synthesize, workspace) if not each.exists()]
     needs = " and ".join(f"{each}; make it with `{workspace.makes(each)}`" for each in missing)
@@ -123,13 +126,18 @@ def show_plan(
         each, part = to_probe(found)
         workers = planned_workers(compute)
         fingerprint = each.part_fingerprint(part.label, plan.class_names)
-        measured = probe(part, fingerprint, each.sources(), compute, each.workspace, num_images)
+        sources = each.sources()
+        if adapting_s:  # what it will have learnt changes no image's cost
+            plain = Plain(recipe.generator, recipe.synthesize, recipe.seed)
+            sources = replace(sources, recipe=plain)
+        measured = probe(part, fingerprint, sources, compute, each.workspace, num_images)
         ahead = ahead_of(found, workspace)
         estimate = cost(load.unfinished, measured, workers, ahead)
         show_cost(load, measured, estimate, workers, ahead)
         limit = compute.max_device_hours if limit is None else limit
         if limit is not None:
-            check_device_hours(estimate.device_hours, limit, load.num_images)
+            hours = estimate.device_hours + adapting_s / 3600
+            check_device_hours(hours, limit, load.num_images)
 
 
 def show_check(recipe: "Recipe", whole: "Plan", store: StoreConfig, workspace: Workspace) -> None:

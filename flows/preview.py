@@ -12,6 +12,7 @@ Seconds, and the time it takes to load the generator.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,17 @@ def show_preview(
             drawn.
     """
     from fgds_core.ability.preview import write_preview
+    from fgds_core.adapt.recipe import AdaptedRecipe, adapts, recipe_of
     from fgds_core.stages.preview import chosen, preview
     from fgds_core.synthesis.models import load_models
-    from fgds_core.synthesis.recipe import Recipe
     from tasks.ability import unguided
     from tasks.identity.drawing import guides, is_guided
     from tasks.survey import read_plan
     from tasks.watch.progress import bar, say
     from tasks.workers.devices import use_device
+    from tasks.workers.worker import adapted_models
 
-    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
     plan = read_plan(recipe.synthesize, workspace)
     labels, remarks = chosen(plan, names), []
     its_guides = guides(recipe.synthesize, workspace) if is_guided(recipe.synthesize) else ()
@@ -101,18 +103,22 @@ def show_preview(
     models = load_models(
         recipe, workspace.prepared, its_guides, device, micro_batch=compute.micro_batch
     )
+    learnt = [label for label in labels if adapts(recipe, plan.class_names[label])]
+    if isinstance(recipe, AdaptedRecipe) and not workspace.adapter.is_dir():
+        remarks.append(
+            f"As the generator is: {workspace.adapter} is not there yet; make it with"
+            " `python -m flows.adapt`"
+        )
+        learnt = []
     num_images = len(labels) * number * (1 if models.feedback is None else 2)
     with bar("preview", num_images, "images") as advance:
-        shown = preview(
-            plan,
-            labels,
-            number,
-            recipe,
-            models,
-            workspace.prepared,
-            batch_size=compute.batch_size,
-            advance=advance,
-        )
+        draw = partial(preview, plan, number=number, recipe=recipe, prepared=workspace.prepared)
+        how = {"batch_size": compute.batch_size, "advance": advance}
+        plain = [label for label in labels if label not in learnt]
+        shown = draw(plain, models=models, **how)
+        if learnt:
+            models = adapted_models(models, recipe, compute, workspace)
+            shown += draw(learnt, models=models, **how)
     heading = f"{recipe.generator.path}: {number} images of {len(shown)} classes"
     page, strip = write_preview(out, heading, remarks, shown)
     for remark in remarks:

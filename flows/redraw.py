@@ -87,7 +87,7 @@ def show_redrawn(
         InputError: There is no such image, or something has changed since it was drawn.
         UnfinishedError: One came out otherwise than it lies in the set.
     """
-    from fgds_core.synthesis.recipe import Recipe
+    from fgds_core.adapt.recipe import recipe_of
     from fgds_core.synthesis.shards import read_index
     from tasks.redraw import find, redraw_image
     from tasks.survey import survey
@@ -95,7 +95,7 @@ def show_redrawn(
     known = read_index(workspace.synthetic)
     for index in indices:
         find(known, name, index, workspace.synthetic)
-    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
     sections = params["retrain"], params["store"]
     found = survey(recipe, *sections, workspace, judge=params["judge"])
     differing = []

@@ -1,4 +1,4 @@
-"""All eight stages as one Prefect flow, which is what the deployments run.
+"""All nine stages as one Prefect flow, which is what the deployments run.
 
     python -m flows.synth_pipeline
 
@@ -38,6 +38,7 @@ STAGES = (
     "judge",
     "train_baseline",
     "train_control",
+    "adapt",
     "synthesize",
     "assess",
     "retrain",

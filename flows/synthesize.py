@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
+from fgds_core.adapt.config import AdaptConfig
 from fgds_core.classify.config import RetrainConfig
+from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.judge.config import JudgeConfig
 from fgds_core.synthesis.config import SynthesizeConfig
@@ -46,6 +48,7 @@ class DrawingParams:
     synthesize: SynthesizeConfig
     retrain: RetrainConfig
     judge: JudgeConfig
+    adapt: AdaptConfig
 
 
 @flow(name="synthesize")
@@ -61,7 +64,7 @@ def synthesize(
         InputError: The generator cannot draw a class, and is to be refused then.
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
-    from fgds_core.synthesis.recipe import Recipe
+    from fgds_core.adapt.recipe import recipe_of
     from tasks.cost import check_cost
     from tasks.store.bucket import check_store
     from tasks.survey import survey
@@ -70,7 +73,9 @@ def synthesize(
     prior = params.generator.prior
     watch_links("synthesize", params.generator.path, None if prior is None else prior.path)
     check_store(store)
-    recipe = Recipe(params.generator, params.synthesize, params.seed)
+    recipe = recipe_of(params.generator, params.synthesize, params.adapt, params.seed)
+    if params.adapt.enabled:
+        check_adapter(params, workspace)
     is_limited = compute.max_device_hours is not None
     look = partial(survey, recipe, params.retrain, store, workspace, judge=params.judge)
     found = look(verify=is_limited)
@@ -114,6 +119,22 @@ def synthesize(
         outputs = _finish(found, drawn, workspace)
     say_result("synthesize", _result(found, drawn))
     return outputs
+
+
+def check_adapter(params: DrawingParams, workspace: Workspace) -> None:
+    """Refuses to draw with an adapter that has not learnt what the parameters ask for.
+
+    Raises:
+        InputError: It is missing, or another one.
+    """
+    from tasks.adapter import adaptation, is_made
+
+    what = adaptation(params.adapt, params.generator, params.synthesize, params.seed, workspace)
+    if not is_made(what, workspace):
+        raise InputError(
+            f"{workspace.adapter} is missing or has learnt something else than adapt asks for;"
+            " make it with `dvc repro adapt`"
+        )
 
 
 def _check_exclusions(found: "Survey") -> None:

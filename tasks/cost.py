@@ -128,7 +128,7 @@ def probe(
     wished = compute.batch_size if num_images is None else num_images
     few = replace(part, num_images=min(part.num_images, compute.batch_size, wished))
     started = time.perf_counter()
-    models = this_worker().models(sources, compute, workspace)
+    models = this_worker().models(sources, compute, workspace, part.class_name)
     loaded = time.perf_counter()
 
     def draw() -> float:

@@ -64,7 +64,7 @@ def redraw_image(
     record = find(known, name, index, folder)
     each, part = made_as(found, known, record)
     was = row_of(read_part(folder, record), index)
-    models = this_worker().models(each.sources(), compute, each.workspace)
+    models = this_worker().models(each.sources(), compute, each.workspace, name)
     if name in each.resampled:
         now = resample(part, index, models.real, each.recipe.seed)
     else:

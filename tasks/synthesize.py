@@ -91,7 +91,7 @@ def draw_part(
         advance("synthesize", part.num_images)
     else:
         worker = this_worker()
-        models = worker.models(sources, compute, workspace)
+        models = worker.models(sources, compute, workspace, part.class_name)
         check_room(part, workspace)
         log.info("drawing %s", part.path)
         with work(), worker.turn(models.generator.device):

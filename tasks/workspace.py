@@ -55,6 +55,11 @@ class Workspace:
         return Path("models/judge")
 
     @property
+    def adapter(self) -> Path:
+        """What the generator has learnt of the real training images."""
+        return Path("models/adapter")
+
+    @property
     def control(self) -> Path:
         """The classifier of real images alone, by the final recipe."""
         return Path("models/control")
@@ -131,6 +136,7 @@ class Workspace:
         return (
             self.prepared,
             self.judge,
+            self.adapter,
             self.synthetic,
             self.baseline,
             self.control,

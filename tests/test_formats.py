@@ -22,6 +22,7 @@ READERS = {
     "head of a pre-trained model's weights": "fgds_core/pretrained/component.py",
     "record beside a part": "fgds_core/synthesis/record.py",
     "record of a part in the store": "tasks/store/parts.py",
+    "what a generator has learnt": "fgds_core/adapt/weights.py",
     "manifest of a folder in the store": "tasks/store/inputs.py",
     "dvc.yaml": "tasks/identity/dvc_yaml.py",
     "journal of a run": "tasks/watch/journal.py",

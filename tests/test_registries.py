@@ -33,6 +33,7 @@ REGISTRIES = {
     "train_baseline.second_stage": "fgds_core.classify.phases:PHASES",
     "train_baseline.posthoc": "fgds_core.classify.posthoc:POSTHOC",
     "generator.kind": "fgds_core.generators.family:KINDS",
+    "adapt.method": "fgds_core.adapt.methods:METHODS",
     "judge.kind": "fgds_core.judge.kinds:KINDS",
     "synthesize.embedding_mix": "fgds_core.synthesis.embeddings:MIXTURES",
     "synthesize.feedback": "fgds_core.feedback.registry:CRITERIA",

@@ -181,7 +181,8 @@ def refusal(ability: Ability) -> str:
     return (
         f"synthesize.cannot_draw: the generator {ability.generator} cannot draw {len(failing):,}"
         f" of {kinds}, and nothing was drawn:\n" + "\n".join(lines) + "\nLook at them with"
-        " `python -m flows.preview` and name a generator that knows them (generator.path), or set"
+        " `python -m flows.preview` and name a generator that knows them (generator.path), or let"
+        " it learn them from your training images (adapt.enabled: true), or set"
         " synthesize.cannot_draw to resample, which fills these classes with real images drawn"
         " again, or to keep, which draws them as they are and warns on the page"
     )

@@ -8,6 +8,7 @@ from fgds_core.ability.check import Witnesses, check
 from fgds_core.ability.record import Ability, write_ability
 from fgds_core.ability.spaces import Space, pixels
 from fgds_core.ability.words import unknown_names
+from fgds_core.adapt.recipe import adapts
 from fgds_core.assess.features import FeatureSources, clip, tower_of
 from fgds_core.classify.network import load_classifier
 from fgds_core.data.cells import names_group
@@ -96,6 +97,8 @@ def network_space(generator: GeneratorConfig, baseline: Path, device: str) -> li
 def unknown(recipe: Recipe, real: RealImages) -> tuple[dict[str, str], dict[str, str]]:
     """What of the names of classes, and of groups, the generator's text encoders do not know.
 
+    What a class is called that the generator has learnt says nothing: its images do.
+
     Returns:
         For each the name -> what is unknown, in words; nothing where it is told no text.
     """
@@ -110,4 +113,6 @@ def unknown(recipe: Recipe, real: RealImages) -> tuple[dict[str, str], dict[str,
         return {names[place]: words for place, words in found.items()}
 
     groups = real.meta.groups if names_group(recipe.generator.prompts) else None
-    return told(real.meta.class_names, "class"), told(groups or (), "group")
+    classes = told(real.meta.class_names, "class")
+    strange = {name: words for name, words in classes.items() if not adapts(recipe, name)}
+    return strange, told(groups or (), "group")

@@ -16,7 +16,7 @@ from fgds_core.assess.networks import check_inception, check_tower
 from fgds_core.data.meta import read_meta
 from fgds_core.data.sources import class_names
 from fgds_core.errors import InputError
-from fgds_core.files import check_root
+from fgds_core.files import check_root, listed
 from fgds_core.generators.adapter import adapter_weights, check_adapter
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.family import load_family
@@ -33,7 +33,7 @@ from tasks.workspace import FIRST
 WHOLE = ("synth_pipeline", "prepare")
 """What begins with the raw data."""
 
-READING = (*WHOLE, "judge", "train_baseline", "train_control", "synthesize", "assess")
+READING = (*WHOLE, "judge", "train_baseline", "train_control", "adapt", "synthesize", "assess")
 """Stages before or in which generator, judge or data are read."""
 
 CHECKED = "FGDS_INPUTS_CHECKED"
@@ -63,6 +63,7 @@ def check_inputs(
         check_drawing(params["generator"], params["synthesize"], dry=dry)
         names = class_names(params["data"]) if first else prepared_names()
         check_judge(params["judge"], params["generator"], names, dry=dry)
+        check_classes(params["adapt"].classes, names)
     check_features(params["assess"], params["generator"])
 
 
@@ -198,6 +199,24 @@ def check_judge(
         load_classifier(Path(config.path))
     except InputError as error:
         raise InputError(f"judge.path: {error}; {ELSE}") from error
+
+
+def check_classes(wanted: Sequence[str], names: Sequence[str] | None) -> None:
+    """Refuses to let a generator learn classes that the data do not have.
+
+    Args:
+        wanted: `adapt.classes`.
+        names: The data's classes; None where they are not known yet.
+
+    Raises:
+        InputError: Names the first.
+    """
+    strange = [name for name in wanted if names is not None and name not in names]
+    if strange:
+        raise InputError(
+            f"adapt.classes: the data have no class {strange[0]!r}; they have"
+            f" {listed(names or ())}"
+        )
 
 
 def check_features(assess: AssessConfig, generator: GeneratorConfig) -> None:

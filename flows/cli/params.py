@@ -30,6 +30,7 @@ SECTIONS = {
     "prepare": "fgds_core.data.config:PrepareConfig",
     "train_baseline": "fgds_core.classify.config:TrainConfig",
     "generator": "fgds_core.generators.config:GeneratorConfig",
+    "adapt": "fgds_core.adapt.config:AdaptConfig",
     "judge": "fgds_core.judge.config:JudgeConfig",
     "synthesize": "fgds_core.synthesis.config:SynthesizeConfig",
     "assess": "fgds_core.assess.config:AssessConfig",
@@ -114,6 +115,9 @@ def read_params(
         mistakes += agreed.disagreements(
             params["generator"], params["synthesize"], params["assess"]
         )
+    if {"generator", "adapt"} <= set(params):
+        agreed = import_module("fgds_core.agreement")
+        mistakes += agreed.adapter_disagreements(params["adapt"], params["generator"])
     if {"train_baseline", "retrain", "compute"} <= set(params):
         agreed = import_module("fgds_core.agreement")
         mistakes += agreed.training_disagreements(

@@ -20,10 +20,10 @@ RESUME = "Draw the rest with `dvc repro`, or `python -m flows.synthesize`."
 
 def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool = False) -> None:
     """Prints how far each class is, what failed, and the ETA."""
-    from fgds_core.synthesis.recipe import Recipe
+    from fgds_core.adapt.recipe import recipe_of
     from tasks.status import read_status
 
-    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
     sections = params["retrain"], params["store"]
     status = read_status(recipe, *sections, workspace, judge=params["judge"], verify=verify)
     classes = sorted(

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fgds_core.adapt.recipe import AdaptedRecipe, adapts
 from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import class_digests
 from fgds_core.diffusion.guidance.rules import RULES
@@ -88,6 +89,13 @@ def drawing_code(recipe: Recipe, root: Path = code.ROOT) -> str:
     return code.digest(DRAWING, *chosen, registered=False, without=without, root=root)
 
 
+ADAPTING = "fgds_core.adapt.apply"
+"""The module whose imports are the code that puts what was learnt into a generator."""
+
+ADAPTER = "adapter"
+"""What names the adapter in what decides the images of a set, and the classes drawn with it."""
+
+
 code.digest(DRAWING, *CRITERIA.values())  # read now, so that it is what this process imports
 
 
@@ -139,7 +147,15 @@ def input_digests(recipe: Recipe, workspace: Workspace) -> dict[str, str]:
                 " with `dvc repro`, which runs the earlier stages first"
             )
     made_here = content_digests(workspace.prepared, *its_guides)
+    if isinstance(recipe, AdaptedRecipe):
+        made_here |= adapter_digest(workspace)
     return made_here | generator_digests(recipe.generator)
+
+
+def adapter_digest(workspace: Workspace) -> dict[str, str]:
+    """Content digest of the adapter; of one that is still to be made there is no digest."""
+    place = workspace.adapter
+    return content_digests(place) if place.is_dir() else {place.as_posix(): "to be made"}
 
 
 def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> dict[str, Any]:
@@ -157,7 +173,7 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
     """
     config, prepared = recipe.synthesize, workspace.prepared
     its_guides = guides(config, workspace)
-    made_here = [path.as_posix() for path in (prepared, *its_guides)]
+    made_here = [path.as_posix() for path in (prepared, workspace.adapter, *its_guides)]
     read = (
         [read_by(config, guide, prepared) for guide in its_guides] if is_guided(config) else [None]
     )
@@ -185,6 +201,12 @@ def made_by(recipe: Recipe, inputs: Mapping[str, str], workspace: Workspace) -> 
         decides["cells"] = dict(zip(meta.class_names, meta.cells or (), strict=False))
     if config.embedding_mix != "none" and load_mixture(config.embedding_mix).of_others:
         decides["donors"] = meta.content_sha256["train"]  # images of other classes
+    if isinstance(recipe, AdaptedRecipe):
+        decides[ADAPTER] = {
+            "classes": [name for name in meta.class_names if adapts(recipe, name)],
+            "learnt": inputs[workspace.adapter.as_posix()],
+            "code": code.digest(ADAPTING, registered=False, without=NO_PIXEL),
+        }
     return decides
 
 
@@ -207,8 +229,11 @@ def part_fingerprint(made_by: Mapping[str, Any], label: int, class_names: Sequen
     own = {"real": made_by["real"].get(name), "label": label, "class_names": list(class_names)}
     if "cells" in made_by:
         own["cells"] = made_by["cells"].get(name)
-    some = ("feedback_factors", RESAMPLED)
+    some = ("feedback_factors", RESAMPLED, ADAPTER)
     of_all = {key: made_by[key] for key in made_by if key not in some}
     if name in (changed := made_by.get("feedback_factors", {})):
         own["feedback_factors"] = changed[name]
+    adapter = made_by.get(ADAPTER, {"classes": []})
+    if name in adapter["classes"]:
+        own[ADAPTER] = {key: adapter[key] for key in ("learnt", "code")}
     return fingerprint({**of_all, **own})

@@ -4,13 +4,15 @@ import gc
 import os
 import socket
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
 
 import torch
 
+from fgds_core.adapt.apply import adapted
+from fgds_core.adapt.recipe import AdaptedRecipe, adapts
 from fgds_core.errors import InputError
 from fgds_core.synthesis.models import LoadedModels, load_models
 from fgds_core.synthesis.recipe import Recipe
@@ -51,13 +53,24 @@ class Worker:
     def __init__(self) -> None:
         self._gpu: ClaimedDevice | None = None
         self._loaded: tuple[object, LoadedModels] | None = None
+        self._adapted: LoadedModels | None = None
         self._loading = Lock()
         self._drawing = Lock()
 
     def models(
-        self, sources: Sources, compute: ComputeConfig, workspace: Workspace
+        self,
+        sources: Sources,
+        compute: ComputeConfig,
+        workspace: Workspace,
+        class_name: str | None = None,
     ) -> LoadedModels:
         """Loads the networks and opens the real images, once for each content of the inputs.
+
+        Args:
+            sources: What parts are drawn from.
+            compute: The device.
+            workspace: Where that lies.
+            class_name: Of what is drawn, which may be with an adapter; None is without one.
 
         Raises:
             InputError: An input is missing or does not fit, there is no device, or this worker's
@@ -71,10 +84,16 @@ class Worker:
         key = (sources, compute, workspace, Path.cwd())
         with self._loading:
             if self._loaded is None or self._loaded[0] != key:
-                self._loaded = None  # first, for a worker that lives on may lack room for both
+                # First, for a worker that lives on may lack room for both
+                self._loaded = self._adapted = None
                 gc.collect()
                 self._loaded = (key, self._load(sources, compute, workspace))
-            return self._loaded[1]
+            plain = self._loaded[1]
+            if class_name is None or not adapts(sources.recipe, class_name):
+                return plain
+            if self._adapted is None:
+                self._adapted = adapted_models(plain, sources.recipe, compute, workspace)
+            return self._adapted
 
     def turn(self, device: torch.device) -> AbstractContextManager[object]:
         """A turn on the device that the models are on."""
@@ -107,6 +126,26 @@ class Worker:
         if self._gpu is None:
             self._gpu = claim_device(compute)
         return self._gpu.name
+
+
+def adapted_models(
+    plain: LoadedModels, recipe: Recipe, compute: ComputeConfig, workspace: Workspace
+) -> LoadedModels:
+    """Models whose generator has learnt; where all classes need that, it takes the other's place.
+
+    Raises:
+        InputError: There is no adapter, or it is of another generator.
+    """
+    assert isinstance(recipe, AdaptedRecipe)
+    say("synthesize", f"loading what the generator has learnt from {workspace.adapter}")
+    with work():
+        generator = adapted(
+            plain.generator,
+            workspace.adapter,
+            apart=bool(recipe.classes),
+            compile=compute.compile,
+        )
+        return replace(plain, generator=generator)
 
 
 def this_worker() -> Worker:

@@ -52,7 +52,7 @@ def test_nothing_is_recorded_by_parameters_that_were_edited_meanwhile(
         if name == "synthesize":
             set_params(workspace, {"synthesize": {"feedback_scale": 0.03}})
 
-    assert recorded(edit) == ["prepare", "judge", "train_baseline", "train_control"]
+    assert recorded(edit) == ["prepare", "judge", "train_baseline", "train_control", "adapt"]
 
 
 def test_nothing_is_recorded_by_code_that_was_edited_meanwhile(
@@ -62,5 +62,5 @@ def test_nothing_is_recorded_by_code_that_was_edited_meanwhile(
         digest=lambda module: "", has_changed=lambda module: module == "flows.assess"
     )
     monkeypatch.setattr(flows.synth_pipeline, "code", changed)
-    stages = ["prepare", "judge", "train_baseline", "train_control", "synthesize"]
+    stages = ["prepare", "judge", "train_baseline", "train_control", "adapt", "synthesize"]
     assert recorded(lambda name: None) == stages

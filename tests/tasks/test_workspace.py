@@ -48,12 +48,12 @@ def test_dvc_makes_every_classifier_that_may_guide_before_it_draws() -> None:
 
 
 def test_no_round_writes_into_what_another_replaces() -> None:
-    shared = {Workspace().prepared, Workspace().judge}
+    shared = {Workspace().prepared, Workspace().judge, Workspace().adapter}
     shared |= {Workspace().baseline, Workspace().control}
     shared |= {Workspace().reports / "baseline", Workspace().reports / "control"}
     own = [path for number in (1, 2, 12) for path in Workspace(number).outputs]
     places = [path for path in own if path not in shared] + sorted(shared)
-    assert len(places) == 3 * 4 + 6
+    assert len(places) == 3 * 4 + 7
     for place in places:
         assert [other for other in places if other.is_relative_to(place)] == [place]
 

@@ -112,7 +112,7 @@ EDITS = {
     "the report": Edit("report", NONE, file="fgds_core/report/page.py"),
     "the report's template": Edit("report", NONE, file="fgds_core/report/page.html.j2"),
     "a parameter of drawing": Edit(
-        "synthesize assess retrain report",
+        "adapt synthesize assess retrain report",
         NONE,
         texts={
             "fgds_core/synthesis/config.py": (
@@ -122,13 +122,13 @@ EDITS = {
         },
     ),
     "the declared parameters of the generator": Edit(
-        "judge synthesize assess report", NONE, file="fgds_core/generators/config.py"
+        "judge adapt synthesize assess report", NONE, file="fgds_core/generators/config.py"
     ),
     "a kind of generators": registered(
         "fgds_core/generators/family.py",
         "KINDS = {",
         "fgds_core/generators/new.py",
-        "judge synthesize assess report",
+        "judge adapt synthesize assess report",
         {
             "fgds_core/generators/config.py": (
                 "    kind: Literal[\n",
@@ -198,19 +198,23 @@ EDITS = {
         texts={"fgds_core/synthesis/part.py": ("has no real training image", "lacks images")},
     ),
     "how workers are told": Edit("", NONE, file="tasks/workers/fanout.py"),
+    "how a generator learns": Edit("adapt", NONE, file="fgds_core/adapt/losses.py"),
+    "what was learnt, put into a generator": Edit(
+        "adapt synthesize", NONE, file="fgds_core/adapt/apply.py"
+    ),
     # What is made by it is drawn again
     "a family of generators": Edit(
-        "synthesize",
+        "adapt synthesize",
         kinds("stable-diffusion-3"),
         file="fgds_core/generators/stable_diffusion_3.py",
     ),
     "a family that another one is made of": Edit(
-        "synthesize",
+        "adapt synthesize",
         kinds("text-to-image", "ip-adapter"),
         file="fgds_core/generators/text_to_image.py",
     ),
     "what two families share": Edit(
-        "synthesize",
+        "adapt synthesize",
         kinds("stable-unclip", "text-to-image", "ip-adapter"),
         file="fgds_core/generators/stable_diffusion.py",
     ),
@@ -242,18 +246,25 @@ EDITS = {
     ),
     # All is drawn again
     **{
-        f"drawing itself: {file}": Edit("synthesize", ALL, file=f"fgds_core/{file}")
+        f"drawing itself, and learning to: {file}": Edit(
+            "adapt synthesize", ALL, file=f"fgds_core/{file}"
+        )
         for file in (
             "diffusion/denoise.py",
+            "diffusion/noise.py",
+            "diffusion/solver.py",
+            "generators/load.py",
+            "generators/model.py",
+        )
+    },
+    **{
+        f"drawing itself: {file}": Edit("synthesize", ALL, file=f"fgds_core/{file}")
+        for file in (
             "diffusion/guidance/gradient.py",
             "diffusion/guidance/look.py",
             "diffusion/guidance/together.py",
-            "diffusion/noise.py",
             "diffusion/sample.py",
-            "diffusion/solver.py",
             "feedback/load.py",
-            "generators/load.py",
-            "generators/model.py",
             "synthesis/condition.py",
             "synthesis/draw.py",
             "synthesis/embeddings/pool.py",
@@ -265,12 +276,12 @@ EDITS = {
         "synthesize assess retrain", ALL, file="fgds_core/synthesis/record.py"
     ),
     "how an image is encoded": Edit(
-        "prepare judge train_baseline train_control synthesize assess retrain",
+        "prepare judge train_baseline train_control adapt synthesize assess retrain",
         ALL,
         file="fgds_core/images/pixels.py",
     ),
     "how the images that condition are read": Edit(
-        "judge train_baseline train_control synthesize assess retrain",
+        "judge train_baseline train_control adapt synthesize assess retrain",
         ALL,
         file="fgds_core/images/dataset.py",
     ),

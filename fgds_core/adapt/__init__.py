@@ -1,0 +1,1 @@
+"""The remedy: a generator learns classes that it cannot draw from real training images."""
