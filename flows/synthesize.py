@@ -34,8 +34,9 @@ from tasks.workers.config import ComputeConfig
 from tasks.workspace import FIRST, Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from fgds_core.synthesis.vetting import Vetted
     from tasks.survey import Survey
 
 
@@ -115,7 +116,8 @@ def synthesize(
                 workspace=workspace,
             )
             found = look()
-            say_result("synthesize", _checked(found))
+            for text in _checked(found):
+                say_result("synthesize", text)
         outputs = _finish(found, drawn, workspace)
     say_result("synthesize", _result(found, drawn))
     return outputs
@@ -190,26 +192,56 @@ def _finish(found: "Survey", drawn: "Sequence[DrawnRound]", workspace: Workspace
     )
 
 
-def _checked(found: "Survey") -> str:
+def _checked(found: "Survey") -> "Iterator[str]":
     """What the last check has come to: what is left out, and which classes still fail."""
     assert found.vetting is not None
+    number, by = len(found.vetting.found), found.vetting.by
     last, names = found.vetting.found[-1], found.whole.class_names
-    least = found.vetting.by["min_agreement"]
-    number = len(found.vetting.found)
+    if "copies" in by:
+        yield _copies(last, names, number)
+    if "judge" in by:
+        yield _agreement(last, names, number, by["min_agreement"])
+
+
+def _copies(last: "Vetted", names: "Sequence[str]", number: int) -> str:
+    from fgds_core.synthesis.copied import COPIES
+    from fgds_core.synthesis.excluded import counts_by_class
+
+    of_class = counts_by_class(each for each in last.left_out if each.by == COPIES)
+    if not of_class:
+        return f"check {number}: no new image is taken for a copy of a real one"
+    some = [f"{names[label]} ({count:,})" for label, count in of_class.items()]
+    text = (
+        f"check {number}: {sum(of_class.values()):,} images may be copies of real ones:"
+        f" {_first(some)}"
+    )
+    if last.again:
+        return f"{text}; they are left out and others drawn"
+    return f"warning: {text}; they are left out, and judge.max_redraws allows no further drawing"
+
+
+def _agreement(last: "Vetted", names: "Sequence[str]", number: int, least: float) -> str:
+    from fgds_core.synthesis.vetting import JUDGE
+
     below = [
         f"{names[label]} ({each.shown.num_right:,} of {each.shown.num_images:,} images,"
         f" {each.agreement:.2f} of the judge's recall)"
         for label, each in last.standings.items()
         if each.agreement is not None and each.agreement < least
     ]
+    left_out = sum(each.by == JUDGE for each in last.left_out)
     if not below:
-        left_out = len(last.left_out)
         return f"check {number}: the judge agrees; {left_out:,} images are left out"
-    others = f" and {len(below) - 10:,} more classes" if len(below) > 10 else ""
-    text = f"check {number}: the judge sees too few of {', '.join(below[:10])}{others}"
+    text = f"check {number}: the judge sees too few of {_first(below)}"
     if last.again:
-        return f"{text}; {len(last.left_out):,} images are left out and others drawn"
+        return f"{text}; {left_out:,} images are left out and others drawn"
     return f"warning: {text}, and judge.max_redraws allows no further drawing: they stay"
+
+
+def _first(classes: "Sequence[str]") -> str:
+    """The first ten of some classes, and how many more there are."""
+    rest = len(classes) - 10
+    return ", ".join(classes[:10]) + (f" and {rest:,} more classes" if rest > 0 else "")
 
 
 def _result(found: "Survey", drawn: "Sequence[DrawnRound]") -> str:

@@ -17,11 +17,12 @@ from fgds_core.synthesis.guides import finished_guide
 from fgds_core.synthesis.plan import Part, Plan, plan_of
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.rounds import Errors, check_rounds, plan_round
+from fgds_core.synthesis.vetting import JUDGE
 from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import guide_fingerprint, trained_by
 from tasks.round import Round, survey_round
 from tasks.store.config import StoreConfig
-from tasks.vetting import Vetting, check_judge, is_vetted, survey_vetting
+from tasks.vetting import Vetting, check_judge, checks_of, survey_vetting
 from tasks.workspace import Workspace
 
 
@@ -184,8 +185,9 @@ def survey(
         if is_known:
             rounds.append(survey_round(recipe, plan, store, here, verify=verify))
     vetting = None
-    if judge is not None and is_vetted(judge):
-        check_judge(workspace)
+    if judge is not None and (asked := checks_of(config, judge)):
+        if JUDGE in asked:
+            check_judge(workspace)
         if len(rounds) == config.rounds:
             vetting = survey_vetting(rounds, judge, store, verify=verify)
     return Survey(whole, tuple(rounds), tuple(plans), trained, config.rounds, vetting)

@@ -12,12 +12,12 @@ from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import read_meta
 from fgds_core.images.reading import Reading
-from fgds_core.images.table import column_values
-from fgds_core.judge.judge import load_judge
 from fgds_core.stages.check import Places, check_generator
 from fgds_core.stages.train_guide import train_guide
+from fgds_core.stages.vet import Gallery, vet
 from fgds_core.synthesis.card import write_card
-from fgds_core.synthesis.excluded import EXCLUDED_NAME, LeftOut, write_excluded
+from fgds_core.synthesis.copied import COPIES
+from fgds_core.synthesis.excluded import EXCLUDED_NAME, LeftOut, read_seeds, write_excluded
 from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.guides import finished_guide
 from fgds_core.synthesis.part import write_part
@@ -27,14 +27,7 @@ from fgds_core.synthesis.record import PartRecord, sidecar_path
 from fgds_core.synthesis.resample import write_resampled
 from fgds_core.synthesis.rounds import Counts, planned
 from fgds_core.synthesis.shards import in_order, read_parts, remove_index, write_index
-from fgds_core.synthesis.vetting import (
-    Verdict,
-    joined,
-    judged,
-    read_verdicts,
-    record_path,
-    write_verdicts,
-)
+from fgds_core.synthesis.vetting import JUDGE, read_verdicts, record_path, write_verdicts
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import recipe_between
@@ -46,9 +39,9 @@ from tasks.vetting import Check
 from tasks.watch.progress import advance, bar, say
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
-from tasks.workers.devices import use_device
+from tasks.workers.devices import num_loader_workers, use_device
 from tasks.workers.worker import Sources, this_worker
-from tasks.workspace import Workspace
+from tasks.workspace import RUNS, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -238,10 +231,10 @@ def train_guide_model(
 def vet_images(
     check: Check, records: tuple[PartRecord, ...], compute: ComputeConfig, workspace: Workspace
 ) -> Outputs:
-    """Shows the judge images that no check has seen, unless the same were checked before.
+    """Looks at images that no check has seen, unless the same were checked before.
 
     Args:
-        check: Which images, and what decides what is found.
+        check: Which images, by whom, and what decides what is found.
         records: Of their parts.
         compute: In no cache key.
         workspace: Where they are.
@@ -250,20 +243,15 @@ def vet_images(
     path = record_path(out, check.number)
     if read_verdicts(path, check.fingerprint) is not None:
         return written(path)
-    log.info("check %d: the judge looks at %d parts", check.number, len(records))
+    log.info("check %d: %s look at %d parts", check.number, check.asked, len(records))
     remove_index(out)
-    num_images = sum(part.num_rows for part in records)
-    with work(), bar("vet", num_images, "images") as seen:
-        reading = Reading(compute.batch_size, advance=seen)  # processes cost more than a part
-        class_names = read_meta(workspace.prepared).class_names
-        judge = load_judge(workspace.judge, class_names, use_device(compute))
-        found: dict[int, Verdict] = {}
-        for record in records:
-            images, rows = read_parts(out, class_names, [record])
-            indices = column_values(rows, "index")
-            for batch, probabilities in judge.passes(images, reading=reading):
-                verdict = judged(record.label, indices[batch], probabilities, class_names)
-                found[record.label] = joined(found.get(record.label), verdict)
+    num_new = sum(part.num_rows for part in records)
+    num_real = sum(map(sum, read_meta(workspace.prepared).counts.values()))
+    shown = {JUDGE: num_new, COPIES: num_new + num_real}
+    with work(), bar("vet", sum(shown[name] for name in check.asked), "images") as seen:
+        gallery = Gallery(workspace.prepared, out, workspace.judge, RUNS / "vetting")
+        reading = Reading(compute.batch_size, num_loader_workers(compute), seen)
+        found = vet(records, check.asked, gallery, device=use_device(compute), reading=reading)
     write_verdicts(path, check.fingerprint, found)
     return written(path)
 
@@ -290,8 +278,8 @@ def write_synthetic_index(
     out = workspace.synthetic
     if left_out or (out / EXCLUDED_NAME).exists():
         remove_index(out)  # which knows the table as it was
-    excluded = write_excluded(out, left_out, class_names)
-    card = write_card(out, wanted, 0 if excluded is None else excluded.num_rows)
+    excluded = write_excluded(out, left_out, class_names, records)
+    card = write_card(out, wanted, read_seeds(out))
     write_index(
         out,
         records,

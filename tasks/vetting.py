@@ -1,14 +1,18 @@
 """What checks have found in a set, and what is drawn in the place of what they leave out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fgds_core.data.meta import read_meta
 from fgds_core.errors import InputError
 from fgds_core.judge.config import JudgeConfig
-from fgds_core.judge.record import RECORD, read_record
+from fgds_core.judge.record import RECORD, Recognised, read_record
+from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.copied import COPIES
 from fgds_core.synthesis.excluded import LeftOut
 from fgds_core.synthesis.vetting import (
+    JUDGE,
     Verdicts,
     Vetted,
     group_of,
@@ -25,7 +29,10 @@ from tasks.store.config import StoreConfig
 from tasks.workspace import Workspace
 
 CHECKING = "fgds_core.synthesis.vetting"
-"""The module whose imports are the code that checks."""
+"""The module whose imports are the code that checks, but for the search for copies."""
+
+SEARCHING = "fgds_core.synthesis.copied"
+"""The module whose imports are the code that looks for copies."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,13 @@ class Check:
     Attributes:
         number: From 1.
         parts: Paths of the parts that hold them.
+        asked: Which checks are made, see `checks_of`.
         fingerprint: Of everything that decides what it finds.
     """
 
     number: int
     parts: tuple[str, ...]
+    asked: tuple[str, ...]
     fingerprint: str
 
 
@@ -65,9 +74,10 @@ class Vetting:
         return tuple(sorted(image for each in self.found for image in each.left_out))
 
 
-def is_vetted(judge: JudgeConfig) -> bool:
-    """Whether images are checked before they are learnt from."""
-    return judge.min_agreement > 0
+def checks_of(config: SynthesizeConfig, judge: JudgeConfig) -> tuple[str, ...]:
+    """What images are checked by before they are learnt from: the judge, the search for copies."""
+    asked = {JUDGE: judge.min_agreement > 0, COPIES: config.copies == "redraw"}
+    return tuple(name for name, is_asked in asked.items() if is_asked)
 
 
 def survey_vetting(
@@ -82,23 +92,18 @@ def survey_vetting(
         verify: As in `survey`.
 
     Raises:
-        InputError: There is no judge.
+        InputError: There is no judge, though it is asked.
     """
     last = rounds[-1]
     workspace, whole = last.workspace, rounds[0].plan
-    record = read_record(workspace.judge)
-    by = {
-        "judge": record.judged_by,
-        "min_agreement": judge.min_agreement,
-        "max_redraws": judge.max_redraws,
-    }
-    real = record.validation
+    asked = checks_of(rounds[0].recipe.synthesize, judge)
+    by, real = _by(asked, judge, workspace, len(whole.class_names))
     goes, again = list(rounds), list[Round]()
     said: list[Verdicts] = []
     found: tuple[Vetted, ...] = ()
     new = tuple(rounds)
     while True:
-        check = _check(len(said) + 1, record.judged_by, goes, new)
+        check = _check(len(said) + 1, by, goes, new)
         verdicts = read_verdicts(record_path(workspace.synthetic, check.number), check.fingerprint)
         if verdicts is None:
             return Vetting(by, found, tuple(again), check)
@@ -124,6 +129,23 @@ def survey_vetting(
         again += new
 
 
+def _by(
+    asked: Sequence[str], judge: JudgeConfig, workspace: Workspace, num_classes: int
+) -> tuple[dict[str, Any], Sequence[Recognised]]:
+    """What decides the checks, and what the judge recognises of real images of each class."""
+    by: dict[str, Any] = {}
+    real: Sequence[Recognised] = (Recognised(0, 0),) * num_classes
+    if JUDGE in asked:
+        record = read_record(workspace.judge)
+        by, real = (
+            {"judge": record.judged_by, "min_agreement": judge.min_agreement},
+            record.validation,
+        )
+    if COPIES in asked:
+        by["copies"] = dict(read_meta(workspace.prepared).content_sha256)
+    return {**by, "max_redraws": judge.max_redraws}, real
+
+
 def check_judge(workspace: Workspace) -> None:
     """Refuses to check images where there is no judge.
 
@@ -137,7 +159,9 @@ def check_judge(workspace: Workspace) -> None:
         )
 
 
-def _check(number: int, judged_by: str, goes: Sequence[Round], new: Sequence[Round]) -> Check:
+def _check(
+    number: int, by: Mapping[str, Any], goes: Sequence[Round], new: Sequence[Round]
+) -> Check:
     """The check of some images, after all that was drawn so far."""
     drawn = sorted(
         (part.path, part.first_index, part.num_images, made)
@@ -145,14 +169,17 @@ def _check(number: int, judged_by: str, goes: Sequence[Round], new: Sequence[Rou
         for part, made in each.drawn
     )
     decides = {
-        "judge": judged_by,
+        **{name: by[name] for name in (JUDGE, COPIES) if name in by},
         "parts": drawn,
         "code": code.digest(CHECKING, registered=False, without=NO_PIXEL),
     }
+    if COPIES in by:
+        decides["search"] = code.digest(SEARCHING, registered=False, without=NO_PIXEL)
     paths = sorted(
         part.path
         for each in new
         for part in each.plan.parts
         if part.class_name not in each.resampled  # which are real images
     )
-    return Check(number, tuple(paths), fingerprint(decides))
+    asked = tuple(name for name in (JUDGE, COPIES) if name in by)
+    return Check(number, tuple(paths), asked, fingerprint(decides))

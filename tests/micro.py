@@ -36,6 +36,7 @@ MICRO = {
         "target_per_class": 16,
         "images_per_part": 8,
         "rounds": 1,
+        "copies": "keep",  # which tests of copies set otherwise
         "check_images": 0,  # random weights draw nothing that it would let pass
         "num_inference_steps": 2,
         "feedback": "entropy",

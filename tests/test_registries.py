@@ -64,6 +64,7 @@ IN_PLACE = {
     "synthesize.guide",
     "synthesize.round_quotas",
     "synthesize.cannot_draw",
+    "synthesize.copies",
     "synthesize.feedback_target",
     "compute.runner",
     "compute.attention",

@@ -32,7 +32,11 @@ class JudgeConfig(Section):
         " its own recall, below which they are drawn again; 0 is off",
     )
     max_redraws: int = Field(
-        default=2, ge=0, le=10, description="times at most that an image is drawn again for that"
+        default=2,
+        ge=0,
+        le=10,
+        description="times at most that an image is drawn again for that, or for being a copy"
+        " (synthesize.copies)",
     )
 
     @model_validator(mode="after")

@@ -58,19 +58,36 @@ To upload the folder, rename this file to `README.md`.
 """
 
 _LEFT_OUT = """
-{number:,} of them are left out of training: `{table}` names each by label and index, with who left
-it out and why. Their rows stay in the files, so leave them out too:
+The files hold {number:,} more that are left out of training: `{table}` names each by label, index
+and seed, with who left it out and why. `datasets` leaves them out by itself; pandas does with a
+filter:
 
 ```python
-away = pandas.read_parquet("data/synthetic/{table}")[["label", "index"]]
-away = set(away.itertuples(index=False, name=None))
-images = datasets.load_dataset("data/synthetic", split="train")
-images = images.filter(lambda *it: it not in away, input_columns=["label", "index"])
+datasets.load_dataset("data/synthetic", "left_out")  # their pictures
+datasets.load_dataset("data/synthetic", "everything")  # with all images in the files
+datasets.load_dataset("data/synthetic", "reasons")  # the table
+away = pandas.read_parquet("data/synthetic/{table}")["seed"].tolist()
+pandas.read_parquet("data/synthetic", filters=[("seed", "not in", away)])
 ```
 """
 
-_LEFT_OUT_CONFIG = """\
+_FILTERS = """\
+  filters:
+  - [seed, {operator}, [{seeds}]]
+"""
+"""What of the files `datasets` reads, as `pyarrow` filters rows."""
+
+_LEFT_OUT_CONFIGS = """\
 - config_name: left_out
+  data_files:
+  - split: train
+    path: "*/part-*.parquet"
+{those}\
+- config_name: everything
+  data_files:
+  - split: train
+    path: "*/part-*.parquet"
+- config_name: reasons
   data_files:
   - split: train
     path: "{table}"
@@ -86,13 +103,13 @@ _SIZES = (
 """What `datasets` calls a set with fewer images than that."""
 
 
-def write_card(out: Path, wanted: Sequence[int], num_excluded: int = 0) -> tuple[str, str]:
+def write_card(out: Path, wanted: Sequence[int], excluded: Sequence[int] = ()) -> tuple[str, str]:
     """Writes the card of a synthetic set, before its index.
 
     Args:
         out: Folder of the synthetic set.
         wanted: Images of each class, [K].
-        num_excluded: Those of them that are left out of training.
+        excluded: Seeds of those of them that are left out of training.
 
     Returns:
         The names of the written files.
@@ -100,12 +117,15 @@ def write_card(out: Path, wanted: Sequence[int], num_excluded: int = 0) -> tuple
     Raises:
         InputError: The disk is full or may not be written.
     """
-    num_images = sum(wanted)
+    num_images = sum(wanted) - len(excluded)
     size = next((name for most, name in _SIZES if num_images < most), "n>10M")
     front_matter, left_out = _FRONT_MATTER.format(size=size), ""
-    if num_excluded:
-        front_matter += _LEFT_OUT_CONFIG.format(table=EXCLUDED_NAME)
-        left_out = _LEFT_OUT.format(number=num_excluded, table=EXCLUDED_NAME)
+    if excluded:
+        seeds = ", ".join(map(str, excluded))
+        front_matter += _FILTERS.format(operator="not in", seeds=seeds)
+        those = _FILTERS.format(operator="in", seeds=seeds)
+        front_matter += _LEFT_OUT_CONFIGS.format(those=those, table=EXCLUDED_NAME)
+        left_out = _LEFT_OUT.format(number=len(excluded), table=EXCLUDED_NAME)
     rows = [
         "| `image` | PNG | the picture | never |",
         "| `label` | class | class it is meant to show | never |",

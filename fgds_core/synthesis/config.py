@@ -94,6 +94,15 @@ class SynthesizeConfig(Section):
         ),
     )
 
+    copies: Literal["keep", "redraw"] = Field(
+        default="redraw",
+        description=(
+            "what is done, once all are drawn, about images that copy a real one: redraw leaves"
+            " them out and draws others in their place, at most judge.max_redraws times; keep"
+            " looks for none here, assess names them"
+        ),
+    )
+
     check_images: int = Field(
         default=20,
         ge=0,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +61,10 @@ Where = TypeVar("Where", Place, PartRecord)
 
 
 def write_excluded(
-    folder: Path, left_out: Iterable[LeftOut], class_names: Sequence[str]
+    folder: Path,
+    left_out: Iterable[LeftOut],
+    class_names: Sequence[str],
+    parts: Sequence[PartRecord],
 ) -> FileRecord | None:
     """Writes the table of a set; of several reasons for an image the first counts.
 
@@ -69,6 +72,7 @@ def write_excluded(
         folder: The synthetic set.
         left_out: The images; without any there is no table.
         class_names: Name of each class.
+        parts: All parts of the set, which know the images' seeds.
 
     Returns:
         The table's record; None if there is none.
@@ -89,6 +93,7 @@ def write_excluded(
             "label": pa.array([each.label for each in rows], pa.int64()),
             "class": pa.array([class_names[each.label] for each in rows], pa.string()),
             "index": pa.array([each.index for each in rows], pa.int64()),
+            "seed": pa.array(_seeds(rows, parts), pa.int64()),
             "by": pa.array([each.by for each in rows], pa.string()),
             "reason": pa.array([each.reason for each in rows], pa.string()),
         }
@@ -98,19 +103,43 @@ def write_excluded(
     return FileRecord(EXCLUDED_NAME, sha256_file(path), len(rows))
 
 
+def _seeds(left_out: Sequence[LeftOut], parts: Sequence[PartRecord]) -> list[int]:
+    """The seed of each image, by which readers of the parts leave it out: no other one has it."""
+    of_class: dict[int, list[PartRecord]] = {}
+    for part in parts:
+        of_class.setdefault(part.label, []).append(part)
+    seeds = []
+    for each in left_out:
+        holds = part_with(of_class.get(each.label, ()), each.label, each.index)
+        if holds is None:
+            raise ValueError(f"no part holds image {each.index} of class {each.label}")
+        seeds.append(holds.seeds[each.index - holds.first_index])
+    return seeds
+
+
 def read_excluded(folder: Path) -> tuple[LeftOut, ...]:
     """The images of a set that are left out, by class and index; none without a table.
 
     Raises:
         InputError: The table is damaged.
     """
+    columns = _columns(folder, "label", "index", "by", "reason")
+    return tuple(LeftOut(*row) for row in zip(*columns, strict=True))
+
+
+def read_seeds(folder: Path) -> tuple[int, ...]:
+    """The seeds of these images, in the same order. Raises as `read_excluded`."""
+    (seeds,) = _columns(folder, "seed")
+    return tuple(seeds)
+
+
+def _columns(folder: Path, *names: str) -> list[list[Any]]:
     path = folder / EXCLUDED_NAME
     if not path.is_file():
-        return ()
+        return [[] for _ in names]
     try:
         table = pq.read_table(path)
-        columns = (column_values(table, name) for name in ("label", "index", "by", "reason"))
-        return tuple(LeftOut(*row) for row in zip(*columns, strict=True))
+        return [column_values(table, name) for name in names]
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}); {_REMEDY}") from error
 

@@ -44,7 +44,7 @@ def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool
         print(f"Round {status.round} of {status.num_rounds}{_next(status)}")
     if status.checks is not None:
         number, more = status.checks
-        print(f"Checks by the judge: {number} so far, {'another' if more else 'none'} follows.")
+        print(f"Checks of the images: {number} so far, {'another' if more else 'none'} follows.")
     for path, error in list(status.failures.items())[:MAX_FAILURES]:
         print("failed", path, error.partition("\n")[0], sep=": ")
     if len(status.failures) > MAX_FAILURES:

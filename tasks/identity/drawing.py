@@ -33,6 +33,7 @@ NO_EFFECT = {
     "rounds",
     "round_quotas",
     "exclude",
+    "copies",
     "guide",
     "check_images",
     "cannot_draw",

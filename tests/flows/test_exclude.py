@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pandas as pd
@@ -61,19 +62,29 @@ def test_what_is_left_out_is_trained_without_and_comes_back(
     assert read_index(SET).num_kept == 12
 
     # other readers of the folder
-    rows = datasets.load_dataset(str(SET), split="train", cache_dir=str(tmp_path / "cache"))
-    assert len(rows) == 16 == len(pd.read_parquet(SET))
-    named = datasets.load_dataset(
-        str(SET), "left_out", split="train", cache_dir=str(tmp_path / "cache")
-    )
-    assert [(each["label"], each["index"]) for each in named] == sorted(away)
-    assert set(named["reason"]) == {"no: owl", ""}
+    def load(name: str | None = None, **options: bool) -> list[dict[str, Any]]:
+        cache = str(tmp_path / "cache")
+        return list(
+            datasets.load_dataset(str(SET), name, split="train", cache_dir=cache, **options)
+        )
+
+    def places_of(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+        return [(each["label"], each["index"]) for each in rows]
+
+    kept = [place for place in everything if place not in away]
+    assert places_of(load()) == kept == places_of(load(streaming=True))
+    assert places_of(load("everything")) == everything
+    assert places_of(load("left_out")) == sorted(away)
+    assert load("left_out")[0]["image"].size == (16, 16)
+    assert places_of(load("reasons")) == sorted(away)
+    assert {each["reason"] for each in load("reasons")} == {"no: owl", ""}
     card = (SET / "_README.md").read_text()
-    assert "4 of them are left out of training" in card
-    code = card.split("```python\n")[2].split("```")[0].replace("data/synthetic", str(SET))
-    here: dict[str, object] = {"pandas": pd, "datasets": datasets}
-    exec(code, here)
-    assert len(here["images"]) == 12
+    assert "12 images in one split" in card
+    assert "hold 4 more that are left out of training" in card
+    away_line, filtered = card.split("```python\n")[2].split("```")[0].splitlines()[-2:]
+    here: dict[str, Any] = {"pandas": pd}
+    exec(f"{away_line}\nkept = {filtered}".replace("data/synthetic", str(SET)), here)
+    assert list(zip(here["kept"]["label"], here["kept"]["index"], strict=True)) == kept
 
     # assess marks them, the training never sees them
     assert ready("assess") == 0

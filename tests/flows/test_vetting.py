@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from micro import contents, set_params
 
+import fgds_core.stages.vet
 import flows.synthesize
 import tasks.synthesize
 from fgds_core.judge.record import Recognised, read_record, write_record
@@ -43,7 +44,7 @@ def vet(ready: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`ready`, with that judge, who knows every real image."""
     record = read_record(FIRST.judge)
     write_record(FIRST.judge, replace(record, validation=(Recognised(6, 6),) * 3))
-    monkeypatch.setattr(tasks.synthesize, "judged", sees)
+    monkeypatch.setattr(fgds_core.stages.vet, "judged", sees)
     return ready
 
 
@@ -86,7 +87,7 @@ def test_what_fails_is_left_out_and_others_are_drawn_more_gently(
     assert final["synthetic_counts"] == [0, 4, 12]
     show_status(read_params(), FIRST)
     said = capsys.readouterr().out
-    assert "Checks by the judge: 3 so far, none follows." in said
+    assert "Checks of the images: 3 so far, none follows." in said
     assert "The set is complete." in said
 
     # nothing is done twice, and without a check the set is what it was
@@ -128,7 +129,7 @@ def test_a_run_that_ends_anywhere_comes_to_the_same_bytes(
     # in the first look, before its record is written, in the drawing after it, in the last look,
     # and before the index
     counting = tasks.synthesize.write_part
-    monkeypatch.setattr(tasks.synthesize, "judged", stopping(sees, looks, [2, 9]))
+    monkeypatch.setattr(fgds_core.stages.vet, "judged", stopping(sees, looks, [2, 9]))
     recording = stopping(tasks.synthesize.write_verdicts, writes, [1])
     monkeypatch.setattr(tasks.synthesize, "write_verdicts", recording)
     monkeypatch.setattr(tasks.synthesize, "write_part", stopping(counting, [0], [4]))
@@ -152,7 +153,7 @@ def test_after_the_stated_number_of_times_the_last_ones_stay_and_the_run_says_so
     def none(label: int, indices: list[int], *others: object) -> Verdict:
         return Verdict(len(indices), dict.fromkeys(indices, "the judge sees cat"), {})
 
-    monkeypatch.setattr(tasks.synthesize, "judged", none)
+    monkeypatch.setattr(fgds_core.stages.vet, "judged", none)
     once = {"min_agreement": 0.5, "max_redraws": 1}
     assert vet("synthesize", judge=once, synthesize={"rounds": 2, "images_per_part": 6}) == 0
     said = capsys.readouterr().out

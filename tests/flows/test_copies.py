@@ -1,0 +1,163 @@
+"""Synthetic images that copy real ones are left out, and others drawn in their place."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from micro import contents
+
+import flows.synthesize
+import tasks.synthesize
+from fgds_core.data.splits import read_prepared
+from fgds_core.synthesis.excluded import read_excluded
+from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.resample import write_resampled
+from fgds_core.synthesis.shards import read_index, read_synthetic
+from flows.cli.params import read_params
+from flows.cli.status import show_status
+from tasks.workspace import FIRST, RUNS
+
+Run = Callable[..., int]
+SET = Path("data/synthetic")
+REDRAW = {"copies": "redraw"}
+
+
+class Stopped(BaseException):
+    """What ends a run at once, wherever it is."""
+
+
+@pytest.fixture
+def memorised(ready: Run, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """A generator that draws training images again: the parts in which it does."""
+    parts = {"02-owl/part-00000.parquet"}
+    drawing = tasks.synthesize.write_part
+
+    def write_part(part: Part, recipe: Any, models: Any, fingerprint: str, out: Path, **how: Any):
+        if part.path in parts:
+            return write_resampled(part, models.real, recipe.seed, fingerprint, out)
+        return drawing(part, recipe, models, fingerprint, out, **how)
+
+    monkeypatch.setattr(tasks.synthesize, "write_part", write_part)
+    return parts
+
+
+def test_copies_are_left_out_with_what_they_copy_and_others_are_drawn(
+    ready: Run, memorised: set[str], drawn: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ready("synthesize") == 0
+    plain = contents(SET)
+    drawn.clear()
+    assert ready("synthesize", synthesize=REDRAW) == 0
+    said = capsys.readouterr().out
+    assert "check 1: 8 images may be copies of real ones: owl (8); they are left out and" in said
+    assert "check 2: no new image is taken for a copy" in said
+    whole = contents(SET)
+    assert drawn == ["02-owl/part-00002.parquet"]
+    parts = [name for name in plain if "part-" in name]
+    assert {name: whole[name] for name in parts} == {name: plain[name] for name in parts}
+
+    # which they are, by whom, and of which real image
+    away = read_excluded(SET)
+    assert [(each.label, each.index, each.by) for each in away] == [
+        (2, index, "copies") for index in range(8)
+    ]
+    images, rows = read_synthetic(SET, whole=True)
+    train = read_prepared(FIRST.prepared, "train")
+    of_owl = [row for row, label in enumerate(train.labels.tolist()) if label == 2]
+    for each in away:
+        (row,) = (
+            place
+            for place, its in enumerate(rows.to_pylist())
+            if (its["label"], its["index"]) == (2, each.index)
+        )
+        source = of_owl[rows["conditioning_id"][row].as_py()]
+        assert each.reason.startswith(f"copy of training image {source}, which it was made from (")
+        assert (images[row] == train[source]).all()
+    index = read_index(SET)
+    assert index.num_kept == 16
+    vetting = index.made_by["vetting"]
+    assert vetting["max_redraws"] == 2
+    assert vetting["copies"].keys() == {"train", "val", "test"}
+    assert "judge" not in vetting  # nobody asked it
+    (again,) = vetting["again"]
+    assert again["wanted"] == [0, 0, 8]
+    assert again["feedback_scale"] == 0.05  # a copy is no reason to guide less
+    show_status(read_params(), FIRST)
+    assert "Checks of the images: 2 so far, none follows." in capsys.readouterr().out
+    assert not (RUNS / "vetting").exists()
+
+    # nothing is done twice, and with copies kept the set is what it was
+    drawn.clear()
+    assert ready("synthesize") == 0
+    assert contents(SET) == whole
+    assert ready("synthesize", synthesize={"copies": "keep"}) == 0
+    assert contents(SET) == plain
+    assert drawn == []
+
+
+def test_what_is_a_copy_even_the_last_time_is_left_out_and_said(
+    ready: Run, memorised: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    memorised |= {f"02-owl/part-0000{number}.parquet" for number in range(5)}
+    assert ready("synthesize", synthesize=REDRAW, judge={"max_redraws": 1}) == 0
+    said = capsys.readouterr().out
+    assert "warning: check 2: 12 images may be copies of real ones: owl (12)" in said
+    assert "judge.max_redraws allows no further drawing" in said
+    index = read_index(SET)
+    assert index.wanted == (0, 4, 24)
+    assert index.num_kept == 4
+    _, rows = read_synthetic(SET)
+    assert set(rows["label"].to_pylist()) == {1}
+
+
+def test_a_run_that_ends_in_the_search_or_after_it_comes_to_the_same_bytes(
+    ready: Run, memorised: set[str], drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ready("synthesize", synthesize=REDRAW) == 0
+    whole, total = contents(SET), len(drawn)
+    for name in whole:
+        (SET / name).unlink()
+    drawn.clear()
+
+    def stopping(function: Callable[..., object], at: int) -> Callable[..., object]:
+        counted = [0]
+
+        def call(*arguments: object, **options: object) -> object:
+            counted[0] += 1
+            if counted[0] == at:
+                raise Stopped
+            return function(*arguments, **options)
+
+        return call
+
+    import fgds_core.copies.find
+
+    found, recording = fgds_core.copies.find._suspected, tasks.synthesize.write_verdicts
+    monkeypatch.setattr(fgds_core.copies.find, "_suspected", stopping(found, 1))
+    monkeypatch.setattr(tasks.synthesize, "write_verdicts", stopping(recording, 2))
+    monkeypatch.setattr(flows.synthesize, "_finish", stopping(flows.synthesize._finish, 1))
+    ended = 0
+    while True:
+        try:
+            assert ready("synthesize") == 0
+            break
+        except Stopped:
+            ended += 1
+            assert not (SET / "_index.json").exists()
+    assert ended == 3
+    assert contents(SET) == whole
+    assert len(drawn) == total
+
+
+def test_real_images_that_fill_a_class_are_no_copies(
+    ready: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tasks.round
+
+    monkeypatch.setattr(tasks.round, "resampled", lambda config, workspace: frozenset({"owl"}))
+    assert ready("synthesize", synthesize=REDRAW) == 0
+    assert "check 1: no new image is taken for a copy" in capsys.readouterr().out
+    index = read_index(SET)
+    assert index.made_by["resampled"].keys() == {"owl"}
+    assert index.num_kept == 16
