@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fgds_core.synthesis.recipe import Recipe
     from tasks.cost import Ahead, Cost, Probe
     from tasks.plan import Share, Workload
+    from tasks.vetting import Foreseen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +95,7 @@ def show_plan(
     from tasks.identity.drawing import guides
     from tasks.plan import workload
     from tasks.survey import read_plan, survey
+    from tasks.vetting import checks_of, foresee
 
     compute = params["compute"]
     recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
@@ -113,6 +115,8 @@ def show_plan(
         show_workload(workload(certain, parts, later), workspace)
         num_checked = sum(check_plan(plan, recipe.synthesize.check_images).wanted)
         print(f"Check: {num_checked:,} images without feedback come first.")
+        asked = checks_of(recipe.synthesize, params["judge"])
+        show_redraws(foresee(asked, sum(plan.wanted), params["judge"], workspace))
         print(f"Cost: measuring it, and finding finished parts, needs {needs}.")
         return
     sections = params["retrain"], params["store"]
@@ -120,6 +124,7 @@ def show_plan(
     load = workload(found.all_plans, found.left, found.unplanned)
     show_workload(load, workspace)
     show_check(recipe, plan, params["store"], workspace)
+    show_redraws(found.foreseen)
     if not load.num_images:
         print("Everything is drawn.")
     elif num_images != 0:
@@ -134,6 +139,9 @@ def show_plan(
         ahead = ahead_of(found, workspace)
         estimate = cost(load.unfinished, measured, workers, ahead)
         show_cost(load, measured, estimate, workers, ahead)
+        if found.foreseen is not None:
+            most = found.foreseen.at_most * measured.seconds_per_image / 3600
+            print(f"Redraws: at most {most:.3g} further device-hours, if every image fails")
         limit = compute.max_device_hours if limit is None else limit
         if limit is not None:
             hours = estimate.device_hours + adapting_s / 3600
@@ -156,6 +164,20 @@ def show_check(recipe: "Recipe", whole: "Plan", store: StoreConfig, workspace: W
             f"Check: {left:,} images without feedback come first, to see whether the generator"
             " can draw the classes"
         )
+
+
+def show_redraws(foreseen: "Foreseen | None") -> None:
+    """Prints how many images checks may have drawn again."""
+    if foreseen is None:
+        return
+    again = "how many, nobody knows before a set is measured"
+    if foreseen.expected is not None:
+        again = f"about {foreseen.expected:,} are expected, as {foreseen.share:.2%} failed so far"
+    times = "once" if foreseen.times == 1 else f"{foreseen.times} times"
+    print(
+        f"Redraws: images that fail a check are drawn again, at most {times}"
+        f" {foreseen.num_images:,} images; {again}"
+    )
 
 
 def show_workload(load: "Workload", workspace: Workspace) -> None:
@@ -193,6 +215,7 @@ def show_cost(
     load: "Workload", measured: "Probe", estimate: "Cost", workers: int, ahead: "Ahead"
 ) -> None:
     """Prints what was measured and what follows for the run."""
+    number = sum(part.num_images for part in load.unfinished) + ahead.num_images
     if ahead.num_trainings:
         one = ahead.training_s
         each = "whose time nobody knows" if one is None else f"of about {clock(one)}"
@@ -201,7 +224,7 @@ def show_cost(
         f"Probe: {measured.seconds_per_image:.3g} s an image, by {measured.num_images} images of"
         f" class {measured.class_name!r} on {measured.device}; start-up"
         f" {measured.startup_s:.1f} s a worker\n"
-        f"Cost: {estimate.device_hours:.3g} device-hours for {load.num_images:,} images\n"
+        f"Cost: {estimate.device_hours:.3g} device-hours for {number:,} images\n"
         f"Wall time: {clock(estimate.wall_s)} with {workers}"
         f" worker{'s, if each has a device' if workers > 1 else ''}; the longest part takes"
         f" {clock(estimate.longest_part_s)}"

@@ -67,7 +67,8 @@ class Ahead:
     """What a set in rounds takes beside the parts that are known.
 
     Attributes:
-        num_images: Images of rounds that are not planned yet.
+        num_images: Images of rounds that are not planned yet, and those that are expected to be
+            drawn again because a check leaves others out.
         num_trainings: Classifiers that are trained between.
         training_s: Seconds of one; None if nobody knows.
     """
@@ -93,7 +94,8 @@ def ahead_of(found: Survey, workspace: Workspace) -> Ahead:
         workspace: Where the times of stages are noted.
     """
     known = training_s(workspace.real_reports / TIMING.name)
-    return Ahead(found.unplanned, found.num_trainings, known)
+    again = (found.foreseen.expected if found.foreseen else None) or 0
+    return Ahead(found.unplanned + again, found.num_trainings, known)
 
 
 def longest(parts: Sequence[Part]) -> Part:

@@ -22,7 +22,7 @@ from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import guide_fingerprint, trained_by
 from tasks.round import Round, survey_round
 from tasks.store.config import StoreConfig
-from tasks.vetting import Vetting, check_judge, checks_of, survey_vetting
+from tasks.vetting import Foreseen, Vetting, check_judge, checks_of, foresee, survey_vetting
 from tasks.workspace import Workspace
 
 
@@ -38,6 +38,7 @@ class Survey:
             `identity.rounds`; None of a set that is drawn at once.
         num_rounds: How many there are.
         vetting: What checks have found so far, and what is drawn for that; None without checks.
+        foreseen: What later checks may have drawn again; None if nothing may be.
     """
 
     whole: Plan
@@ -46,6 +47,7 @@ class Survey:
     trained_by: dict[str, Any] | None
     num_rounds: int
     vetting: Vetting | None = None
+    foreseen: Foreseen | None = None
 
     @property
     def goes(self) -> tuple[Round, ...]:
@@ -184,13 +186,19 @@ def survey(
         plans.append(plan)
         if is_known:
             rounds.append(survey_round(recipe, plan, store, here, verify=verify))
-    vetting = None
+    vetting = foreseen = None
     if judge is not None and (asked := checks_of(config, judge)):
         if JUDGE in asked:
             check_judge(workspace)
         if len(rounds) == config.rounds:
             vetting = survey_vetting(rounds, judge, store, verify=verify)
-    return Survey(whole, tuple(rounds), tuple(plans), trained, config.rounds, vetting)
+        number = sum(
+            count
+            for name, count in zip(whole.class_names, whole.wanted, strict=True)
+            if name not in rounds[0].resampled
+        )
+        foreseen = foresee(asked, number, judge, workspace, vetting)
+    return Survey(whole, tuple(rounds), tuple(plans), trained, config.rounds, vetting, foreseen)
 
 
 def guide_of(trained_by: Mapping[str, Any], rounds: Sequence[Round]) -> str:

@@ -2,10 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from fgds_core.data.meta import read_meta
 from fgds_core.errors import InputError
+from fgds_core.files import read_json
 from fgds_core.judge.config import JudgeConfig
 from fgds_core.judge.record import RECORD, Recognised, read_record
 from fgds_core.synthesis.config import SynthesizeConfig
@@ -144,6 +150,101 @@ def _by(
     if COPIES in asked:
         by["copies"] = dict(read_meta(workspace.prepared).content_sha256)
     return {**by, "max_redraws": judge.max_redraws}, real
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What checks that are still to be made may have drawn again.
+
+    Attributes:
+        num_new: Images that the next check will look at.
+        num_images: Images that the set shall have.
+        times: How often images may still be drawn again.
+        share: Of images like these, those that checks have left out; None where nobody knows.
+    """
+
+    num_new: int
+    num_images: int
+    times: int
+    share: float | None
+
+    @property
+    def at_most(self) -> int:
+        """Images that are drawn again if all fail every time."""
+        return self.times * self.num_images
+
+    @property
+    def expected(self) -> int | None:
+        """Images that are drawn again if the share stays what it was; None where it is unknown."""
+        if self.share is None:
+            return None
+        return ceil(sum(self.num_new * self.share**time for time in range(1, self.times + 1)))
+
+
+def foresee(
+    asked: Sequence[str],
+    wanted: int,
+    judge: JudgeConfig,
+    workspace: Workspace,
+    vetting: Vetting | None = None,
+) -> Foreseen | None:
+    """What will be drawn again, before it is known; None if nothing may be.
+
+    Args:
+        asked: Which checks are made, see `checks_of`.
+        wanted: Images of the set, without those of classes that real images fill.
+        judge: The least agreement, and how often images are drawn again at most.
+        workspace: Where the last set was measured.
+        vetting: What checks have found so far; None if none was made.
+    """
+    made = vetting.found if vetting else ()
+    times = judge.max_redraws - len(made)
+    if not asked or times <= 0 or (vetting is not None and vetting.next is None):
+        return None
+    if not made:
+        return Foreseen(wanted, wanted, times, share_of_last_set(asked, judge, workspace))
+    looked = wanted + sum(sum(map(_size, each.again.values())) for each in made[:-1])
+    gone = sum(len(each.left_out) for each in made)
+    new = sum(map(_size, made[-1].again.values()))
+    return Foreseen(new, wanted, times, gone / looked)
+
+
+def _size(again: tuple[int, tuple[str, ...]]) -> int:
+    return len(again[1])
+
+
+def share_of_last_set(
+    asked: Sequence[str], judge: JudgeConfig, workspace: Workspace
+) -> float | None:
+    """The share of the last set's images that checks would leave out, by what assess measured.
+
+    Args:
+        asked: Which checks.
+        judge: The least agreement.
+        workspace: Where its reports are.
+
+    Returns:
+        None where there is no report, or one that does not tell.
+    """
+    folder = workspace.reports / "assess"
+    try:
+        measures = read_json(folder / "measures.json", "assess again")
+        left_out = measures.get("left_out", {})
+        gone = sum(left_out.get(name, 0) for name in asked)
+        number = measures["num_synthetic"] + sum(left_out.values())
+        if COPIES in asked:
+            rows = pq.read_table(folder / "copies.parquet", columns=["class", "index", "way"])
+            seen = rows.filter(pc.field("way") != "features").to_pylist()
+            gone += len({(each["class"], each["index"]) for each in seen})
+        if JUDGE in asked:
+            for of_class in measures["per_class"].values():
+                agreement = of_class["judge"]["agreement_of_recall"]["value"]
+                if agreement is not None and agreement < judge.min_agreement:
+                    right = of_class["label_agreement"]["value"]
+                    gone += round((1 - right) * of_class["num_synthetic"])
+        return gone / number if number else None
+    except (InputError, OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return None  # not measured, or by an earlier version
 
 
 def check_judge(workspace: Workspace) -> None:

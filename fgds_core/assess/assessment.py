@@ -16,7 +16,7 @@ N real images, M synthetic images, D features, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,7 @@ def measure_synthetic(
     bins: Mapping[str, str],
     judge: JudgeRecord | None = None,
     copied: Suspects | None = None,
+    filled: Sequence[str] = (),
     config: AssessConfig,
     seed: int,
 ) -> Assessment:
@@ -97,6 +98,7 @@ def measure_synthetic(
         bins: Shot bin of each class name.
         judge: Who the judge is and what it recognises; None where none was asked.
         copied: The images that may be copies; None where none were looked for.
+        filled: Classes that real images fill: no copies are looked for among these.
         config: What is measured, and how.
         seed: Seed of the subsets and resamples.
     """
@@ -123,6 +125,8 @@ def measure_synthetic(
         weights,
         config.min_images,
     )
+    is_filled = np.isin(labels, [class_names.index(name) for name in filled])  # [M]
+    answers["copy"][is_filled] = np.nan
     if (judge_label := synthetic.answers.get("judge_label")) is not None:
         answers["agreement"] = (judge_label == labels).astype(np.float64)
 
@@ -150,6 +154,8 @@ def measure_synthetic(
         "validation images, weighted to the class proportions of the synthetic set"
     )
     measures["seed"] = seed
+    if filled:
+        measures["resampled"] = {name: len(by_class[class_names.index(name)]) for name in filled}
     measures["warnings"] = [
         *_warnings(measures, meaningless),
         *guidance_warnings(health, class_names, by_class),
@@ -164,6 +170,7 @@ def measure_synthetic(
         class_name: {
             **measure(chosen, of_class, None, class_name),
             "num_synthetic": len(chosen),
+            **({"resampled": True} if class_name in filled else {}),
             "guidance": guidance_health(notes, health, chosen),
             **({} if copied is None else {"copies": copied.counts(chosen)}),
             "baseline": {

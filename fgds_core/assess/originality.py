@@ -9,7 +9,7 @@ M synthetic images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from fgds_core.assess.neighbours import thumbnail
 from fgds_core.assess.observe import Observed
-from fgds_core.copies.find import Calibration, copies_of
-from fgds_core.copies.thumbnails import Pictures, write_thumbnails
+from fgds_core.copies.find import SUSPECTED, Calibration, calibrate, copies_of
+from fgds_core.copies.sets import conditioning_rows, pictures_of
+from fgds_core.copies.thumbnails import Pictures
 from fgds_core.images.dataset import ImageDataset
-from fgds_core.images.loader import batches
 from fgds_core.images.reading import Reading
-from fgds_core.images.table import image_schema, image_table
+from fgds_core.images.table import column_values, image_schema, image_table
 
 SHOWN = 100
 """Pairs whose pictures are kept, the nearest."""
@@ -64,18 +63,19 @@ class Suspects:
             threshold.
         row: Of the synthetic set, for each row of the table.
         calibration: How often real images would be suspected.
-        num_images: Synthetic images M.
+        drawn: Which of the M images were looked at: those of classes that real images fill are
+            copies of these by nature, and were not.
     """
 
     table: pa.Table
     row: NDArray[np.int64]
     calibration: Calibration
-    num_images: int
+    drawn: NDArray[np.bool_]
 
     @property
     def ratio(self) -> NDArray[np.float64]:
         """How near each image is to what it may copy, NaN where it is no suspect, [M]."""
-        found = np.full(self.num_images, np.nan)
+        found = np.full(len(self.drawn), np.nan)
         ratios = self.table["ratio"].to_numpy()
         found[self.row[::-1]] = ratios[::-1]  # the nearest is written last
         return found
@@ -85,37 +85,43 @@ class Suspects:
 
         Returns:
             `num_suspected` images, how many of them of their own `conditioning` image, how many
-            are `expected` by chance, as `num_alarms` of `num_real` real images are suspected too,
-            and the `thresholds` by way.
+            are `expected` by chance with the interval from `low` to `high` (95 %), as `num_alarms`
+            of `num_real` real images are suspected too, and the `thresholds` by way.
         """
         splits, own = (self.table[name].to_numpy() for name in ("split", "conditioning"))
         among = np.isin(self.row, chosen)
+        num_drawn = int(self.drawn[chosen].sum())
         known = self.calibration
-        return {
-            split: {
+        found: dict[str, dict[str, Any]] = {}
+        for split in known.thresholds:
+            chance = known.by_chance(split, num_drawn)
+            low, high = chance.interval or (None, None)
+            found[split] = {
                 "num_suspected": int((among & (splits == split)).sum()),
                 "conditioning": int((among & (splits == split) & own).sum()),
-                "expected": known.expected(split, len(chosen)),
+                "expected": chance.expected,
+                "low": low,
+                "high": high,
                 "num_real": known.num_real[split],
                 "num_alarms": known.num_alarms[split],
                 "thresholds": dict(known.thresholds[split]),
             }
-            for split in known.thresholds
-        }
+        return found
 
     def warnings(self) -> list[str]:
         """What a person has to know before such images are used."""
         said = []
-        for split, found in self.counts(np.arange(self.num_images)).items():
-            number, real = found["num_suspected"], found["num_real"]
-            rate = (found["num_alarms"] + 1) / (real + 2)  # not 0 because none of a few was
-            if number and binom.sf(number - 1, self.num_images, rate) < BY_CHANCE:
-                expected = found["expected"]
-                chance = "unknown" if expected is None else f"{expected:.1f}"
+        for split, found in self.counts(np.arange(len(self.drawn))).items():
+            number = found["num_suspected"]
+            chance = self.calibration.by_chance(split, int(self.drawn.sum()))
+            if number and chance.of_more(number) < BY_CHANCE:
+                by_chance = "unknown"
+                if found["expected"] is not None:
+                    by_chance = f"{found['expected']:.1f}, at most {found['high']}"
                 said.append(
-                    f"{number} synthetic images may be copies of {_SPLITS[split]} images (by"
-                    f" chance: {chance}), {found['conditioning']} of them of what they were made"
-                    " from: see assess/copies.parquet, the nearest first"
+                    f"{number} synthetic images may be copies of {_SPLITS[split]} images"
+                    f" (by chance: {by_chance}), {found['conditioning']} of them of what they were"
+                    " made from: see assess/copies.parquet, the nearest first"
                 )
         return said
 
@@ -127,6 +133,7 @@ def suspects(
     place: Path,
     device: str,
     reading: Reading,
+    filled: Collection[int] = (),
 ) -> Suspects:
     """Looks for copies of real images.
 
@@ -137,17 +144,24 @@ def suspects(
         place: A folder for what is kept of the images meanwhile.
         device: Where it is computed.
         reading: How images are read; they are not told of again.
+        filled: Classes that real images fill, which are not looked at.
     """
 
     def pictures(name: str, seen: Observed) -> Pictures:
-        stream = batches(seen.images, reading.batch_size, workers=reading.workers)
-        stored = write_thumbnails(place / f"{name}-thumbnails", stream)
-        return Pictures(stored, seen.labels, seen.features)
+        quiet = Reading(reading.batch_size, reading.workers)
+        return pictures_of(seen.images, place / f"{name}-thumbnails", quiet, seen.features)
 
     references = {split: pictures(split, seen) for split, seen in real.items()}
-    found, known = copies_of(pictures("synthetic", synthetic), references, None, device)
-    row = found["row"].to_numpy().astype(np.int64)
-    source = _sources(synthetic.labels, rows, real["train"].labels)
+    asked, drawn = pictures("synthetic", synthetic), ~np.isin(synthetic.labels, list(filled))
+    if not drawn.all():
+        asked = asked.take(np.flatnonzero(drawn))
+    if drawn.any():
+        found, known = copies_of(asked, references, None, device)
+    else:
+        found, known = pa.schema(SUSPECTED).empty_table(), calibrate(references, device)
+    row = np.flatnonzero(drawn)[found["row"].to_numpy().astype(np.int64)]
+    places = column_values(rows, "conditioning_id")
+    source = conditioning_rows(synthetic.labels, places, real["train"].labels)
     own = (found["reference"].to_numpy() == source[row]) & (
         found["split"].to_numpy(zero_copy_only=False) == "train"
     )
@@ -162,7 +176,7 @@ def suspects(
             **{name: said[name] for name in found.column_names[3:]},
         }
     )
-    return Suspects(table, row, known, len(synthetic.labels))
+    return Suspects(table, row, known, drawn)
 
 
 def pairs_schema(class_names: Sequence[str]) -> pa.Schema:
@@ -197,16 +211,3 @@ def pair_tables(
             columns,
             schema=schema,
         )
-
-
-def _sources(
-    labels: NDArray[np.int64], rows: pa.Table, train_labels: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Which training image each synthetic one was made from, -1 for none, [M]."""
-    places = rows["conditioning_id"].to_numpy().astype(np.float64)  # among those of its class
-    found = np.full(len(labels), -1, dtype=np.int64)
-    for k in np.unique(labels):
-        of_class = np.flatnonzero(train_labels == k)
-        made = (labels == k) & ~np.isnan(places)
-        found[made] = of_class[places[made].astype(np.int64)]
-    return found

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.stats import betabinom
 
 from fgds_core.copies.hashes import ORIENTATIONS
 from fgds_core.copies.search import WAYS, Floats, Nearest, Queries
@@ -34,6 +35,10 @@ KNOWN = ("train", "val")
 BESIDE = {"train": "val", "val": "train", "test": "val"}
 """Real images of which split are compared with each, to learn what is near."""
 
+COUNTED = {"val": "val"}
+"""Further real images whose false alarms are counted, without themselves: training images alone
+are mostly of the frequent classes, and of rare ones, which are drawn most, they tell little."""
+
 SAMPLE = 500
 """Real images that are compared with a split, at most."""
 
@@ -46,6 +51,9 @@ SHARE = 0.75
 
 MOST = {"picture": 0.4, "part": 0.65, "features": 0.4}
 """A larger ratio is never small, however far apart real images are."""
+
+FOLDS = 10
+"""Parts of the real images that are held out in turn, to count false alarms."""
 
 EXACT = 1e-5
 """Distance up to which an image is the same, however near others are."""
@@ -68,24 +76,67 @@ SUSPECTED: dict[str, pa.DataType] = {
 
 
 @dataclass(frozen=True)
+class Chance:
+    """How many of some images are suspected without being copies.
+
+    Attributes:
+        num_images: How many there are.
+        alarms: Of the real images that tell, those that are suspected, and a half.
+        others: The rest of them, and a half.
+        is_known: Whether there are enough real images to tell.
+    """
+
+    num_images: int
+    alarms: float
+    others: float
+    is_known: bool
+
+    @property
+    def expected(self) -> float | None:
+        """The mean number; None where it is unknown."""
+        if not self.is_known:
+            return None
+        return self.num_images * self.alarms / (self.alarms + self.others)
+
+    @property
+    def interval(self) -> tuple[int, int] | None:
+        """Numbers between which it lies in 95 of 100 cases; None where they are unknown."""
+        if not self.is_known:
+            return None
+        low, high = betabinom.ppf([0.025, 0.975], self.num_images, self.alarms, self.others)
+        return int(low), int(high)
+
+    def of_more(self, number: int) -> float:
+        """How probable so many or more are."""
+        return float(betabinom.sf(number - 1, self.num_images, self.alarms, self.others))
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What is near enough for a copy, and how often real images are as near.
 
     Attributes:
         thresholds: The ratio below which an image is suspected, by split and way.
-        num_real: Real images that were compared with the split.
-        num_alarms: How many of these would be suspected, in any of the ways.
+        num_real: Real images that were compared with the split; with `val` both training images
+            and, without themselves, validation images.
+        num_alarms: How many of these would be suspected, in any of the ways, by thresholds that
+            are learned from the others: a tenth of them at a time is held out.
     """
 
     thresholds: Mapping[str, Mapping[str, float]]
     num_real: Mapping[str, int]
     num_alarms: Mapping[str, int]
 
-    def expected(self, split: str, num_images: int) -> float | None:
-        """How many of so many images would be suspected by chance; None where that is unknown."""
-        if self.num_real[split] < LEAST:
-            return None
-        return num_images * self.num_alarms[split] / self.num_real[split]
+    def by_chance(self, split: str, num_images: int) -> Chance:
+        """How many of so many other images would be suspected by chance.
+
+        The share is known from a few hundred real images alone, so a number is beta-binomial: its
+        spread is that of a count and that of the share behind it, with Jeffreys' prior.
+
+        Source: Brown et al. (2001), https://doi.org/10.1214/ss/1009213286
+        """
+        alarms, others = self.num_alarms[split], self.num_real[split] - self.num_alarms[split]
+        return Chance(num_images, alarms + 0.5, others + 0.5, self.num_real[split] >= LEAST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,9 +254,14 @@ class _Asked:
                 if of == split
             }
             thresholds[split] = {way: _threshold(way, values) for way, values in ratios.items()}
-            alarms = [ratios[way] < thresholds[split][way] for way in ratios]
             num_real[split] = len(rows)
-            num_alarms[split] = int(np.any(alarms, axis=0).sum())
+            num_alarms[split] = _held_out_alarms(ratios)
+            first, further = self.real.get(COUNTED.get(split, ""), (0, rows[:0]))
+            chosen = slice(first, first + len(further))
+            num_real[split] += len(further)
+            num_alarms[split] += _alarms(
+                {way: found[split, way].ratio[chosen] for way in ratios}, thresholds[split]
+            )
         return Calibration(thresholds, num_real, num_alarms)
 
 
@@ -249,6 +305,29 @@ def _threshold(way: str, ratios: Floats) -> float:
     if len(ratios) < LEAST:
         return FEW
     return min(MOST[way], SHARE * float(np.percentile(ratios, PERCENTILE)))
+
+
+def _held_out_alarms(ratios: Mapping[str, Floats]) -> int:
+    """How many real images are suspected in any way, by thresholds learned without them.
+
+    Args:
+        ratios: By way, of the same images, [N] each.
+    """
+    alarms = 0
+    for fold in range(FOLDS):
+        out: dict[str, Floats] = {}
+        learned: dict[str, float] = {}
+        for way, values in ratios.items():
+            is_out = np.arange(len(values)) % FOLDS == fold
+            out[way], learned[way] = values[is_out], _threshold(way, values[~is_out])
+        alarms += _alarms(out, learned)
+    return alarms
+
+
+def _alarms(ratios: Mapping[str, Floats], thresholds: Mapping[str, float]) -> int:
+    """How many images are suspected in any way."""
+    suspected = [values < thresholds[way] for way, values in ratios.items()]
+    return int(np.any(suspected, axis=0).sum())
 
 
 def _spread(num_images: int, most: int) -> Rows:

@@ -243,6 +243,8 @@ def render(
         agreement={name: agreement(synthetic["per_class"][name]) for name in names},
         with_pictures=set(with_pictures),
         fewest=charts.FEWEST,
+        # pictures
+        remarks=list(pictures.remarks(synthetic)),
         # cost
         cost=took,
         guidance=synthetic["guidance"],

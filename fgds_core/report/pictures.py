@@ -66,8 +66,50 @@ def of_classes(
     place = {name: number for number, name in enumerate(inputs.meta.class_names)}
     shown = [numbers.visible(name) for name in inputs.meta.class_names]
     rows = read_pictures(inputs.pictures, sorted(place[name] for name in names))
+    filled = {place[name] for name in inputs.synthetic.get("resampled", ())}
     for number, of_class in groupby(rows, key=lambda row: int(row["of"])):
-        yield number, _class(shown, number, list(of_class), config)
+        found = _class(shown, number, list(of_class), config)
+        yield number, _as_real(found) if number in filled else found
+
+
+LEFT_OUT = {
+    "copies": "as suspected copies of real images",
+    "judge": "because the judge sees another class",
+    "person": "by hand",
+}
+"""Who leaves images out, as the page says it."""
+
+
+def remarks(synthetic: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of the pictures has to know: what is not among them, and what is no drawing.
+
+    Args:
+        synthetic: The content of `measures.json`.
+    """
+    if left_out := synthetic.get("left_out"):
+        each = [f"{count:,} {LEFT_OUT.get(by, by)}" for by, count in left_out.items()]
+        number = numbers.count(sum(left_out.values()), "image")
+        yield (
+            f"Left out of training and of all that is shown here: {number}, {', '.join(each)}. "
+            "reports/assess/excluded.parquet has them, with the reason of each."
+        )
+    if filled := synthetic.get("resampled"):
+        yield (
+            f"Real training images, drawn again, fill {numbers.names(list(filled))} "
+            f"({numbers.count(sum(filled.values()), 'image')}): nothing there is synthetic, and "
+            "no copies are looked for."
+        )
+
+
+def _as_real(of_class: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows of a class that real images fill, under its name."""
+    for item in of_class["items"]:
+        item["row"].insert(0, ["resampled", "a real training image, drawn again"])
+    strips = [
+        {**strip, "title": strip["title"].replace("Synthetic", "Real images drawn again")}
+        for strip in of_class["strips"]
+    ]
+    return {**of_class, "strips": strips}
 
 
 def _class(

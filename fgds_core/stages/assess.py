@@ -1,7 +1,7 @@
 """The quality of the synthetic set: against real validation images, and what a judge sees."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from fgds_core.images.reading import IN_THIS_PROCESS, Reading
 from fgds_core.images.table import write_image_batches
 from fgds_core.judge.judge import load_judge
 from fgds_core.judge.judged import JUDGED, write_rows
-from fgds_core.synthesis.excluded import kept_rows
+from fgds_core.synthesis.excluded import LeftOut, kept_rows
 from fgds_core.synthesis.shards import left_out_of, read_index, read_synthetic
 
 
@@ -105,7 +105,10 @@ def assess(
         if sum(meta.counts["test"]):
             test = read_prepared(prepared, "test")
             known = real | {"test": observe(test, place / "test", extract, reading=reading)}
-        copied = suspects(made, rows, known, place, device, reading)
+        index = read_index(synthetic)
+        filled = index.resampled
+        labels = [meta.class_names.index(name) for name in filled]
+        copied = suspects(made, rows, known, place, device, reading, labels)
         found = measure_synthetic(
             made,
             rows,
@@ -114,13 +117,25 @@ def assess(
             bins=meta.bins,
             judge=None if asked is None else asked.record,
             copied=copied,
+            filled=filled,
             config=config,
             seed=seed,
         )
+        _count_left_out(found.measures, left_out_of(synthetic, index), meta.class_names)
         _write(found, meta.class_names, reports)
         _write_copies(copied, images, {name: its.images for name, its in known.items()}, reports)
     _write_left_out(synthetic, reports / "assess" / "excluded.parquet")
     return found.measures
+
+
+def _count_left_out(
+    measures: dict[str, Any], left_out: Sequence[LeftOut], class_names: Sequence[str]
+) -> None:
+    """Counts the images that are left out by who leaves them out, of the set and each class."""
+    for each in left_out:
+        of_class = measures["per_class"][class_names[each.label]]
+        for counts in (measures.setdefault("left_out", {}), of_class.setdefault("left_out", {})):
+            counts[each.by] = counts.get(each.by, 0) + 1
 
 
 def _write_left_out(synthetic: Path, path: Path) -> None:

@@ -82,6 +82,12 @@ class SyntheticIndex:
         """Images that are not left out."""
         return sum(self.wanted) - (self.excluded.num_rows if self.excluded else 0)
 
+    @property
+    def resampled(self) -> tuple[str, ...]:
+        """The classes that real images fill in place of drawn ones, in their order."""
+        filled = self.made_by.get("resampled", {})
+        return tuple(name for name in self.class_names if name in filled)
+
 
 def check_folder(
     out: Path, planned: Iterable[str], is_cached: Callable[[Path], bool] = lambda link: False

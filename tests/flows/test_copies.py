@@ -1,21 +1,28 @@
 """Synthetic images that copy real ones are left out, and others drawn in their place."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
-from micro import contents
+from micro import contents, set_params
 
 import flows.synthesize
 import tasks.synthesize
 from fgds_core.data.splits import read_prepared
+from fgds_core.report.pictures import remarks
 from fgds_core.synthesis.excluded import read_excluded
 from fgds_core.synthesis.plan import Part
+from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.resample import write_resampled
 from fgds_core.synthesis.shards import read_index, read_synthetic
 from flows.cli.params import read_params
 from flows.cli.status import show_status
+from flows.plan import main as plan
+from tasks.cost import ahead_of
+from tasks.survey import Survey, survey
 from tasks.workspace import FIRST, RUNS
 
 Run = Callable[..., int]
@@ -83,6 +90,12 @@ def test_copies_are_left_out_with_what_they_copy_and_others_are_drawn(
     (again,) = vetting["again"]
     assert again["wanted"] == [0, 0, 8]
     assert again["feedback_scale"] == 0.05  # a copy is no reason to guide less
+    assert ready("assess") == 0
+    measures = json.loads(Path("reports/assess/measures.json").read_text())
+    assert measures["left_out"] == measures["per_class"]["owl"]["left_out"] == {"copies": 8}
+    (text,) = remarks(measures)
+    assert "8 images, 8 as suspected copies of real images" in text
+    capsys.readouterr()
     show_status(read_params(), FIRST)
     assert "Checks of the images: 2 so far, none follows." in capsys.readouterr().out
     assert not (RUNS / "vetting").exists()
@@ -159,5 +172,51 @@ def test_real_images_that_fill_a_class_are_no_copies(
     assert ready("synthesize", synthesize=REDRAW) == 0
     assert "check 1: no new image is taken for a copy" in capsys.readouterr().out
     index = read_index(SET)
-    assert index.made_by["resampled"].keys() == {"owl"}
+    assert index.resampled == ("owl",)
     assert index.num_kept == 16
+    assert ready("assess") == 0
+    measures = json.loads(Path("reports/assess/measures.json").read_text())
+    assert measures["resampled"] == {"owl": 12}
+    assert measures["per_class"]["owl"]["resampled"] is True
+    assert "resampled" not in measures["per_class"]["dog"]
+    assert measures["per_class"]["owl"]["copy_rate"]["value"] is None
+    for its in measures["per_class"]["owl"]["copies"].values():
+        assert its["num_suspected"] == 0
+    suspects = pq.read_table("reports/assess/copies.parquet")
+    assert "owl" not in suspects["class"].to_pylist()
+    (said,) = remarks(measures)
+    assert said.startswith("Real training images, drawn again, fill owl (12 images)")
+
+
+def test_the_plan_foresees_what_checks_may_have_drawn_again(
+    ready: Run, memorised: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan(["--probe", "0"]) == 0
+    assert "Redraws" not in capsys.readouterr().out  # copies are kept, no judge is asked
+    set_params(Path.cwd(), {"synthesize": REDRAW, "judge": {"max_redraws": 3}})
+    assert plan(["--probe", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "at most 3 times 16 images; how many, nobody knows before a set is measured" in said
+    assert "further device-hours, if every image fails" in said
+
+    # what assess says of the last set is what is expected of the next one
+    assert ready("synthesize", synthesize={"copies": "keep"}) == 0
+    assert ready("assess") == 0
+    assert ready("prepare", synthesize=REDRAW | {"feedback_scale": 0.02}) == 0
+    assert plan(["--probe", "0"]) == 0
+    again = 8 + 4 + 2  # a half of them copies, and of those drawn again a half
+    assert f"about {again} are expected, as 50.00% failed so far" in capsys.readouterr().out
+    assert ahead_of(found_now(), FIRST).num_images == again
+
+    # and once all is checked nothing is foreseen
+    assert ready("synthesize") == 0
+    assert plan(["--probe", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "Redraws" not in said
+    assert "Everything is drawn." in said
+
+
+def found_now() -> Survey:
+    params = read_params()
+    recipe = Recipe(params["generator"], params["synthesize"], params["seed"])
+    return survey(recipe, params["retrain"], params["store"], FIRST, judge=params["judge"])

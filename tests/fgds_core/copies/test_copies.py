@@ -133,9 +133,10 @@ def test_real_images_are_hardly_ever_taken_for_copies_and_as_often_as_is_said(ki
     for split in ("train", "val", "test"):
         there = sum(row["split"] == split for row in suspected.to_pylist())
         assert there <= 0.03 * len(fresh)
-        expected = known.expected(split, len(fresh))
-        assert expected <= 0.03 * len(fresh)
-        assert abs(there - expected) <= 0.02 * len(fresh)
+        chance = known.by_chance(split, len(fresh))
+        assert chance.expected <= 0.03 * len(fresh)
+        low, high = chance.interval
+        assert low <= there <= high
 
 
 def test_thresholds_that_are_learned_at_the_same_time_are_the_same():
@@ -152,7 +153,9 @@ def test_a_few_real_images_set_no_threshold_and_no_rate():
     assert {row["split"] for row in suspected.to_pylist()} == {"val"}
     assert known.thresholds["train"] == {"picture": FEW, "part": FEW}
     assert known.num_real["train"] == 20 < LEAST
-    assert known.expected("train", 100) is None
+    chance = known.by_chance("train", 100)
+    assert chance.expected is None
+    assert chance.interval is None
 
 
 def test_without_other_images_of_the_class_only_the_same_picture_is_a_copy():
