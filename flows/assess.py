@@ -37,6 +37,7 @@ def assess(
     inputs = content_digests(
         workspace.prepared, workspace.synthetic_index, workspace.baseline, workspace.judge
     )
+    inputs |= content_digests(*filter(Path.exists, workspace.beside_the_set))
     if assess.inception_weights is not None:
         inputs |= content_digests(assess.inception_weights)
     outputs = run(

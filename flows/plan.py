@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fgds_core.synthesis.recipe import Recipe
     from tasks.cost import Ahead, Cost, Probe
     from tasks.plan import Share, Workload
+    from tasks.survey import Survey
     from tasks.vetting import Foreseen
 
 
@@ -95,6 +96,7 @@ def show_plan(
     from tasks.identity.drawing import guides
     from tasks.plan import workload
     from tasks.survey import read_plan, survey
+    from tasks.twins import twins_plan
     from tasks.vetting import checks_of, foresee
 
     compute = params["compute"]
@@ -117,6 +119,8 @@ def show_plan(
         print(f"Check: {num_checked:,} images without feedback come first.")
         asked = checks_of(recipe.synthesize, params["judge"])
         show_redraws(foresee(asked, sum(plan.wanted), params["judge"], workspace))
+        num_twins = sum(twins_plan(certain[0], recipe.synthesize).wanted)
+        print(f"Twins: {num_twins:,} images without feedback, for the page.")
         print(f"Cost: measuring it, and finding finished parts, needs {needs}.")
         return
     sections = params["retrain"], params["store"]
@@ -125,6 +129,7 @@ def show_plan(
     show_workload(load, workspace)
     show_check(recipe, plan, params["store"], workspace)
     show_redraws(found.foreseen)
+    num_twins = show_twins(recipe, found, params["store"], workspace)
     if not load.num_images:
         print("Everything is drawn.")
     elif num_images != 0:
@@ -137,6 +142,7 @@ def show_plan(
             sources = replace(sources, recipe=plain)
         measured = probe(part, fingerprint, sources, compute, each.workspace, num_images)
         ahead = ahead_of(found, workspace)
+        ahead = replace(ahead, num_images=ahead.num_images + num_twins)  # which cost less
         estimate = cost(load.unfinished, measured, workers, ahead)
         show_cost(load, measured, estimate, workers, ahead)
         if found.foreseen is not None:
@@ -178,6 +184,18 @@ def show_redraws(foreseen: "Foreseen | None") -> None:
         f"Redraws: images that fail a check are drawn again, at most {times}"
         f" {foreseen.num_images:,} images; {again}"
     )
+
+
+def show_twins(recipe: "Recipe", found: "Survey", store: StoreConfig, workspace: Workspace) -> int:
+    """Prints how many images are drawn without feedback too; returns how many are left."""
+    from tasks.twins import survey_twins
+
+    left = sum(
+        part.num_images for part in survey_twins(recipe, found.rounds[0], store, workspace).left
+    )
+    if left:
+        print(f"Twins: {left:,} images without feedback, for the page")
+    return left
 
 
 def show_workload(load: "Workload", workspace: Workspace) -> None:

@@ -4,7 +4,8 @@
     python -m flows.synthesize --status   # how far it is
 
 First it draws a few images of each class and says in `reports/ability.json` whether the generator
-can draw it; `synthesize.cannot_draw` says what is done about a class that it cannot.
+can draw it; `synthesize.cannot_draw` says what is done about a class that it cannot. The first
+images of a class are drawn without feedback too (`synthesize.unguided_twins`), for the page.
 
 Writes `data/synthetic/<class>/part-*.parquet` and, last, `_index.json`. The unit of work is a part
 of a class: finished parts are kept whatever happens, and the same command resumes. In several
@@ -25,6 +26,7 @@ from fgds_core.judge.config import JudgeConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.check_ability import check_ability
 from flows.draw_round import DrawnRound, draw_round
+from flows.draw_twins import draw_twins
 from tasks.identity.cache import Outputs, run
 from tasks.identity.links import watch_links
 from tasks.store.config import StoreConfig
@@ -86,6 +88,7 @@ def synthesize(
     check_ability(recipe, found.whole, compute, store, workspace)
     if params.synthesize.cannot_draw == "resample":  # some classes may be filled otherwise now
         found = look()
+    draw_twins(recipe, found.rounds[0], compute, store, workspace)
 
     drawn: list[DrawnRound] = []
     with journal(found.purpose) as note:
@@ -166,6 +169,7 @@ def _finish(found: "Survey", drawn: "Sequence[DrawnRound]", workspace: Workspace
     from fgds_core.synthesis.excluded import by_hand, check_rest
     from fgds_core.synthesis.guides import remove_foreign_guides
     from fgds_core.synthesis.shards import remove_foreign_parts
+    from fgds_core.synthesis.steps import remove_foreign_steps
     from fgds_core.synthesis.vetting import remove_foreign_records
     from tasks.survey import made_by_all
     from tasks.synthesize import write_synthetic_index
@@ -173,6 +177,7 @@ def _finish(found: "Survey", drawn: "Sequence[DrawnRound]", workspace: Workspace
     records = tuple(record for each in drawn for record in each.records)
     remove_foreign_parts(workspace.synthetic, records)
     remove_foreign_guides(workspace.synthetic, found.num_rounds)
+    remove_foreign_steps(workspace.synthetic, records)
     vetting = found.vetting
     remove_foreign_records(workspace.synthetic, len(vetting.found) if vetting else 0)
     exclude, class_names = found.rounds[0].recipe.synthesize.exclude, found.whole.class_names

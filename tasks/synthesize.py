@@ -26,8 +26,16 @@ from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.record import PartRecord, sidecar_path
 from fgds_core.synthesis.resample import write_resampled
 from fgds_core.synthesis.rounds import Counts, planned
-from fgds_core.synthesis.shards import in_order, read_parts, remove_index, write_index
+from fgds_core.synthesis.shards import (
+    UNGUIDED_NAME,
+    in_order,
+    read_parts,
+    remove_index,
+    write_index,
+)
+from fgds_core.synthesis.unguided import write_unguided
 from fgds_core.synthesis.vetting import JUDGE, read_verdicts, record_path, write_verdicts
+from fgds_core.synthesis.watched import watched
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import recipe_between
@@ -95,6 +103,9 @@ def draw_part(
                 record = write_resampled(part, models.real, seed, fingerprint, out)
                 advance("synthesize", part.num_images)
             else:
+                models, done = watched(
+                    models, part, fingerprint, out, partial(advance, "synthesize")
+                )
                 record = write_part(
                     part,
                     sources.recipe,
@@ -103,7 +114,7 @@ def draw_part(
                     out,
                     batch_size=compute.batch_size,
                     micro_batch=compute.micro_batch,
-                    advance=partial(advance, "synthesize"),
+                    advance=done,
                 )
             seconds = time.monotonic() - started
     if sources.store is not None:
@@ -148,6 +159,24 @@ def check_ability(
             recipe, ability, places, device=use_device(compute), batch_size=compute.batch_size
         )
     return written(out)
+
+
+@stage_task(name="twins")
+def write_twins(
+    records: tuple[PartRecord, ...],
+    class_names: tuple[str, ...],
+    workspace: Workspace,
+) -> Outputs:
+    """Puts images that were drawn without feedback beside the set.
+
+    Args:
+        records: Of the files they are in; none where there are no twins.
+        class_names: Name of each class.
+        workspace: Where the set is.
+    """
+    out = workspace.synthetic
+    write_unguided(workspace.checks().synthetic, records, class_names, out)
+    return written(out / UNGUIDED_NAME)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,11 @@ class Workspace:
         return self.synthetic / "_index.json"
 
     @property
+    def beside_the_set(self) -> tuple[Path, ...]:
+        """What the page shows of the set and the index does not name; need not be there."""
+        return (self.synthetic / "_unguided.parquet", self.synthetic / "_guidance")
+
+    @property
     def final(self) -> Path:
         """The classifier of real images and this round's synthetic ones."""
         return self._own("models") / "final"

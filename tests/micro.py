@@ -38,6 +38,7 @@ MICRO = {
         "rounds": 1,
         "copies": "keep",  # which tests of copies set otherwise
         "check_images": 0,  # random weights draw nothing that it would let pass
+        "unguided_twins": 0,
         "num_inference_steps": 2,
         "feedback": "entropy",
         "feedback_scale": 0.05,

@@ -1,14 +1,20 @@
 """What the other stages would have left behind for the report, made from numbers of no run."""
 
+from itertools import cycle, islice
+
 import torch
 
+from fgds_core.assess.left_out import left_out_schema
 from fgds_core.assess.neighbours import neighbour_schema
+from fgds_core.assess.originality import pairs_schema
 from fgds_core.classify.answers import ANSWERS_NAME, write_answers
 from fgds_core.classify.groups import grouped, rows, train_counts
 from fgds_core.classify.metrics import measure
 from fgds_core.data.imbalance import long_tailed_counts, shot_bins
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.files import csv_text, write_json, write_text
+from fgds_core.images.formats import PNG
+from fgds_core.images.pixels import encode
 from fgds_core.images.table import image_table, write_images
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.inputs import Places
@@ -25,6 +31,8 @@ GARMENTS = (
     "Bag",
     "Ankle boot",
 )
+REASONS = ("first", "first,worst", "first", "first", "worst", "best")
+DISTINCT = 2000
 CONFIG = ReportConfig(max_classes=12, images_per_class=3, neighbours_per_image=3)
 PARAMS = {
     "seed": 0,
@@ -48,12 +56,16 @@ def make_workspace(
     groups=None,
     guided=True,
     sources=True,
+    evidence=False,
+    shown=REASONS,
     lifts=(0.0, 0.1, 0.4),
 ):
     """Writes what the other stages would have written, and answers where it lies.
 
     `lifts` is what baseline, control and final add to the recall of few-shot classes; a lift of
-    None is a classifier that guesses.
+    None is a classifier that guesses. With `evidence` there is what a generator check, a search
+    for copies, twins without feedback, notes on steps and checks by a judge leave. `shown` is why
+    each synthetic picture of a class is.
     """
     g = torch.Generator().manual_seed(0)
     prepared, reports = folder / "prepared", folder / "reports"
@@ -107,10 +119,14 @@ def make_workspace(
         place = reports / name / "live" / "plots" / "metrics"
         write_text(place / "val_accuracy.tsv", f"step\tval_accuracy\n{curve}")
         write_text(reports / name / "tradeoff.csv", csv_text(_trade_off(lift or 0, bins)))
-    _write_assessment(reports, class_names, counts, judge=judge, guided=guided)
+    _write_assessment(reports, class_names, counts, judge=judge, guided=guided, evidence=evidence)
+    if evidence:
+        _write_evidence(folder, class_names, size, g)
     if grid:  # True, or the numbers of the classes that have pictures
-        shown = range(len(class_names)) if grid is True else grid
-        _write_grid(reports, class_names, shown, size, g, sources=sources)
+        of = range(len(class_names)) if grid is True else grid
+        _write_grid(
+            reports, class_names, of, size, g, reasons=shown, sources=sources, twins=evidence
+        )
     if timing:
         stages = {
             name: {"total_s": total, "work_s": 0.8 * total}
@@ -136,7 +152,67 @@ def _trade_off(lift, bins):
     ]
 
 
-def _write_assessment(reports, class_names, counts, *, judge, guided):
+def _write_evidence(folder, class_names, size, g):
+    """Of every class an image that the judge has left out, and of the first a copy."""
+    reports, names = folder / "reports", list(class_names)
+    noise = torch.rand(len(names), 3, size, size, generator=g) * 2 - 1
+    write_json(
+        reports / "ability.json",
+        {
+            "check_images": 8,
+            "generator": "assets/tiny-unclip",
+            "cannot_draw": "keep",
+            "fingerprint": "f" * 64,
+            "classes": [
+                {
+                    "name": name,
+                    "can_draw": None if k == 1 else k != 2,
+                    "reasons": {"wrong label": "the judge sees it in 1 of 8"} if k == 2 else {},
+                    "remarks": ["there are 3 real images"] if k == 1 else [],
+                    "num_images": 8,
+                    "num_real": 3 if k == 1 else 20,
+                    "num_validation": 3,
+                    "far": {"clip": 2, "pixels": 1},
+                    "variety": {"clip": 1.31, "pixels": 1.1},
+                    "seen": {name: 1 if k == 2 else 8, **({names[0]: 7} if k == 2 else {})},
+                    "recall": 0.9,
+                }
+                for k, name in enumerate(names)
+            ],
+            "groups": [],
+        },
+    )
+    away = {
+        "index": [5] * len(names),
+        "by": ["judge"] * len(names),
+        "reason": [f"the judge sees {names[0]} (0.9{k % 10})" for k in range(len(names))],
+    }
+    labels = list(range(len(names)))
+    schema = left_out_schema(names)
+    table = image_table(noise, labels, names, away, schema=schema)
+    write_images(reports / "assess" / "excluded.parquet", table)
+    write_json(
+        folder / "synthetic" / "_index.json",
+        {
+            "made_by": {
+                "vetting": {
+                    "judge": "j" * 64,
+                    "min_agreement": 0.9,
+                    "max_redraws": 2,
+                    "again": [{"wanted": [1] * len(names), "feedback_scale": 0.01}],
+                }
+            }
+        },
+    )
+    said = {"index": 3, "split": "test", "reference": 41, "conditioning": False}
+    said |= {"way": "part", "orientation": "mirrored", "distance": 0.02, "ratio": 0.1}
+    said |= {"threshold": 0.4, "pair": 0}
+    pair = {key: [value] * 2 for key, value in said.items()} | {"role": ["synthetic", "real"]}
+    table = image_table(noise[:2], [0, 1], names, pair, schema=pairs_schema(names))
+    write_images(reports / "assess" / "copy_pairs.parquet", table)
+
+
+def _write_assessment(reports, class_names, counts, *, judge, guided, evidence):
     def entry(value):
         return {
             "value": value,
@@ -178,6 +254,21 @@ def _write_assessment(reports, class_names, counts, *, judge, guided):
         "nonfinite_steps": 0,
         "redrawn_images": 0,
     }
+    found = {
+        "num_suspected": 1,
+        "conditioning": 0,
+        "expected": 0.4,
+        "num_real": 500,
+        "num_alarms": 2,
+        "thresholds": {"part": 0.4},
+    }
+    copies = {"copies": {"train": found | {"num_suspected": 0}, "test": found}}
+    of_class = {}
+    if evidence:
+        guidance |= {"share_of_pushes": 0.97, "criterion_rise": 0.31}
+        guidance |= {"criterion_by_step": [0.31, 0.4, 0.62], "gradient_by_step": [2.0, 1.5, 0.8]}
+        guidance["images"] = {"pushed": 90, "left alone": 0, "not finite": 0, "ran away": 3}
+        of_class = {"guidance": dict(guidance)}
     if not guided:
         guidance |= {"feedback": ["none"], "guided_steps": 0.0}
         guidance |= dict.fromkeys(("criterion_first", "criterion_last", "criterion_final"))
@@ -185,6 +276,7 @@ def _write_assessment(reports, class_names, counts, *, judge, guided):
         reports / "assess" / "measures.json",
         {
             **measures(few=False),
+            **(copies if evidence else {}),
             "guidance": guidance,
             "num_synthetic": 1163,
             "feature_space": {"name": "clip", "num_features": 64},
@@ -193,7 +285,7 @@ def _write_assessment(reports, class_names, counts, *, judge, guided):
                 for name in measures(few=False)
             ],
             "per_class": {
-                name: {**measures(few=True), "num_synthetic": max(0, 200 - count)}
+                name: {**measures(few=True), **of_class, "num_synthetic": max(0, 200 - count)}
                 for name, count in zip(class_names, counts, strict=True)
             },
         },
@@ -221,8 +313,8 @@ def _write_assessment(reports, class_names, counts, *, judge, guided):
     write_text(reports / "assess" / "criterion.csv", csv_text(rows))
 
 
-def _write_grid(reports, class_names, shown, size, g, *, sources):
-    """Four first images of each class, and two that the judge holds for worst and best."""
+def _write_grid(reports, class_names, shown, size, g, *, reasons, sources, twins):
+    """Synthetic images of some classes, and what stands beside them; of many some look alike."""
     schema = neighbour_schema(class_names)
     labels, rows = [], []
 
@@ -233,14 +325,18 @@ def _write_grid(reports, class_names, shown, size, g, *, sources):
     for k in shown:
         for rank in (0, 1):
             add(k, "class", rank=rank)
-        for item, why in enumerate(("first", "first,worst", "first", "first", "worst", "best")):
+        for item, why in enumerate(reasons):
             wrong = why.endswith("worst")
             row = {"item": item, "why": why, "index": item if item < 4 else 10 * item}
             row |= {"seed": 2**62 + item, "prompt": "a <b>photo</b>", "feedback": "entropy"}
             row |= {"criterion_first": 0.25, "criterion_final": 0.5, "guided_steps": 9}
             row |= {"skipped_steps": 1, "nonfinite_steps": 0}
             row |= {"judge_label": (k + wrong) % len(class_names), "judge_score": 0.5}
+            if twins:
+                row |= {"criterion_by_step": "0.25 0.4 0.5", "gradient_by_step": "2 1.5 0.8"}
             add(k, "synthetic", **row)
+            if twins and item < 2:
+                add(k, "unguided", item=item)
             if sources:
                 add(k, "conditioning", item=item)
             for rank in range(4):
@@ -250,10 +346,11 @@ def _write_grid(reports, class_names, shown, size, g, *, sources):
         for name in schema.names
         if name not in ("image", "label")
     }
-    centre = torch.linspace(-1, 1, len(class_names))[torch.tensor(columns["of"])]
+    centre = torch.linspace(-1, 1, len(class_names))[torch.tensor(columns["of"][:DISTINCT])]
     ramp = torch.linspace(-1, 1, size)
     x = 0.5 * centre[:, None, None, None] + 0.5 * ramp[None, None, :, None]
     x = (x * ramp[None, None, None, :]).expand(-1, 3, -1, -1)
     x = (x + 0.1 * torch.randn(x.shape, generator=g)).clamp(-1, 1)
-    table = image_table(x, labels, class_names, columns, schema=schema)
+    files = list(islice(cycle(encode(x, PNG)), len(labels)))
+    table = image_table(files, labels, class_names, columns, schema=schema)
     write_images(reports / "assess" / "neighbours.parquet", table)

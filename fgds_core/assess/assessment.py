@@ -36,7 +36,7 @@ from fgds_core.assess.guidance_health import (
     health_table,
 )
 from fgds_core.assess.measures import MEASURES, Sample, measured
-from fgds_core.assess.neighbours import Grid, Suspicion, neighbour_tables
+from fgds_core.assess.neighbours import Grid, Suspicion, Twin, neighbour_tables
 from fgds_core.assess.observe import CRITERIA, Observed
 from fgds_core.assess.originality import Suspects
 from fgds_core.assess.tables import criterion_rows, per_class_rows
@@ -83,6 +83,7 @@ def measure_synthetic(
     judge: JudgeRecord | None = None,
     copied: Suspects | None = None,
     filled: Sequence[str] = (),
+    twin: Twin = lambda label, index, seed: None,
     config: AssessConfig,
     seed: int,
 ) -> Assessment:
@@ -90,7 +91,8 @@ def measure_synthetic(
 
     Args:
         synthetic: The synthetic images: what baseline and, where there is one, judge say of them.
-        rows: Their columns of `shards.synthetic_schema` without the images, in the same order.
+        rows: Their columns of `shards.synthetic_schema` without the images, in the same order,
+            and what was noted of the steps of guidance, if it was.
         train: Real training images, searched for copies.
         val: Real validation images, what the synthetic ones should look like, and what the
             baseline says of them.
@@ -99,6 +101,7 @@ def measure_synthetic(
         judge: Who the judge is and what it recognises; None where none was asked.
         copied: The images that may be copies; None where none were looked for.
         filled: Classes that real images fill: no copies are looked for among these.
+        twin: The file of an image that was drawn without feedback from the same seed.
         config: What is measured, and how.
         seed: Seed of the subsets and resamples.
     """
@@ -200,6 +203,7 @@ def measure_synthetic(
             by_class,
             Grid(config.grid_images, config.grid_neighbours),
             _suspicion(synthetic, copied),
+            twin,
         ),
         judged=None
         if judge_label is None

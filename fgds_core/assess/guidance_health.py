@@ -1,14 +1,14 @@
 """What guidance did to the images, from what the sampler noted of each.
 
 Of each image are noted how many steps pushed it, left it alone or had a gradient that is not
-finite, and the criterion at the first and the last push and of the finished image. The criterion
-at every step and the norms of gradients are not recorded.
+finite, the criterion at the first and the last push and of the finished image, and, where it was
+drawn here, criterion and norm of the gradient at each step.
 
 M synthetic images, N real ones, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fgds_core.assess.estimates import mean_of
+from fgds_core.assess.guidance_steps import Steps, step_columns, step_means, steps_of
 from fgds_core.assess.vectors import Array
 from fgds_core.files import listed
 
@@ -49,11 +50,13 @@ class GuidanceNotes:
             `attempt`, [M] each.
         feedback: Number of the criterion that guided it, [M].
         criteria: Name of each such number.
+        steps: Criterion and norm of its gradient by step; empty where they were not noted.
     """
 
     numbers: dict[str, NDArray[np.float64]]
     feedback: NDArray[np.int64]
     criteria: tuple[str, ...]
+    steps: Steps = field(default_factory=dict)
 
     @property
     def num_steps(self) -> Array:
@@ -73,6 +76,7 @@ def guidance_notes(rows: pa.Table) -> GuidanceNotes:
         {name: rows[name].to_numpy().astype(np.float64) for name in names},
         feedback.indices.to_numpy().astype(np.int64),
         tuple(str(name) for name in feedback.dictionary.to_pylist()),
+        steps_of(rows),
     )
 
 
@@ -105,6 +109,7 @@ def guidance_health(
         if steps
         else None,
         "criterion_rise": mean_of(rise[~np.isnan(rise)]),
+        **step_means(notes.steps, which),
         "images": {
             name: int((health[which] == number).sum()) for number, name in enumerate(HEALTH)
         },
@@ -186,6 +191,8 @@ def health_table(
 ) -> pa.Table:
     """A row for each image: `class`, `index`, `health`, `share_of_pushes`, `criterion_rise`.
 
+    Where they were noted also `criterion_by_step` and `gradient_by_step`, lists.
+
     Args:
         class_names: Name of each of the K classes.
         labels: The class of each image, [M].
@@ -208,5 +215,6 @@ def health_table(
             "health": named(health, HEALTH),
             "share_of_pushes": pa.array(share, pa.float64(), from_pandas=True),
             "criterion_rise": pa.array(rise, pa.float64(), from_pandas=True),
+            **step_columns(notes.steps),
         }
     )

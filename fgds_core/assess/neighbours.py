@@ -9,7 +9,7 @@ M synthetic images.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fgds_core.assess.closest import nearest
 from fgds_core.assess.estimates import rounded
+from fgds_core.assess.guidance_steps import BY_STEP
 from fgds_core.assess.observe import Observed
 from fgds_core.images.formats import PNG, decode_picture, encode_picture
 from fgds_core.images.table import ROW_GROUP_ROWS, image_schema, image_table
@@ -41,6 +42,10 @@ NOTES: dict[str, pa.DataType] = {
 }
 """What is repeated of an image's row in the synthetic set; null of real images."""
 
+Twin = Callable[[int, int, int], bytes | None]
+"""(label, index in the class, seed) -> the file of an image that was drawn from the same seed
+without feedback; None where there is none."""
+
 COLUMNS: dict[str, pa.DataType] = {
     "item": pa.int64(),
     "of": pa.int64(),
@@ -51,12 +56,14 @@ COLUMNS: dict[str, pa.DataType] = {
     **NOTES,
     "judge_label": pa.int64(),
     "judge_score": pa.float64(),
+    **dict.fromkeys(BY_STEP, pa.string()),
 }
 """Beside image and label: number of the synthetic image among those shown of its class (null of
-what belongs to none), that class, what the picture is (synthetic; conditioning or real, which
-stand beside one; class, a training image of the class), the neighbour's place or 0, the
+what belongs to none), that class, what the picture is (synthetic; unguided, conditioning or real,
+which stand beside one; class, a training image of the class), the neighbour's place or 0, the
 neighbour's distance to the synthetic image in feature space, why the image is shown (of `WHY`, by
-commas), `NOTES`, the class the judge sees and how sure it is of the intended one."""
+commas), `NOTES`, the class the judge sees and how sure it is of the intended one, and what was
+noted of the steps of guidance, numbers with blanks between."""
 
 WHY = ("first", "worst", "best", "copy")
 
@@ -109,6 +116,7 @@ def neighbour_tables(
     by_class: Sequence[NDArray[np.int64]],
     grid: Grid,
     suspicion: Suspicion = Suspicion(),
+    twin: Twin = lambda label, index, seed: None,
 ) -> Iterator[pa.Table]:
     """Some synthetic images of each class, each with what it was made from and is near to.
 
@@ -119,6 +127,7 @@ def neighbour_tables(
         by_class: Rows of the synthetic images of each class.
         grid: How many are shown.
         suspicion: Which ones are shown beside the first.
+        twin: The same images without feedback.
 
     Yields:
         The rows of some classes, about `ROW_GROUP_ROWS` at a time.
@@ -148,7 +157,12 @@ def neighbour_tables(
             said["judge_label"] = int(suspicion.judge_label[row])
         if suspicion.judge_score is not None:
             said["judge_score"] = rounded(float(suspicion.judge_score[row]))
+        for name in BY_STEP:
+            if name in rows.column_names and (steps := rows[name][row].as_py()) is not None:
+                said[name] = " ".join(f"{value:.3g}" for value in steps)
         yield _picture(synthetic, row), k, stands | {"role": "synthetic"} | said
+        if (file := twin(k, said["index"], said["seed"])) is not None:
+            yield thumbnail(file), k, stands | {"role": "unguided"}
         source = conditioning[row]
         if not np.isnan(source):
             picture = _picture(train, int(own[k][int(source)]))

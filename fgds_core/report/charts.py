@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fgds_core.classify.reliability import reliability
 from fgds_core.data.imbalance import BINS
 from fgds_core.report import numbers
 from fgds_core.report.accuracy import Line
 from fgds_core.report.confusions import matrices
-from fgds_core.report.cost import Cost, Health
+from fgds_core.report.cost import Cost
 from fgds_core.report.gains import STAGES, Answers
+from fgds_core.report.health import Health
 from fgds_core.report.summary import Row
 
 if TYPE_CHECKING:
@@ -400,6 +403,82 @@ def hardness(lines: Sequence[Health]) -> Spec | None:
         )
     )
     return _spec((_diagonal(0, top) + dots).properties(height=HEIGHT), "as hard as real")
+
+
+def guidance_steps(lines: Sequence[Health], what: str) -> Spec | None:
+    """What was noted of each step of guidance, a line for each class, or a band of many.
+
+    Args:
+        lines: Of all classes.
+        what: `criterion` or `gradient`.
+
+    Returns:
+        None where nothing was noted.
+    """
+    import altair as alt
+
+    rows = [
+        {"class": line.name, "step": step + 1, "value": value}
+        for line in lines
+        for step, value in enumerate(getattr(line, what))
+        if value is not None
+    ]
+    if not rows:
+        return None
+    titles = {
+        "criterion": ("criterion before the push", "the criterion at each gradient"),
+        "gradient": ("norm of its gradient", "how steep it is at each gradient"),
+    }
+    title, about = titles[what]
+    steps = max(row["step"] for row in rows)
+    ticks = list(range(1, steps + 1, 1 + steps // 12))
+    x = alt.X("step:Q", title="gradients in turn", axis=alt.Axis(values=ticks, format="d"))
+    num_classes = len({row["class"] for row in rows})
+    if num_classes <= MOST_LINES:
+        chart = (
+            alt.Chart(_data(rows))
+            .mark_line(strokeWidth=1.5, opacity=0.7, color="var(--final)")
+            .encode(
+                x=x,
+                y=alt.Y("value:Q", title=title),
+                detail="class:N",
+                tooltip=[
+                    alt.Tooltip("class:N"),
+                    alt.Tooltip("step:Q"),
+                    alt.Tooltip("value:Q", format=".3g"),
+                ],
+            )
+        )
+        return _spec(chart.properties(height=HEIGHT), f"{about}, a line for each class")
+    base = alt.Chart(_data(_bands(rows))).encode(x=x)
+    band = base.mark_area(opacity=0.25, color="var(--final)").encode(
+        y=alt.Y("low:Q", title=title), y2="high:Q"
+    )
+    middle = base.mark_line(color="var(--final)").encode(
+        y="middle:Q",
+        tooltip=[
+            alt.Tooltip("step:Q"),
+            *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("low", "middle", "high")),
+        ],
+    )
+    about += f", the median of {num_classes:,} classes, and four fifths of them"
+    return _spec((band + middle).properties(height=HEIGHT), about)
+
+
+MOST_LINES = 20
+"""Classes up to which each has a line."""
+
+
+def _bands(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """The median and the middle four fifths of the values of each step."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["step"], []).append(row["value"])
+    found = []
+    for step, some in sorted(values.items()):
+        low, middle, high = np.quantile(some, (0.1, 0.5, 0.9)).tolist()
+        found.append({"step": step, "low": low, "middle": middle, "high": high})
+    return found
 
 
 def stage_times(cost: Cost) -> Spec:

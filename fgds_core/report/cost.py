@@ -74,65 +74,6 @@ def cost(inputs: ReportInputs) -> Cost | None:
     )
 
 
-@dataclass(frozen=True)
-class Health:
-    """What guidance did to the images of a class.
-
-    Attributes:
-        name: Of the class.
-        num_images: Synthetic images.
-        first: Criterion at the first gradient, in the mean; None where none was guided.
-        final: Criterion of the finished image.
-        guided: Steps that were pushed, in the mean.
-        skipped: Steps that were left alone.
-        nonfinite: Steps of all its images whose gradient was not finite.
-        redrawn: Images that were drawn again.
-        real: The baseline's entropy on real validation images of the class, in nats.
-        synthetic: The same on the synthetic ones.
-    """
-
-    name: str
-    num_images: int
-    first: float | None
-    final: float | None
-    guided: float | None
-    skipped: float | None
-    nonfinite: int
-    redrawn: int
-    real: float | None
-    synthetic: float | None
-
-
-def health(inputs: ReportInputs) -> list[Health]:
-    """Of each class that has synthetic images, those with most unusual guidance first."""
-    found = {(row["class"], row["criterion"], row["source"]): row for row in inputs.criterion}
-
-    def mean(name: str, source: str) -> float | None:
-        row = found.get((name, "entropy", source))
-        return float(row["mean"]) if row and row["mean"] else None
-
-    lines = []
-    for name, of_class in inputs.synthetic["per_class"].items():
-        if not of_class["num_synthetic"]:
-            continue
-        did = of_class.get("guidance") or {}
-        lines.append(
-            Health(
-                name=name,
-                num_images=of_class["num_synthetic"],
-                first=did.get("criterion_first"),
-                final=did.get("criterion_final"),
-                guided=did.get("guided_steps"),
-                skipped=did.get("skipped_steps"),
-                nonfinite=did.get("nonfinite_steps", 0),
-                redrawn=did.get("redrawn_images", 0),
-                real=mean(name, "real"),
-                synthetic=mean(name, "synthetic"),
-            )
-        )
-    return sorted(lines, key=lambda line: (-line.nonfinite - line.redrawn, line.name))
-
-
 def agreement(of_class: Mapping[str, Any]) -> float | None:
     """Share of the images of a class that the judge takes for it, of its own recall where known.
 

@@ -236,7 +236,7 @@ def _titled(
             if "items" in strip
             else strip
             for strip in found["strips"]
-            if "items" in strip or not number  # real images once
+            if "items" in strip or ("pictures" in strip and not number)  # real images once
         ]
         yield of, number, found | {"items": items, "strips": strips}
 

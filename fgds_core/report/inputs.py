@@ -53,6 +53,8 @@ class ReportInputs:
         synthetic: The content of `assess/measures.json`.
         criterion: Rows of `assess/criterion.csv`.
         pictures: The table of pictures, or None without them.
+        copy_pairs: The table of suspected copies beside what they may copy, or None without any.
+        excluded: The table of images that are left out of training, or None without any.
         made_by: What made the synthetic set, by its index; empty where that is not told.
         timing: The content of `timing.json`, or None.
         provenance: The content of `provenance.json`, or None.
@@ -69,6 +71,8 @@ class ReportInputs:
     synthetic: Mapping[str, Any]
     criterion: Sequence[Mapping[str, str]]
     pictures: Path | None
+    copy_pairs: Path | None
+    excluded: Path | None
     made_by: Mapping[str, Any]
     timing: Mapping[str, Any] | None
     provenance: Mapping[str, Any] | None
@@ -122,6 +126,8 @@ def read_inputs(places: Places, params: Mapping[str, Any]) -> ReportInputs:
             reports / "assess" / "criterion.csv", _ASSESS_AGAIN, ["class", "criterion"]
         ),
         pictures=_there(reports / "assess" / "neighbours.parquet"),
+        copy_pairs=_there(reports / "assess" / "copy_pairs.parquet"),
+        excluded=_there(reports / "assess" / "excluded.parquet"),
         made_by=(_optional(places.synthetic / INDEX_NAME) or {}).get("made_by", {}),
         timing=_optional(reports / "timing.json"),
         provenance=_optional(reports / "provenance.json"),
@@ -165,6 +171,24 @@ def read_curve(folder: Path, stage: str) -> list[tuple[int, float]]:
         return [(int(step), float(value)) for step, value in lines]
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is damaged ({error}); run the stage {stage} again") from error
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a table with pictures, a row group at a time.
+
+    Args:
+        path: The table.
+        columns: Which are read; None reads all.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, columns=columns).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}); {_ASSESS_AGAIN}") from error
 
 
 def read_pictures(path: Path, classes: Sequence[int]) -> Iterator[dict[str, Any]]:

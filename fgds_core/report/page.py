@@ -16,6 +16,7 @@ from typing import Any
 from fgds_core.data.imbalance import BINS
 from fgds_core.files import replacing
 from fgds_core.report import charts, compare, confusions, numbers, pictures
+from fgds_core.report.ability import able
 from fgds_core.report.accuracy import (
     GROUPS_LISTED,
     LISTED,
@@ -33,9 +34,12 @@ from fgds_core.report.advice import steps
 from fgds_core.report.cautions import cautions
 from fgds_core.report.compare import PAIRS, Change, changes
 from fgds_core.report.config import ReportConfig
-from fgds_core.report.cost import agreement, cost, health, quality, quality_of_classes
+from fgds_core.report.copies import copy_counts, copy_pairs
+from fgds_core.report.cost import agreement, cost, quality, quality_of_classes
 from fgds_core.report.gains import SIGNIFICANT, guesses, headline_rows
+from fgds_core.report.health import health
 from fgds_core.report.inputs import Places, ReportInputs, read_inputs
+from fgds_core.report.left_out import left_out
 from fgds_core.report.provenance import flat, provenance
 from fgds_core.report.summary import Row, summary_csv
 from fgds_core.report.verdict import CERTAIN, LABELS, Judgement, claim, headline
@@ -164,15 +168,22 @@ def _write_page(page: PageFiles, found: Found, config: ReportConfig) -> None:
     final_guesses = guesses(inputs.answers, "final")
     lines = class_lines(inputs.answers, final_guesses=final_guesses)
     shown = chosen_classes(lines, inputs.real_counts, config.max_classes)
-    page.write(
-        pictures.of_classes(inputs, shown, config),
-        lambda with_pictures: render(found, lines, with_pictures, final_guesses=final_guesses),
-        config.max_page_mb,
-    )
+    copies = copy_pairs(inputs)
+
+    def as_html(with_pictures: Sequence[int]) -> str:
+        return render(found, lines, with_pictures, len(copies), final_guesses=final_guesses)
+
+    more = {"copies": copies} if copies else {}
+    page.write(pictures.of_classes(inputs, shown, config), as_html, config.max_page_mb, more)
 
 
 def render(
-    found: Found, lines: Sequence[Line], with_pictures: Sequence[int], *, final_guesses: bool
+    found: Found,
+    lines: Sequence[Line],
+    with_pictures: Sequence[int],
+    num_pairs: int = 0,
+    *,
+    final_guesses: bool,
 ) -> str:
     """The page without the pictures.
 
@@ -180,6 +191,7 @@ def render(
         found: What the report makes of its inputs.
         lines: Of all classes.
         with_pictures: Numbers of the classes that have some.
+        num_pairs: Suspected copies that are shown beside what they may copy.
         final_guesses: Whether the final classifier could be guessing.
     """
     inputs = found.inputs
@@ -197,6 +209,8 @@ def render(
         "calibration": charts.calibration(answers),
         "curves": charts.learning_curves(inputs.curves),
         "hardness": charts.hardness(of_guidance),
+        "criterion": charts.guidance_steps(of_guidance, "criterion"),
+        "gradient": charts.guidance_steps(of_guidance, "gradient"),
         "time": charts.stage_times(took) if took else None,
         "worth": charts.worth(inputs.worth["bins"], inputs.worth["unit"])
         if inputs.worth
@@ -245,6 +259,11 @@ def render(
         fewest=charts.FEWEST,
         # pictures
         remarks=list(pictures.remarks(synthetic)),
+        able=able(inputs),
+        copy_counts=copy_counts(inputs),
+        num_pairs=num_pairs,
+        left_out=left_out(inputs),
+        vetting=inputs.made_by.get("vetting"),
         # cost
         cost=took,
         guidance=synthetic["guidance"],

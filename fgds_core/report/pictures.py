@@ -7,9 +7,7 @@ leave it out.
 
 from __future__ import annotations
 
-import base64
 import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -18,6 +16,8 @@ from fgds_core.files import csv_text
 from fgds_core.report import numbers
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.inputs import ReportInputs, read_pictures
+from fgds_core.report.left_out import left_out_pictures
+from fgds_core.report.tiles import commands, uri
 
 FOLDER = "pictures"
 TABLE = "pictures.csv"
@@ -39,11 +39,17 @@ COLUMNS = (
     "nonfinite_steps",
 )
 
+BY_STEP = {
+    "criterion by step": "criterion_by_step",
+    "its gradient's norm": "gradient_by_step",
+}
+"""What was noted of each step of guidance: title -> column of the table of pictures."""
+
 WHY = {
     "first": "the first of the class, not a choice",
     "worst": "the judge holds it for one of the worst",
     "best": "the judge holds it for one of the best",
-    "copy": "suspected to copy a training image",
+    "copy": "suspected to copy a real image",
 }
 """Why a picture is shown; what assess writes."""
 
@@ -67,8 +73,14 @@ def of_classes(
     shown = [numbers.visible(name) for name in inputs.meta.class_names]
     rows = read_pictures(inputs.pictures, sorted(place[name] for name in names))
     filled = {place[name] for name in inputs.synthetic.get("resampled", ())}
+    away = left_out_pictures(inputs)
+    next_away, gone = next(away, (None, []))
     for number, of_class in groupby(rows, key=lambda row: int(row["of"])):
+        while next_away is not None and next_away < number:
+            next_away, gone = next(away, (None, []))
         found = _class(shown, number, list(of_class), config)
+        if next_away == number:
+            found["strips"].append({"title": "Left out of training", "gone": gone})
         yield number, _as_real(found) if number in filled else found
 
 
@@ -115,7 +127,7 @@ def _as_real(of_class: dict[str, Any]) -> dict[str, Any]:
 def _class(
     names: Sequence[str], number: int, rows: Sequence[Mapping[str, Any]], config: ReportConfig
 ) -> dict[str, Any]:
-    real = [_uri(row) for row in rows if row["role"] == "class"]
+    real = [uri(row) for row in rows if row["role"] == "class"]
     items: dict[int, dict[str, Any]] = {}
     num_first = 0
     for row in rows:
@@ -130,11 +142,13 @@ def _class(
                 items[row["item"]] = _item(names, number, row, why)
         elif (item := items.get(row["item"])) is not None:
             if row["role"] == "conditioning":
-                item["from"] = _uri(row)
+                item["from"] = uri(row)
+            elif row["role"] == "unguided":
+                item["without"] = uri(row)
             elif row["rank"] < config.neighbours_per_image:
                 of = int(row["label"])
                 item["near"].append(
-                    {"picture": _uri(row), "class": names[of], "other": of != number}
+                    {"picture": uri(row), "class": names[of], "other": of != number}
                     | {"distance": numbers.number(row["distance"])}
                 )
     shown = [items[key] for key in sorted(items)]
@@ -151,11 +165,16 @@ def _class(
 def _strip(
     title: str, items: Sequence[Mapping[str, Any]], of: Callable[[Mapping[str, Any]], bool]
 ) -> dict[str, Any]:
-    return {"title": title, "items": [place for place, item in enumerate(items) if of(item)]}
+    places = [place for place, item in enumerate(items) if of(item)]
+    return {"title": title, "items": places, "pairs": title == PAIRS}
 
+
+PAIRS = "With feedback and without, from the same seed"
+"""The row in which two pictures stand together."""
 
 STRIPS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "Synthetic, the first of them": lambda item: "first" in item["why"],
+    PAIRS: lambda item: item["without"] is not None,
     "Worst by the judge": lambda item: "worst" in item["why"],
     "Best by the judge": lambda item: "best" in item["why"],
     "Nearest to a real image of another class": lambda item: (
@@ -197,13 +216,19 @@ def _item(
             f"{row['guided_steps']} guided, {row['skipped_steps']} skipped, "
             f"{row['nonfinite_steps']} not finite",
         ),
+        *(
+            (title, _steps(text))
+            for title, name in BY_STEP.items()
+            if (text := row.get(name)) is not None
+        ),
     ]
     return {
         "index": index,
         "why": list(why),
         "wrong": label is not None and label != number,
-        "picture": _uri(row),
+        "picture": uri(row),
         "from": None,
+        "without": None,
         "near": [],
         "row": [[key, numbers.typeset(text)] for key, text in said],
         "commands": commands(name, index),
@@ -213,10 +238,9 @@ def _item(
     }
 
 
-def commands(name: str, index: int) -> list[str]:
-    """What draws an image again, and what leaves it out."""
-    which = f"--class {shlex.quote(name)} --index {index}"
-    return [f"python -m flows.redraw {which}", f"python -m flows.exclude {which}"]
+def _steps(text: str) -> str:
+    """Numbers of steps, as assess puts them into a table."""
+    return ", ".join(numbers.number(float(value)) for value in text.split()) or "none"
 
 
 def as_csv(items: Sequence[Mapping[str, Any]]) -> str:
@@ -237,10 +261,3 @@ def for_script(text: str) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def _uri(row: Mapping[str, Any]) -> str:
-    """A picture as assess made it for the page: PNG or JPEG."""
-    picture: bytes = row["image"]["bytes"]
-    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"

@@ -37,21 +37,28 @@ const fgds = {};
     const headers = all("thead th", table);
     const names = headers.map((header) => header.textContent.trim());
     const rows = [...body.rows];
-    const keys = rows.map((row) => [...row.cells].map(value));
     const order = new Map(rows.map((row, place) => [row, place]));
-    for (const row of rows) [...row.cells].slice(1).forEach((cell, column) => (cell.dataset.of = names[column + 1]));
+    const columns = new Map(); // values of a column, read when it is sorted by
+    const keysOf = (column) => {
+      if (!columns.has(column)) columns.set(column, rows.map((row) => value(row.cells[column])));
+      return columns.get(column);
+    };
+    const isNumeric = (column) => rows.slice(0, 50).some((row) => typeof value(row.cells[column]) === "number") || keysOf(column).some((key) => typeof key === "number");
+    // On a narrow page each number stands under its own heading: a rule for each column.
+    document.head.append(make("style", {}, names.map((name, column) => (column ? `#class-table td:nth-child(${column + 1}) { --of: ${JSON.stringify(name)}; }` : "")).join("\n")));
     const list = find("#sort");
     list.append(make("option", { value: "" }, "rarest first"));
     names.forEach((name, column) => {
-      const numeric = keys.some((key) => typeof key[column] === "number");
+      const numeric = isNumeric(column);
       for (const [direction, said] of numeric ? [["descending", "largest first"], ["ascending", "smallest first"]] : [["ascending", "A to Z"], ["descending", "Z to A"]]) {
         list.append(make("option", { value: `${column} ${direction}` }, `${name}, ${said}`));
       }
     });
     const sort = (column, direction) => {
       const sign = direction === "ascending" ? 1 : -1;
+      const keys = direction ? keysOf(column) : [];
       const compared = (a, b) => {
-        const [first, second] = [keys[order.get(a)][column], keys[order.get(b)][column]];
+        const [first, second] = [keys[order.get(a)], keys[order.get(b)]];
         if (first === second) return order.get(a) - order.get(b);
         if (first === null || second === null) return first === null ? 1 : -1; // what is missing comes last
         return sign * (typeof first === "number" && typeof second === "number" ? first - second : String(first).localeCompare(String(second)));
@@ -62,7 +69,7 @@ const fgds = {};
     };
     headers.forEach((header, column) =>
       find("button", header).addEventListener("click", () => {
-        const numeric = keys.some((key) => typeof key[column] === "number");
+        const numeric = isNumeric(column);
         const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
         sort(column, header.getAttribute("aria-sort") === first ? second : first);
       }),
@@ -89,13 +96,14 @@ const fgds = {};
 
   // The pictures of a class: read from the page, or from the folder beside it, when it is opened.
   const waiting = new Map();
-  fgds.pictures = (number, found) => waiting.get(number)?.(found);
-  const read = (number) =>
+  fgds.pictures = (key, found) => waiting.get(key)?.(found);
+  const read = (key) =>
     new Promise((done, failed) => {
-      const inside = document.getElementById(`pictures-${number}`);
+      const inside = document.getElementById(`pictures-${key}`);
       if (inside) return done(JSON.parse(inside.textContent));
-      waiting.set(number, done);
-      const script = make("script", { src: `pictures/${String(number).padStart(5, "0")}.js` });
+      waiting.set(key, done);
+      const file = typeof key === "number" ? String(key).padStart(5, "0") : key;
+      const script = make("script", { src: `pictures/${file}.js` });
       script.addEventListener("error", () => failed(new Error("The folder pictures is not beside the page.")));
       document.head.append(script);
     });
@@ -106,9 +114,11 @@ const fgds = {};
   const dialog = find("#picture");
   const openPicture = (name, item) => {
     const stands = (source, words, other) => make("figure", { className: other ? "other" : "" }, image(source, words), make("figcaption", {}, words));
-    const strip = make("div", { className: "strip" }, stands(item.picture, "synthetic", false));
+    const strip = make("div", { className: "strip" }, stands(item.picture, item.without ? "with feedback" : "synthetic", false));
+    if (item.without) strip.append(stands(item.without, "without feedback, same seed", false));
+    if (item.real) strip.append(stands(item.real, `what it may copy, a ${item.split} image`, true));
     if (item.from) strip.append(stands(item.from, "made from", false));
-    for (const near of item.near) strip.append(stands(near.picture, `near: ${near.class}, distance ${near.distance}`, near.other));
+    for (const near of item.near ?? []) strip.append(stands(near.picture, `near: ${near.class}, distance ${near.distance}`, near.other));
     const close = make("button", { type: "button" }, "Close");
     close.addEventListener("click", () => dialog.close());
     const commands = item.commands.map((command) => {
@@ -132,6 +142,26 @@ const fgds = {};
     dialog.showModal();
   };
 
+  const tileOf = (name, item, said) => {
+    const words = `synthetic ${name}, image ${item.index}${said}`;
+    const button = make("button", { type: "button", className: `tile ${item.wrong ? "wrong" : "made"}`, title: words }, image(item.picture, words));
+    button.addEventListener("click", () => openPicture(name, item));
+    return button;
+  };
+
+  // Suspected copies beside what they may copy: read when they are asked for.
+  const copies = find("#copy-pairs");
+  copies?.addEventListener("toggle", async () => {
+    const strip = find(".strip", copies);
+    if (!copies.open || strip.childElementCount) return;
+    try {
+      const pairs = await read("copies");
+      strip.append(...pairs.map((pair) => make("figure", {}, make("div", { className: "both" }, tileOf(pair.class, pair, ""), image(pair.real, `the ${pair.split} image that it may copy`)), make("figcaption", {}, `${pair.class} ${pair.index}; ${pair.split}`))));
+    } catch (error) {
+      strip.append(make("p", {}, error.message));
+    }
+  });
+
   const panel = find("#open-class");
   const chooser = find("#class");
   const openClass = async (number) => {
@@ -143,15 +173,15 @@ const fgds = {};
       return;
     }
     chooser.value = String(number);
-    const tile = (item) => {
-      const words = `synthetic ${found.class}, image ${item.index}${item.wrong ? ", the judge sees another class" : ""}`;
-      const button = make("button", { type: "button", className: `tile ${item.wrong ? "wrong" : "made"}`, title: words }, image(item.picture, words));
-      button.addEventListener("click", () => openPicture(found.class, item));
-      return button;
-    };
+    const tile = (item) => tileOf(found.class, item, item.wrong ? ", the judge sees another class" : "");
+    const both = (item) => make("div", { className: "both" }, tile(item), image(item.without, `the same ${found.class} without feedback, image ${item.index}`));
     panel.replaceChildren(make("h3", {}, found.class));
-    for (const { title, pictures = [], items = [] } of found.strips) {
-      const shown = [...pictures.map((source) => image(source, `real ${found.class}`)), ...items.map((place) => tile(found.items[place]))];
+    for (const { title, pictures = [], items = [], pairs = false, gone = [] } of found.strips) {
+      const shown = [
+        ...pictures.map((source) => image(source, `real ${found.class}`)),
+        ...items.map((place) => (pairs ? both : tile)(found.items[place])),
+        ...gone.map((item) => tileOf(found.class, { ...item, wrong: true }, ", left out")),
+      ];
       if (shown.length) panel.append(make("h4", {}, title), make("div", { className: "strip" }, ...shown));
     }
     panel.dataset.open = String(number);

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -93,6 +94,7 @@ class PageFiles:
         classes: Iterable[tuple[int, Mapping[str, Any]]],
         render: Callable[[Sequence[int]], str],
         max_mb: float,
+        more: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """Writes the page, and the pictures of its classes into it or beside it.
 
@@ -100,31 +102,38 @@ class PageFiles:
             classes: Number of each class, and what is shown of it; one at a time is in memory.
             render: Makes the page of the numbers of the classes that have pictures.
             max_mb: Megabytes up to which the page holds its pictures.
+            more: What else has pictures, as JSON values by name.
         """
         rows: list[Mapping[str, Any]] = []
-        sizes: dict[int, int] = {}
+        sizes: dict[int | str, int] = {}
+        for name, found in more.items():
+            _write(self._file_of(name), pictures.for_script(_compact(found)))
+            sizes[name] = self._file_of(name).stat().st_size
+        numbers_of_classes = []
         for number, of_class in classes:
             rows += [item["csv"] for item in of_class["items"]]
             _write(self._file_of(number), pictures.as_json(of_class))
             sizes[number] = self._file_of(number).stat().st_size
+            numbers_of_classes.append(number)
         _write(self.folder / pictures.TABLE, pictures.as_csv(rows))
-        html = render(sorted(sizes))
+        html = render(sorted(numbers_of_classes))
         head, tail = html.split(_PICTURES_HERE)
         beside = len(html.encode()) + sum(sizes.values()) > max_mb * MB
         with self.page.open("w", encoding="utf-8", newline="\n") as page:
             page.write(head)
-            for number in sizes:
-                text = self._file_of(number).read_text(encoding="utf-8")
+            for key in sizes:
+                text = self._file_of(key).read_text(encoding="utf-8")
                 if beside:
-                    _write(self._file_of(number), f"fgds.pictures({number},{text});\n")
+                    _write(self._file_of(key), f"fgds.pictures({json.dumps(key)},{text});\n")
                 else:
-                    kind = f'type="application/json" id="pictures-{number}"'
+                    kind = f'type="application/json" id="pictures-{key}"'
                     page.write(f"<script {kind}>{text}</script>\n")
-                    self._file_of(number).unlink()
+                    self._file_of(key).unlink()
             page.write(tail)
 
-    def _file_of(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.js"
+    def _file_of(self, key: int | str) -> Path:
+        """Of a class by its number, or of what else has pictures by its name."""
+        return self.folder / (f"{key:05d}.js" if isinstance(key, int) else f"{key}.js")
 
 
 @contextmanager

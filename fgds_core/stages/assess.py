@@ -28,6 +28,8 @@ from fgds_core.judge.judge import load_judge
 from fgds_core.judge.judged import JUDGED, write_rows
 from fgds_core.synthesis.excluded import LeftOut, kept_rows
 from fgds_core.synthesis.shards import left_out_of, read_index, read_synthetic
+from fgds_core.synthesis.steps import with_steps
+from fgds_core.synthesis.unguided import read_unguided
 
 
 def assess(
@@ -85,6 +87,8 @@ def assess(
     )
     extract = load_extractor(config.features, sources, device=device)
     images, rows = read_synthetic(synthetic)
+    rows = with_steps(rows, synthetic, read_index(synthetic).parts)
+    twins = read_unguided(synthetic)
     if images.class_names != meta.class_names:
         raise InputError(
             f"{synthetic} has the classes {list(images.class_names)}, {prepared} has "
@@ -118,6 +122,7 @@ def assess(
             judge=None if asked is None else asked.record,
             copied=copied,
             filled=filled,
+            twin=(lambda *image: None) if twins is None else twins.of,
             config=config,
             seed=seed,
         )

@@ -119,6 +119,16 @@ class SynthesizeConfig(Section):
             " resample fills the class with real images drawn again, keep goes on and warns"
         ),
     )
+    unguided_twins: int = Field(
+        default=2,
+        ge=0,
+        le=100,
+        description=(
+            "first images of each class that are drawn a second time without feedback, from the"
+            " same seed and for the page alone; of more than 1,000 classes those with most to"
+            " draw; 0 is none"
+        ),
+    )
 
     conditioning: Literal["dual", "text", "image"] = Field(
         description="what the generator is told: the prompt, a real image of the class, or both"

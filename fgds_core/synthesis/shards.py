@@ -49,6 +49,12 @@ _BEFORE = "index.json"
 """What earlier versions called the index."""
 
 
+UNGUIDED_NAME = "_unguided.parquet"
+"""Where twins of some images lie that were drawn without feedback; no part of the set."""
+
+GUIDANCE = "_guidance"
+"""The folder of what each step of guidance did, a file for each part; see `steps`."""
+
 STAGED = "relabelled.part"
 """Where parts wait that get another place."""
 
@@ -139,12 +145,12 @@ def _check_places(
                     f"{file} is no file, but has the name of one; move it out of {out}"
                 )
             _check_readable(file)
-            if file == out / EXCLUDED_NAME:
+            if file in (out / EXCLUDED_NAME, out / UNGUIDED_NAME):
                 continue
             if relative_to(file, out) not in planned and not _is_drawn(file, out):
                 unknown.append(relative_to(file, out))
     nested = (relative_to(file, out) for file in out.glob("*/*/**/*.parquet"))
-    unknown += [name for name in nested if _top(name) != STAGED]
+    unknown += [name for name in nested if _top(name) not in (STAGED, GUIDANCE)]
     return unknown
 
 
@@ -403,8 +409,9 @@ def read_synthetic(folder: Path, *, whole: bool = False) -> tuple[ImageDataset, 
             foreign.
     """
     index = read_index(folder)
-    known = {part.path for part in index.parts} | {EXCLUDED_NAME}
-    foreign = sorted({relative_to(file, folder) for file in folder.rglob("*.parquet")} - known)
+    known = {part.path for part in index.parts} | {EXCLUDED_NAME, UNGUIDED_NAME}
+    there = {relative_to(file, folder) for file in folder.rglob("*.parquet")}
+    foreign = sorted(name for name in there - known if _top(name) != GUIDANCE)
     if foreign:
         raise InputError(
             f"{folder} holds files that {INDEX_NAME} does not name: {', '.join(foreign[:5])}"

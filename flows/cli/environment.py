@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import warnings
+from types import TracebackType
 from typing import NoReturn
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -22,6 +23,7 @@ MIN_ADDRESS_SPACE = 8 * 10**9
 
 def prepare() -> None:
     """Sets what has to be set; exits with status 2 and a message where that does not help."""
+    sys.excepthook = _one_line_when_stopped
     _check_address_space()
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect
     _log_where_it_is_read()
@@ -32,6 +34,16 @@ def prepare() -> None:
     _warn_rather_than_fail()
     if any(name.upper().startswith("PREFECT_") for name in os.environ):
         _check_prefect()
+
+
+def _one_line_when_stopped(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What ends a process is shown as ever, but for Ctrl-C: while libraries are imported, too."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("stopped. What is finished is kept; the same command resumes.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _log_where_it_is_read() -> None:

@@ -37,10 +37,11 @@ NO_EFFECT = {
     "guide",
     "check_images",
     "cannot_draw",
+    "unguided_twins",
 }
 """Parameters that say how many images there are, how they are packed, in which rounds they are
-drawn, which are left out, whose classifier guides (what it is counts itself) and whether they are
-drawn at all, not what they show."""
+drawn, which are left out, whose classifier guides (what it is counts itself), whether they are
+drawn at all and what is drawn beside them, not what they show."""
 
 OF_SOME_CRITERIA = frozenset({"feedback_exemplars", "feedback_mix"})
 """Parameters that count only with a criterion that reads them."""

@@ -2,6 +2,8 @@
 
 import logging
 import signal
+import subprocess
+import sys
 
 import pytest
 from micro import ROOT
@@ -64,3 +66,12 @@ def test_a_process_that_read_images_and_was_killed_is_one_message(
     (said,) = capsys.readouterr().err.splitlines()
     assert "compute.loader_workers" in said
     assert said.endswith(flows.cli.stage.STOPPED)
+
+
+def test_ctrl_c_while_libraries_are_imported_is_one_line_too() -> None:
+    code = "import flows, os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == "stopped. What is finished is kept; the same command resumes.\n"

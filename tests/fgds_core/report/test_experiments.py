@@ -70,10 +70,12 @@ def test_accuracies_stand_side_by_side_with_the_gain_over_each_ones_control(both
 def test_pictures_of_a_class_stand_below_each_other_and_name_their_experiment(both, tmp_path):
     html = write_comparison(both, tmp_path, CONFIG).read_text()
     titles = re.findall(r'"title":"([^"]*)"', html[html.index('id="pictures-0"') :])
-    assert titles[:5] == [
+    assert titles[:7] == [
         "Real training images",
         "weak: Synthetic, the first of them",
         "strong: Synthetic, the first of them",
+        "weak: With feedback and without, from the same seed",
+        "strong: With feedback and without, from the same seed",
         "weak: Worst by the judge",
         "strong: Worst by the judge",
     ]

@@ -182,3 +182,88 @@ def test_charts_hold_no_names_of_users_as_code(page_path):
     text = re.search(r'id="charts">(.*?)</script>', html).group(1)
     assert "<" not in text
     assert "bird <003>" in json.dumps(json.loads(text))
+
+
+@pytest.fixture(scope="module")
+def with_evidence(tmp_path_factory):
+    places = make_workspace(
+        tmp_path_factory.mktemp("evidence"), ["cat", "dog", "owl <x>"], evidence=True
+    )
+    return write_report(places, PARAMS, CONFIG)
+
+
+def dialog_rows(page):
+    dialog = page.locator("dialog[open]")
+    keys, values = (dialog.locator(name).all_inner_texts() for name in ("dt", "dd"))
+    return dict(zip(keys, values, strict=True))
+
+
+def test_a_picture_stands_beside_its_twin_without_feedback(chrome, with_evidence):
+    watched = Watched(chrome, with_evidence, **DESK)
+    page = watched.page
+    page.select_option("#class", "1")
+    page.wait_for_selector("#open-class[data-open='1']")
+    assert "With feedback and without, from the same seed" in page.inner_text("#open-class")
+    twins = page.locator("#open-class .both")
+    assert twins.count() == 2
+    assert twins.first.locator("img").last.get_attribute("alt") == (
+        "the same dog without feedback, image 0"
+    )
+    twins.first.locator("button").click()
+    captions = page.locator("dialog[open] figcaption").all_inner_texts()
+    assert captions[:2] == ["with feedback", "without feedback, same seed"]
+    row = dialog_rows(page)
+    assert row["criterion by step"] == "0.250, 0.400, 0.500"
+    assert row["its gradient's norm"] == "2, 1.50, 0.800"
+    page.keyboard.press("Escape")
+    # a class also has what is left out of it, with why
+    titles = page.locator("#open-class h4").all_inner_texts()
+    assert titles[-1] == "Left out of training"
+    page.locator("#open-class .tile").last.click()
+    assert dialog_rows(page)["why"] == "the judge sees cat (0.91)"
+    assert watched.complaints == []
+    watched.context.close()
+
+
+def test_suspected_copies_stand_beside_what_they_may_copy(chrome, with_evidence):
+    watched = Watched(chrome, with_evidence, **PHONE)
+    page = watched.page
+    counts = page.locator("#copy-counts tbody tr").last.inner_text().split("\t")
+    assert counts == ["test images", "1", "0.400", "0", "2 of 500"]
+    page.locator("#copy-pairs summary").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#copy-pairs .both")
+    page.locator("#copy-pairs button").click()
+    row = dialog_rows(page)
+    assert row["may copy"] == "test image 41 of dog"
+    assert row["alike in"] == "a part of the picture, mirrored"
+    assert page.locator("dialog[open] code").all_inner_texts() == [
+        "python -m flows.redraw --class cat --index 3",
+        "python -m flows.exclude --class cat --index 3 --reason 'a copy'",
+    ]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert watched.complaints == []
+    watched.context.close()
+
+
+def test_the_check_the_vetting_and_the_health_of_guidance_are_told_whole(chrome, with_evidence):
+    watched = Watched(chrome, with_evidence, **DESK)
+    page = watched.drawn()
+    page.locator("#able").scroll_into_view_if_needed()  # what is far from sight is not laid out
+    able = [text.split("\t") for text in page.locator("#able tbody tr").all_inner_texts()]
+    assert [line[1] for line in able] == ["no", "cannot tell", "yes"]
+    assert "wrong label (the judge sees it in 1 of 8)" in able[0][0]
+    assert able[0][3:6] == ["1 of 8", "90.0", "clip 2 of 8, pixels 1 of 8"]
+    page.locator("#away").scroll_into_view_if_needed()
+    away = page.locator("#away tbody tr").first.inner_text()
+    assert "judge: the judge sees cat (1)" in away
+    assert away.split("\t")[1:] == ["1", "1", "0.01"]
+    for name in ("criterion", "gradient"):
+        assert page.locator(f"[data-chart={name}] svg path").count()
+    page.locator("[aria-label='Guidance by class']").scroll_into_view_if_needed()
+    guidance = page.locator("[aria-label='Guidance by class'] tbody tr").first.inner_text()
+    assert "3 ran away" in guidance
+    assert "97.0" in guidance
+    assert "2 to 0.800" in guidance
+    assert watched.complaints == []
+    watched.context.close()

@@ -138,7 +138,8 @@ def test_a_class_that_cannot_be_drawn_is_named_with_the_reason(tmp_path):
     places = make_workspace(tmp_path, GARMENTS[:3], grid=False)
     said = {"name": "Trouser", "can_draw": False, "reasons": {"wrong label": "seen as Dress"}}
     able = {"name": "Dress", "can_draw": True, "reasons": {}}
-    ability = {"classes": [said, able], "groups": [], "cannot_draw": "keep"}
+    known = {"check_images": 8, "generator": "mine", "groups": [], "cannot_draw": "keep"}
+    ability = known | {"classes": [each | {"remarks": []} for each in (said, able)]}
     write_json(places.reports / "ability.json", ability)
     page = write_report(places, PARAMS, CONFIG).read_text()
     assert "The generator cannot draw Trouser; Trouser: wrong label (seen as Dress)." in page

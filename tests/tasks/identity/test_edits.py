@@ -408,6 +408,7 @@ DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.exclude": [],
     "SynthesizeConfig.check_images": 20,
     "SynthesizeConfig.cannot_draw": "refuse",
+    "SynthesizeConfig.unguided_twins": 2,
     "SynthesizeConfig.feedback_factors": FeedbackFactors(many=1, medium=1, few=1),
     "SynthesizeConfig.guide": "baseline",
     "SynthesizeConfig.feedback_tau": 0.0,

@@ -1,0 +1,111 @@
+"""What the generator check says of each class, as the page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fgds_core.report import numbers
+from fgds_core.report.inputs import ReportInputs
+
+VERDICTS = {True: "yes", False: "no", None: "cannot tell"}
+"""Whether it can be drawn, in words."""
+
+DONE = {
+    "refuse": "A class that cannot be drawn stops the run.",
+    "resample": "Classes that cannot be drawn are filled with real images drawn again.",
+    "keep": "Classes that cannot be drawn are drawn as they are.",
+}
+"""What is done then, by `synthesize.cannot_draw`."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the check says of a class or group.
+
+    Attributes:
+        name: Of the class or group.
+        verdict: Of `VERDICTS`.
+        because: Why not, or what could not be told; empty where there is nothing to say.
+        images: Drawn and real ones that were compared.
+        seen: How many of the drawn ones the judge takes for the class.
+        recall: How often it knows real ones of it; None where it was not asked.
+        far: How many are far from real ones, of each feature space.
+        variety: How they differ beside the least varied real ones, of each feature space.
+    """
+
+    name: str
+    verdict: str
+    because: str
+    images: str
+    seen: str
+    recall: float | None
+    far: str
+    variety: str
+
+
+@dataclass(frozen=True)
+class Able:
+    """What the check says of all of them.
+
+    Attributes:
+        generator: Its path or id.
+        check_images: Drawn of each class.
+        num_able: Classes that it can draw.
+        num_classes: Classes that were checked.
+        done: What is done about the others.
+        lines: Classes, then groups; those that cannot be drawn first.
+    """
+
+    generator: str
+    check_images: int
+    num_able: int
+    num_classes: int
+    done: str
+    lines: list[Said]
+
+
+def able(inputs: ReportInputs) -> Able | None:
+    """The check; None where nothing was checked."""
+    ability = inputs.ability
+    if ability is None or not ability["check_images"]:
+        return None
+    order = {False: 0, None: 1, True: 2}
+    rows = [
+        each
+        for kind in ("classes", "groups")
+        for each in sorted(ability[kind], key=lambda each: order[each["can_draw"]])
+    ]
+    return Able(
+        generator=ability["generator"],
+        check_images=ability["check_images"],
+        num_able=sum(each["can_draw"] is True for each in ability["classes"]),
+        num_classes=len(ability["classes"]),
+        done=DONE[ability["cannot_draw"]],
+        lines=[_said(each) for each in rows],
+    )
+
+
+def _said(each: Mapping[str, Any]) -> Said:
+    reasons = [f"{reason} ({words})" for reason, words in each["reasons"].items()]
+    seen = each.get("seen")
+    number = each.get("num_images")
+    return Said(
+        name=each["name"],
+        verdict=VERDICTS[each["can_draw"]],
+        because="; ".join([*reasons, *each["remarks"]]),
+        images=f"{numbers.count(number)} and {numbers.count(each.get('num_real'))}",
+        seen=numbers.MISSING
+        if seen is None
+        else f"{seen.get(each['name'], 0):,} of {sum(seen.values()):,}",
+        recall=each.get("recall"),
+        far=_spaces({name: f"{n:,} of {number:,}" for name, n in each.get("far", {}).items()}),
+        variety=_spaces(
+            {name: numbers.number(value) for name, value in each.get("variety", {}).items()}
+        ),
+    )
+
+
+def _spaces(of_space: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in of_space.items()) or numbers.MISSING
