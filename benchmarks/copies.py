@@ -26,7 +26,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from benchmarks.experiments import RESULTS, write_json
-from fgds_core.copies.find import calibrate, copies_of
+from fgds_core.copies.find import Calibration, calibrate, copies_of
 from fgds_core.copies.search import WAYS, Queries
 from fgds_core.copies.thumbnails import SIDE, Pictures, Rows, Vectors, shrink
 
@@ -106,12 +106,17 @@ def garments() -> dict[str, Any]:
         "found": found,
         "real_images": len(sets["unused"][0]),
         "false_alarms": {split: splits.count(split) for split in real},
-        "calibration": {
-            split: {"num_real": known.num_real[split], "num_alarms": known.num_alarms[split]}
-            for split in real
-        },
+        "calibration": {split: _stated(known, split, len(sets["unused"][0])) for split in real},
         "thresholds": {split: dict(known.thresholds[split]) for split in real},
     }
+
+
+def _stated(known: Calibration, split: str, num_images: int) -> dict[str, Any]:
+    """What is said of so many other real images."""
+    chance = known.by_chance(split, num_images)
+    low, high = chance.interval or (None, None)
+    numbers = {"num_real": known.num_real[split], "num_alarms": known.num_alarms[split]}
+    return {**numbers, "expected": round(chance.expected or 0, 1), "low": low, "high": high}
 
 
 def _images(name: str) -> tuple[list[Image.Image], Rows]:

@@ -10,7 +10,8 @@ import torch
 from micro import ROOT
 from PIL import Image, ImageEnhance
 
-from fgds_core.copies.find import FEW, LEAST, calibrate, copies_of
+from fgds_core.copies import find
+from fgds_core.copies.find import FEW, LEAST, Calibration, calibrate, copies_of
 from fgds_core.copies.hashes import (
     BITS,
     ORIENTATIONS,
@@ -137,6 +138,43 @@ def test_real_images_are_hardly_ever_taken_for_copies_and_as_often_as_is_said(ki
         assert chance.expected <= 0.03 * len(fresh)
         low, high = chance.interval
         assert low <= there <= high
+
+
+def test_what_chance_gives_is_said_of_images_that_were_held_out():
+    """Of random splits of real images, the stated interval holds as many as it says."""
+    drawn = [real("garments")[name] for name in ("train", "validation", "unused")]
+    every = joined([pictures(*each) for each in drawn])
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(4):
+        order = rng.permutation(len(every))
+        train, val, fresh = (every.take(np.sort(rows)) for rows in np.split(order, [400, 800]))
+        suspected, known = copies_of(fresh, {"train": train, "val": val})
+        for split in ("train", "val"):
+            there = sum(row["split"] == split for row in suspected.to_pylist())
+            low, high = known.by_chance(split, len(fresh)).interval
+            held.append(low <= there <= high)
+    assert sum(held) >= 7  # of 8
+
+
+def test_an_alarm_is_counted_by_thresholds_that_the_image_did_not_set():
+    # Nine in ten are alike, and one of each fold is much nearer: it sets the threshold it is under
+    ratios = np.full(200, 1.0, dtype=np.float32)
+    ratios[[3, 50]] = 0.3
+    assert find._threshold("picture", ratios) == pytest.approx(0.4)
+    assert find._held_out_alarms({"picture": ratios}) == 2
+    one = np.linspace(0.1, 1, 100, dtype=np.float32) ** 4  # the first sets what is small
+    in_sample = int((one < find._threshold("picture", one)).sum())
+    assert find._held_out_alarms({"picture": one}) >= in_sample
+
+
+def test_the_interval_of_a_number_by_chance_knows_that_the_rate_is_not_known():
+    few, many = (Calibration({}, {"val": n}, {"val": n // 100}) for n in (100, 10_000))
+    assert few.by_chance("val", 1000).expected == pytest.approx(10, rel=0.5)
+    (low, high), (least, most) = (each.by_chance("val", 1000).interval for each in (few, many))
+    assert low < least < 10 < most < high
+    assert few.by_chance("val", 1000).of_more(high + 1) < 0.025
+    assert few.by_chance("val", 1000).of_more(0) == 1
 
 
 def test_thresholds_that_are_learned_at_the_same_time_are_the_same():

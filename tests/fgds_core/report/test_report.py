@@ -239,6 +239,22 @@ def test_warnings_of_the_assessment_are_shown(tmp_path):
     assert "Hardly any image looks like a <real> one." in text
 
 
+def test_what_is_left_out_and_what_is_no_drawing_is_said_beside_the_pictures(plain_page, tmp_path):
+    _, _, text = read(plain_page)
+    assert "Left out of training" not in text
+    assert "Real training images, drawn again" not in text
+    places = make_workspace(tmp_path, GARMENTS[:3])
+    path = places.reports / "assess" / "measures.json"
+    measures = json.loads(path.read_text())
+    more = {"left_out": {"copies": 2, "judge": 1}, "resampled": {GARMENTS[0]: 186}}
+    write_json(path, measures | more)
+    html, _, text = read(write_report(places, PARAMS, CONFIG))
+    assert "3 images, 2 as suspected copies of real images, 1 because the judge sees" in text
+    assert f"Real training images, drawn again, fill {GARMENTS[0]} (186 images)" in text
+    assert html.count("Real images drawn again, the first of them") == 1
+    assert "a real training image, drawn again" in html
+
+
 def test_same_inputs_same_bytes(plain_page, tmp_path):
     again = write_report(make_workspace(tmp_path), PARAMS, CONFIG)
     for name in (*OUTPUTS[:-1], "pictures/pictures.csv"):

@@ -406,6 +406,7 @@ DEFAULTS: dict[str, Any] = {
     "SynthesizeConfig.round_quotas": "by_error",
     "GeneratorConfig.prior": None,
     "SynthesizeConfig.exclude": [],
+    "SynthesizeConfig.copies": "redraw",
     "SynthesizeConfig.check_images": 20,
     "SynthesizeConfig.cannot_draw": "refuse",
     "SynthesizeConfig.unguided_twins": 2,
