@@ -9,8 +9,11 @@ from micro import MICRO, ROOT, set_params, write_pictures
 from PIL import Image
 
 from fgds_core.data.prepare import prepare
+from fgds_core.stages import adapt as stage
 from flows.cli.params import read_params
 from flows.preview import main
+from tasks.adapter import adaptation
+from tasks.workspace import FIRST
 
 
 @pytest.fixture
@@ -69,3 +72,34 @@ def test_feedback_is_shown_on_and_off_at_the_same_seed(
     with Image.open(prepared / "shown" / "strip.png") as strip:
         assert strip.size == (3 * (2 * (96 + 4) + 8), 2 * (96 + 4))
     assert "Without feedback" not in capsys.readouterr().out
+
+
+def pictures(page: Path) -> list[list[str]]:
+    """The drawn pictures of each class on the page."""
+    classes = page.read_text().split("<h2>")[1:]
+    return [re.findall(r'src="([^"]*)" alt="\w+ 0, without', text) for text in classes]
+
+
+def test_what_the_generator_has_learnt_is_shown(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, show = prepared / ".runs" / "preview" / "index.html", ["--classes", "owl", "cat"]
+    assert main(show) == 0
+    owl, cat = pictures(page)
+    assert owl
+    assert cat
+    learning = {"enabled": True, "num_steps": 3, "decoder_steps": 0, "classes": ["cat"]}
+    set_params(prepared, {"adapt": learning})
+    assert main(show) == 0
+    assert "As the generator is: models/adapter is not there yet" in capsys.readouterr().out
+    assert pictures(page) == [owl, cat]
+
+    params = read_params()
+    sections = (params["adapt"], params["generator"], params["synthesize"], params["seed"])
+    FIRST.adapter.mkdir(parents=True)
+    stage.adapt(adaptation(*sections, FIRST), FIRST.prepared, FIRST.adapter)
+    assert main(show) == 0
+    assert "As the generator is" not in capsys.readouterr().out
+    as_it_is, learnt = pictures(page)
+    assert as_it_is == owl
+    assert learnt != cat

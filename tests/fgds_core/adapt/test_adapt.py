@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from micro import CLASS_NAMES, contents, generator_config, random_images, synthesize_config
+from micro import CLASS_NAMES, ROOT, contents, generator_config, random_images, synthesize_config
 from safetensors.torch import save_file
 
 from fgds_core.adapt.adaptation import Adaptation, Told
@@ -14,6 +15,7 @@ from fgds_core.adapt.apply import adapted
 from fgds_core.adapt.config import AdaptConfig
 from fgds_core.adapt.examples import captions, split
 from fgds_core.adapt.fit import Schedule, best_of, fit
+from fgds_core.adapt.recipe import recipe_of
 from fgds_core.adapt.record import Look, read_record
 from fgds_core.adapt.words import add_words, nameless
 from fgds_core.classify.checkpoint import Checkpoint
@@ -25,6 +27,7 @@ from fgds_core.generators.load import load_generator
 from fgds_core.generators.model import Generator
 from fgds_core.images.table import image_table, write_images
 from fgds_core.stages import adapt as stage
+from fgds_core.stages.check import unknown
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.request import plan_images
@@ -306,3 +309,16 @@ def test_an_adapter_that_is_spoiled_is_refused(
     spoil(folder)
     with pytest.raises(InputError, match=r"adapter.*adapt again"):
         adapted(load_generator(config), folder, apart=True, compile=False)
+
+
+def test_what_a_class_is_called_that_was_learnt_is_no_reason_against_it() -> None:
+    generator = generator_config(ROOT / "assets" / "tiny-unclip", prompts=["a photo of a {class}"])
+    meta = SimpleNamespace(class_names=("zebra", "pizza", "coat"), groups=None)
+    real: Any = SimpleNamespace(meta=meta)
+    for classes, strange in ((["zebra"], {"pizza"}), ([], set())):
+        recipe = recipe_of(generator, synthesize_config(), adapt_config(classes=classes), 0)
+        assert set(unknown(recipe, real)[0]) == strange
+    off = adapt_config(enabled=False)
+    plain = recipe_of(generator, synthesize_config(), off, 0)
+    assert type(plain) is Recipe
+    assert set(unknown(plain, real)[0]) == {"zebra", "pizza"}

@@ -1,0 +1,53 @@
+"""Letters from fonts: long-tailed, the same at every rendering, and parameters that are read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from micro import contents
+
+from benchmarks import letters
+from flows.cli.params import read_params
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hardly any pictures."""
+    monkeypatch.setattr(letters, "TRAIN", tuple(range(12, 0, -1)))
+    monkeypatch.setattr(letters, "VALIDATION", 2)
+    monkeypatch.setattr(letters, "TEST", 3)
+
+
+def test_a_letter_is_rendered_in_many_ways_and_each_time_the_same(
+    few: None, tmp_path: Path
+) -> None:
+    letters.write_letters(tmp_path / "once")
+    letters.write_letters(tmp_path / "again")
+    pictures = contents(tmp_path / "once")
+    assert pictures == contents(tmp_path / "again")
+    assert len(set(pictures.values())) == len(pictures)  # none is in two splits
+    counts = [len(list((tmp_path / "once" / "train" / x).iterdir())) for x in letters.LETTERS]
+    assert counts == list(range(12, 0, -1))
+    assert len(list((tmp_path / "once" / "test").glob("*/*.png"))) == 12 * 3
+
+
+def test_every_font_has_every_letter() -> None:
+    files = letters.fonts()
+    assert len(files) > 10
+    for file in files:
+        shapes = set()
+        for letter in letters.LETTERS:
+            picture = letters.render(letter, [file], np.random.default_rng(0))
+            shapes.add(np.asarray(picture).tobytes())
+        assert len(shapes) == len(letters.LETTERS), file.name  # no box for what is not there
+
+
+def test_its_parameters_are_read_and_only_the_adapter_differs(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    letters.write_params(path, letters.OVERRIDES)
+    off = read_params(path)
+    letters.write_params(path, {**letters.OVERRIDES, "adapt": {"enabled": True}})
+    on = read_params(path)
+    assert [name for name in on if on[name] != off[name]] == ["adapt"]
+    assert (tmp_path / on["generator"].path / "model_index.json").is_file()
+    assert off["synthesize"].cannot_draw == "refuse"
