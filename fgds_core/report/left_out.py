@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,7 +87,12 @@ def _rows(inputs: ReportInputs, columns: list[str] | None = None) -> Iterator[di
 
 
 def _kind(why: str) -> str:
-    """A reason without how sure the judge is: `the judge sees coat (0.93)`."""
+    """A reason without how sure the judge is, or which image is copied and how near it is.
+
+    `the judge sees coat (0.93)`, `copy of test image 12, mirrored (part: ...)`.
+    """
+    if copy := re.match(r"copy of (\w+) image \d+", why):
+        return f"copy of a {copy[1]} image"
     head, _, tail = why.rpartition(" (")
     return head if head and tail.removesuffix(")").replace(".", "").isdigit() else why
 

@@ -84,27 +84,12 @@ def of_classes(
         yield number, _as_real(found) if number in filled else found
 
 
-LEFT_OUT = {
-    "copies": "as suspected copies of real images",
-    "judge": "because the judge sees another class",
-    "person": "by hand",
-}
-"""Who leaves images out, as the page says it."""
-
-
 def remarks(synthetic: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader of the pictures has to know: what is not among them, and what is no drawing.
+    """What a reader of the pictures has to know: which of them are no drawings.
 
     Args:
         synthetic: The content of `measures.json`.
     """
-    if left_out := synthetic.get("left_out"):
-        each = [f"{count:,} {LEFT_OUT.get(by, by)}" for by, count in left_out.items()]
-        number = numbers.count(sum(left_out.values()), "image")
-        yield (
-            f"Left out of training and of all that is shown here: {number}, {', '.join(each)}. "
-            "reports/assess/excluded.parquet has them, with the reason of each."
-        )
     if filled := synthetic.get("resampled"):
         yield (
             f"Real training images, drawn again, fill {numbers.names(list(filled))} "

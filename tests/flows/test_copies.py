@@ -93,8 +93,7 @@ def test_copies_are_left_out_with_what_they_copy_and_others_are_drawn(
     assert ready("assess") == 0
     measures = json.loads(Path("reports/assess/measures.json").read_text())
     assert measures["left_out"] == measures["per_class"]["owl"]["left_out"] == {"copies": 8}
-    (text,) = remarks(measures)
-    assert "8 images, 8 as suspected copies of real images" in text
+    assert not list(remarks(measures))
     capsys.readouterr()
     show_status(read_params(), FIRST)
     assert "Checks of the images: 2 so far, none follows." in capsys.readouterr().out

@@ -14,7 +14,7 @@ from reported import CONFIG, GARMENTS, PARAMS, make_workspace
 from fgds_core.classify.answers import ANSWERS_NAME
 from fgds_core.errors import InputError
 from fgds_core.files import write_json
-from fgds_core.report import charts
+from fgds_core.report import charts, left_out
 from fgds_core.report.accuracy import Line, chosen_classes
 from fgds_core.report.numbers import points, typeset
 from fgds_core.report.page import OUTPUTS, write_report
@@ -239,20 +239,23 @@ def test_warnings_of_the_assessment_are_shown(tmp_path):
     assert "Hardly any image looks like a <real> one." in text
 
 
-def test_what_is_left_out_and_what_is_no_drawing_is_said_beside_the_pictures(plain_page, tmp_path):
+def test_classes_that_real_images_fill_are_named_beside_the_pictures(plain_page, tmp_path):
     _, _, text = read(plain_page)
-    assert "Left out of training" not in text
     assert "Real training images, drawn again" not in text
     places = make_workspace(tmp_path, GARMENTS[:3])
     path = places.reports / "assess" / "measures.json"
     measures = json.loads(path.read_text())
-    more = {"left_out": {"copies": 2, "judge": 1}, "resampled": {GARMENTS[0]: 186}}
-    write_json(path, measures | more)
+    write_json(path, measures | {"resampled": {GARMENTS[0]: 186}})
     html, _, text = read(write_report(places, PARAMS, CONFIG))
-    assert "3 images, 2 as suspected copies of real images, 1 because the judge sees" in text
     assert f"Real training images, drawn again, fill {GARMENTS[0]} (186 images)" in text
     assert html.count("Real images drawn again, the first of them") == 1
     assert "a real training image, drawn again" in html
+
+
+def test_copies_of_one_split_are_left_out_for_one_reason():
+    said = "copy of test image 7, mirrored (part: 0.100 of the distance of real neighbours)"
+    assert left_out._kind(said) == "copy of a test image"
+    assert left_out._kind("the judge sees coat (0.93)") == "the judge sees coat"
 
 
 def test_same_inputs_same_bytes(plain_page, tmp_path):
