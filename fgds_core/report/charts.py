@@ -194,10 +194,13 @@ def gains(lines: Sequence[Line], counts: Mapping[str, int]) -> Spec | None:
             scale=alt.Scale(type="log"),
             axis=alt.Axis(format=",d", tickCount=5),
         ),
-        color=_colour("change", ["gain", "within noise", "loss"]),
     )
-    whiskers = base.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q")
-    dots = base.mark_point(filled=True, size=60, opacity=0.9).encode(
+    # of one colour: a legend of both marks shows the paler one
+    whiskers = base.mark_rule(color="var(--soft)", opacity=0.45).encode(
+        y=alt.Y("low:Q"), y2="high:Q"
+    )
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(
+        color=_colour("change", ["gain", "within noise", "loss"]),
         y=alt.Y("gain:Q", title="final minus control, points"),
         tooltip=[
             alt.Tooltip("class:N"),

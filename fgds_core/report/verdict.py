@@ -163,7 +163,7 @@ def headline(claims: Sequence[Claim], *, guesses: bool) -> tuple[str, Stance]:
         )
     if won or (overall.meaning == "gain" and not lost):
         whom = _listed(won) if won else f"overall ({overall.gain} points)"
-        return f"Synthetic images helped {whom}, and no shot bin paid for it.", "helped"
+        return f"Synthetic images helped {whom}{_doubtful(bins)}.", "helped"
     if lost or overall.meaning == "loss":
         whom = _listed(lost) if lost else f"the whole ({overall.gain} points)"
         return f"Synthetic images harmed {whom}{_overall(overall) if lost else ''}.", "harmed"
@@ -173,6 +173,14 @@ def headline(claims: Sequence[Claim], *, guesses: bool) -> tuple[str, Stance]:
 
 def _listed(claims: Sequence[Claim]) -> str:
     return numbers.names([f"{c.label.lower()} classes ({c.gain} points)" for c in claims])
+
+
+def _doubtful(bins: Sequence[Claim]) -> str:
+    """Of bins none of which lost beyond chance: whether some are below zero by themselves."""
+    below = [c for c in bins if c.change.high is not None and c.change.high < 0]
+    if below:
+        return f"; whether {_listed(below)} paid for it is not certain"
+    return ", and no shot bin paid for it"
 
 
 def _overall(overall: Claim) -> str:

@@ -60,7 +60,17 @@ def test_one_sentence_says_who_gained_and_who_paid():
         "Synthetic images helped few-shot classes (+30.0 points) and many-shot classes "
         "(-10.0 points) paid for it; overall no difference can be told."
     )
-    assert headline([same, won], guesses=False)[1] == "helped"
+    assert headline([same, won], guesses=False) == (
+        "Synthetic images helped few-shot classes (+30.0 points), and no shot bin paid for it.",
+        "helped",
+    )
+    below = claim(change("medium", lost=9, p=0.2, low=-0.2, high=-0.01))
+    assert below.meaning == "same"
+    assert headline([same, below, won], guesses=False) == (
+        "Synthetic images helped few-shot classes (+30.0 points); whether medium-shot classes "
+        "(-9.0 points) paid for it is not certain.",
+        "helped",
+    )
     assert headline([same, lost], guesses=False)[1] == "harmed"
     assert headline([same], guesses=False) == (
         "No effect of the synthetic images can be told from chance on 100 test images.",
