@@ -104,7 +104,9 @@ class Workspace:
     @property
     def beside_the_set(self) -> tuple[Path, ...]:
         """What the page shows of the set and the index does not name; need not be there."""
-        return (self.synthetic / "_unguided.parquet", self.synthetic / "_guidance")
+        from fgds_core.synthesis.steps import steps_folder
+
+        return (self.synthetic / "_unguided.parquet", steps_folder(self.synthetic))
 
     @property
     def final(self) -> Path:

@@ -52,9 +52,6 @@ _BEFORE = "index.json"
 UNGUIDED_NAME = "_unguided.parquet"
 """Where twins of some images lie that were drawn without feedback; no part of the set."""
 
-GUIDANCE = "_guidance"
-"""The folder of what each step of guidance did, a file for each part; see `steps`."""
-
 STAGED = "relabelled.part"
 """Where parts wait that get another place."""
 
@@ -150,7 +147,7 @@ def _check_places(
             if relative_to(file, out) not in planned and not _is_drawn(file, out):
                 unknown.append(relative_to(file, out))
     nested = (relative_to(file, out) for file in out.glob("*/*/**/*.parquet"))
-    unknown += [name for name in nested if _top(name) not in (STAGED, GUIDANCE)]
+    unknown += [name for name in nested if _top(name) != STAGED]
     return unknown
 
 
@@ -411,7 +408,7 @@ def read_synthetic(folder: Path, *, whole: bool = False) -> tuple[ImageDataset, 
     index = read_index(folder)
     known = {part.path for part in index.parts} | {EXCLUDED_NAME, UNGUIDED_NAME}
     there = {relative_to(file, folder) for file in folder.rglob("*.parquet")}
-    foreign = sorted(name for name in there - known if _top(name) != GUIDANCE)
+    foreign = sorted(there - known)
     if foreign:
         raise InputError(
             f"{folder} holds files that {INDEX_NAME} does not name: {', '.join(foreign[:5])}"

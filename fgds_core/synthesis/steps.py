@@ -1,7 +1,8 @@
 """What was noted of each step of guidance, at rest: the criterion, and how steep it was.
 
-A small file for each part beside the set. A part that came from a store of other workers, or was
-drawn by an earlier version, has none; nothing but what people are shown is made of them.
+A small file for each part, in a folder of its own next to the set's: what a set holds does not
+depend on who drew it, and a part that came from a store of other workers, from DVC's cache or from
+an earlier version has no notes. Nothing but what people are shown is made of them.
 
 S gradients of an image.
 """
@@ -14,7 +15,6 @@ import pyarrow.parquet as pq
 
 from fgds_core.files import replacing
 from fgds_core.synthesis.record import FINGERPRINT, PartRecord
-from fgds_core.synthesis.shards import GUIDANCE
 
 STEPS = {"criterion_by_step": "criterion", "gradient_by_step": "gradient norm"}
 """The columns: a list of S numbers an image, null where they were not noted; the norm is that of
@@ -27,6 +27,11 @@ Row = tuple[Sequence[float] | None, Sequence[float] | None]
 """The columns of an image."""
 
 
+def steps_folder(out: Path) -> Path:
+    """Where the notes on a synthetic set lie, next to its folder."""
+    return out.with_name(f".{out.name}-guidance")
+
+
 def steps_path(out: Path, part: str) -> Path:
     """Where the notes of a part lie.
 
@@ -34,7 +39,7 @@ def steps_path(out: Path, part: str) -> Path:
         out: Folder of the synthetic set.
         part: Path of the part in it.
     """
-    return out / GUIDANCE / part
+    return steps_folder(out) / part
 
 
 def write_steps(path: Path, first_index: int, rows: Sequence[Row], fingerprint: str) -> None:
@@ -111,9 +116,9 @@ def remove_foreign_steps(out: Path, parts: Iterable[PartRecord]) -> None:
         parts: Its parts.
     """
     kept = {steps_path(out, part.path) for part in parts}
-    for path in (out / GUIDANCE).glob("*/*.parquet"):
+    for path in steps_folder(out).glob("*/*.parquet"):
         if path not in kept:
             path.unlink()
-    for folder in sorted((out / GUIDANCE).glob("**/"), reverse=True):
+    for folder in sorted(steps_folder(out).glob("**/"), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()

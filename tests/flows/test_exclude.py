@@ -181,7 +181,7 @@ def test_the_list_is_written_in_its_place_and_all_else_stays() -> None:
     assert len(more) == 3  # the key without its empty list, and two entries
     assert with_entries(written, "synthesize", "exclude", []) == text
     by_hand = text.replace("  exclude: []", "  exclude:").replace(
-        "  check_images:", "  - class_name: owl\n    indices:\n    - 3\n  check_images:", 1
+        "  copies:", "  - class_name: owl\n    indices:\n    - 3\n  copies:", 1
     )
     (was, now) = (yaml.load(each)["synthesize"] for each in (text, by_hand))
     assert now == {**was, "exclude": [{"class_name": "owl", "indices": [3]}]}

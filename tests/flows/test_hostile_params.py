@@ -285,7 +285,7 @@ DOCUMENTS = {
     "comment": (b"# nothing\n", "must hold sections"),
     "list": (b"- seed\n", "must hold sections"),
     "text": (b"seed", "must hold sections"),
-    "two documents": (TEXT.encode() + b"---\nseed: 1\n", "line 1\\d\\d, column 1: must be one"),
+    "two documents": (TEXT.encode() + b"---\nseed: 1\n", "line 2\\d\\d, column 1: must be one"),
     "duplicate key": (TEXT.encode() + b"seed: 1\n", r"line \d+, column 1: duplicate key"),
     "object": (
         TEXT.encode() + b"x: !!python/object:os.system {}\n",

@@ -4,6 +4,7 @@ import logging
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from micro import ROOT
@@ -71,7 +72,13 @@ def test_a_process_that_read_images_and_was_killed_is_one_message(
 def test_ctrl_c_while_libraries_are_imported_is_one_line_too() -> None:
     code = "import flows, os, signal; os.kill(os.getpid(), signal.SIGINT)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        # tests that run in the background of a script ignore it, and so would what they start
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert done.returncode == -signal.SIGINT
     assert done.stderr == "stopped. What is finished is kept; the same command resumes.\n"

@@ -250,6 +250,7 @@ def test_the_check_the_vetting_and_the_health_of_guidance_are_told_whole(chrome,
     watched = Watched(chrome, with_evidence, **DESK)
     page = watched.drawn()
     page.locator("#able").scroll_into_view_if_needed()  # what is far from sight is not laid out
+    page.wait_for_function("document.querySelector('#able tbody tr').innerText !== ''")
     able = [text.split("\t") for text in page.locator("#able tbody tr").all_inner_texts()]
     assert [line[1] for line in able] == ["no", "cannot tell", "yes"]
     assert "wrong label (the judge sees it in 1 of 8)" in able[0][0]
