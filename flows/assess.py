@@ -30,6 +30,7 @@ def assess(
     workspace: Workspace = FIRST,
 ) -> Outputs:
     """Measures the synthetic set."""
+    from fgds_core.synthesis.steps import steps_folder
     from tasks.assess import assess_synthetic
 
     prior = None if generator.prior is None else generator.prior.path
@@ -37,7 +38,8 @@ def assess(
     inputs = content_digests(
         workspace.prepared, workspace.synthetic_index, workspace.baseline, workspace.judge
     )
-    inputs |= content_digests(*filter(Path.exists, workspace.beside_the_set))
+    beside = (workspace.unguided, steps_folder(workspace.synthetic))
+    inputs |= content_digests(*filter(Path.exists, beside))
     if assess.inception_weights is not None:
         inputs |= content_digests(assess.inception_weights)
     outputs = run(

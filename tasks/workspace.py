@@ -102,11 +102,9 @@ class Workspace:
         return self.synthetic / "_index.json"
 
     @property
-    def beside_the_set(self) -> tuple[Path, ...]:
-        """What the page shows of the set and the index does not name; need not be there."""
-        from fgds_core.synthesis.steps import steps_folder
-
-        return (self.synthetic / "_unguided.parquet", steps_folder(self.synthetic))
+    def unguided(self) -> Path:
+        """Twins of some images of the set, for the page; need not be there."""
+        return self.synthetic / "_unguided.parquet"
 
     @property
     def final(self) -> Path:

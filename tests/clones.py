@@ -80,7 +80,9 @@ def outputs(folder: Path) -> dict[str, str]:
         file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for top in ("data", "models", "reports")
         for file in sorted((folder / top).rglob("*"))
-        if file.is_file() and file.name not in (".gitignore", "timing.json", "provenance.json")
+        if file.is_file()
+        and file.name not in (".gitignore", "timing.json", "provenance.json")
+        and ".synthetic-guidance" not in file.parts  # notes of whoever drew it
     }
 
 
