@@ -1,9 +1,11 @@
-"""What the measures are compared with prdc on."""
+"""What the measures are compared with prdc on, and that the comparison holds."""
+
+import json
 
 import numpy as np
 import pytest
 
-from benchmarks.metrics import KINDS, WIDTH, ours
+from benchmarks.metrics import KINDS, RESULT, WIDTH, ours
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -17,3 +19,10 @@ def test_features_follow_from_their_seed(kind):
 def test_sets_of_one_distribution_are_as_dense_as_each_other():
     real, synthetic = (next(KINDS["like_inception"](200, seed)) for seed in (1, 2))
     assert ours(real, synthetic)["density"] == pytest.approx(1, abs=0.3)
+
+
+def test_the_recorded_comparison_holds():
+    found = json.loads(RESULT.read_text())
+    assert found["speedup_over_prdc"] >= 5
+    assert found["max_abs_difference"] <= 1e-5
+    assert found["peak_gb_50k"] < 3
