@@ -68,7 +68,7 @@ PLACES = tuple(
 """Top, left and side of each window, in pixels of a thumbnail."""
 
 
-def whole(thumbnails: Bytes, device: str | torch.device = "cpu") -> Tensor:
+def whole(thumbnails: Bytes | Tensor, device: str | torch.device = "cpu") -> Tensor:
     """The hashes of whole pictures.
 
     Args:
@@ -87,7 +87,7 @@ def windows(thumbnails: Bytes, device: str | torch.device = "cpu") -> Tensor:
     return torch.cat([_sliding(x, side) for side in range(SIDE, SMALLEST - 1, -STEP)], dim=1)
 
 
-def windowed(thumbnails: Bytes, places: Tensor, bits: int = BITS) -> Tensor:
+def windowed(thumbnails: Bytes | Tensor, places: Tensor, bits: int = BITS) -> Tensor:
     """The hashes of some windows of each picture, wherever they begin, as `whole`.
 
     Args:
@@ -147,9 +147,10 @@ def oriented(hashes: Tensor, orientation: int) -> Tensor:
     return x.flatten(-2)
 
 
-def _pixels(thumbnails: Bytes, device: str | torch.device) -> Tensor:
-    x = torch.from_numpy(np.ascontiguousarray(thumbnails)).to(device)
-    return x.view(-1, SIDE, SIDE).float()
+def _pixels(thumbnails: Bytes | Tensor, device: str | torch.device) -> Tensor:
+    if not isinstance(thumbnails, Tensor):
+        thumbnails = torch.from_numpy(np.ascontiguousarray(thumbnails))
+    return thumbnails.to(device).view(-1, SIDE, SIDE).float()
 
 
 def _frequencies(x: Tensor, places: Tensor, bits: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from fgds_core.copies.hashes import (
     BITS,
+    CENTRE,
     FINE_BITS,
     ORIENTATIONS,
     PLACES,
@@ -33,6 +34,7 @@ from fgds_core.copies.hashes import (
     windows,
 )
 from fgds_core.copies.thumbnails import SIDE, Bytes, Pictures, Rows
+from fgds_core.copies.tones import toned
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +51,8 @@ _QUERIES = 32_768
 """Images whose features are held at a time: 100 MB of 768 numbers each."""
 
 _CLOSER = 2
-"""References of each image whose part is looked for between the pixels."""
+"""References of each image that are looked at more closely: as if they had its tones, and their
+parts between the pixels."""
 
 _MOVES = (1.0, 0.5)
 """By how many pixels a part is moved to fit better: its middle, and its sides outwards."""
@@ -112,6 +115,8 @@ def by_picture(
 ) -> Nearest:
     """By the hashes of whole pictures, in all orientations.
 
+    All references are searched as they are; the likeliest are then compared in the image's tones.
+
     Args:
         queries: The images.
         references: What they may be copies of.
@@ -132,7 +137,9 @@ def by_picture(
                 orientation[other > likeness] = k
                 likeness = likeness.maximum(other)
             best.update(some, likeness, rows, orientation, own)
-    return best.found()
+    found = best.found()
+    likely, closest = _in_its_tones(queries.pictures, references, found, device)
+    return Nearest(found.distance, found.row, found.orientation, likely, closest)
 
 
 def by_part(
@@ -210,10 +217,38 @@ def _along(likeness: Tensor) -> Tensor:
     return squares.masked_fill_(likeness[:, 0] <= 0, 0).sqrt_()
 
 
+def _in_its_tones(
+    queries: Pictures, references: Pictures, found: Nearest, device: str
+) -> tuple[Rows, Floats]:
+    """Compares images with their likeliest references, as if these had their tones.
+
+    Args:
+        queries: The images, M.
+        references: The real images.
+        found: Which of them are likeliest.
+        device: Where it is computed.
+
+    Returns:
+        Which of the K is the likeliest, and its distance, [M] each.
+    """
+    closest = np.full((len(queries), _CLOSER), np.inf, dtype=np.float32)
+    for k, some in _pairs(found):
+        pictures = queries.thumbnails[some]
+        others = toned(references.thumbnails[found.row[some, k]], pictures, device=device)
+        hashes = whole(pictures, device)
+        every = torch.stack([oriented(hashes, way) for way in range(len(ORIENTATIONS))])
+        turned = torch.from_numpy(found.orientation[some, k]).to(device)
+        asked = every[turned, torch.arange(len(some), device=device)]  # [B, BITS**2]
+        closest[some, k] = 1 - (asked * whole(others, device)).sum(dim=1).cpu().numpy()
+    return _likeliest(closest)
+
+
 def _closer(
     queries: Pictures, references: Pictures, found: Nearest, window: Rows, device: str
 ) -> tuple[Rows, Floats]:
     """Looks for the parts of the likeliest references between the windows, in more frequencies.
+
+    What is found is compared as it is, and as if it had the image's tones.
 
     Args:
         queries: The images, M.
@@ -227,22 +262,36 @@ def _closer(
     """
     closest = np.full((len(queries), _CLOSER), np.inf, dtype=np.float32)
     every = torch.tensor(PLACES, dtype=torch.float32, device=device)  # [W, 3]
+    for k, some in _pairs(found):
+        images = queries.thumbnails[some]
+        asked = centre(images, FINE_BITS, device)  # [B, T, ..]
+        turned = torch.from_numpy(found.orientation[some, k] == 1).to(device)
+        asked = torch.where(turned[:, None, None], oriented(asked, 1), asked)
+        pictures = references.thumbnails[found.row[some, k]]
+        place = every[torch.from_numpy(window[some, k]).to(device)]  # [B, 3]
+        likeness, place = _settled(asked, pictures, place)
+        others = toned(pictures, images[:, _WITHIN], place, device)
+        in_its_tones = _along(asked @ windowed(others, place[:, None], FINE_BITS).mT)[:, 0]
+        closest[some, k] = 1 - likeness.maximum(in_its_tones).cpu().numpy()
+    return _likeliest(closest)
+
+
+def _pairs(found: Nearest) -> Iterator[tuple[int, Rows]]:
+    """The pairs that are looked at more closely: which of the K, and some of the M images."""
     for k in range(_CLOSER):
         there = np.flatnonzero(np.isfinite(found.distance[:, k]))
         for begin in range(0, len(there), _PAIRS):
-            some = there[begin : begin + _PAIRS]
-            asked = centre(queries.thumbnails[some], FINE_BITS, device)  # [B, T, ..]
-            turned = torch.from_numpy(found.orientation[some, k] == 1).to(device)
-            asked = torch.where(turned[:, None, None], oriented(asked, 1), asked)
-            pictures = references.thumbnails[found.row[some, k]]
-            place = every[torch.from_numpy(window[some, k]).to(device)]  # [B, 3]
-            closest[some, k] = 1 - _settled(asked, pictures, place).cpu().numpy()
+            yield k, there[begin : begin + _PAIRS]
+
+
+def _likeliest(closest: Floats) -> tuple[Rows, Floats]:
+    """Which of distances [M, K] is the least, and what it is, [M] each."""
     likely = closest.argmin(axis=1)
-    return likely, np.maximum(closest[np.arange(len(queries)), likely], 0)
+    return likely, np.maximum(closest[np.arange(len(closest)), likely], 0)
 
 
-def _settled(asked: Tensor, pictures: Bytes, place: Tensor) -> Tensor:
-    """The likeness of centres to pictures where they fit best near some places.
+def _settled(asked: Tensor, pictures: Bytes, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Where centres fit best into pictures near some places, and how like they are there.
 
     Args:
         asked: Hashes of the centres with tangents, [B, T, ..].
@@ -250,7 +299,7 @@ def _settled(asked: Tensor, pictures: Bytes, place: Tensor) -> Tensor:
         place: Where to begin: top, left and side, [B, 3].
 
     Returns:
-        [B].
+        Likeness [B] and place [B, 3].
     """
     likeness = asked.new_zeros(len(place))
     for size in _MOVES:
@@ -263,11 +312,16 @@ def _settled(asked: Tensor, pictures: Bytes, place: Tensor) -> Tensor:
         each = _along(asked @ windowed(pictures, places, FINE_BITS).mT)  # [B, 27]
         likeness, best = each.max(dim=1)
         place = places[torch.arange(len(place), device=place.device), best]
-    return likeness
+    return likeness, place
 
 
 _PAIRS = 1024
 """Pairs that are looked at more closely at a time."""
+
+_WITHIN = np.add.outer(
+    SIDE * np.arange(CENTRE[0], CENTRE[0] + CENTRE[2]), np.arange(CENTRE[1], CENTRE[1] + CENTRE[2])
+).ravel()
+"""Pixels of a thumbnail that its centre holds."""
 
 
 def _unit(x: Tensor, device: str) -> Tensor:

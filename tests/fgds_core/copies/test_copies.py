@@ -22,8 +22,9 @@ from fgds_core.copies.hashes import (
     windowed,
     windows,
 )
-from fgds_core.copies.search import Queries, by_features, by_picture
+from fgds_core.copies.search import Queries, by_features, by_part, by_picture
 from fgds_core.copies.thumbnails import SIDE, Pictures, joined, shrink, write_thumbnails
+from fgds_core.copies.tones import toned
 from fgds_core.errors import InputError
 
 
@@ -105,6 +106,7 @@ PLANTED = {
     ),
     "recompressed": lambda image: compressed(image, 50),
     "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "brightened until much is white": lambda image: ImageEnhance.Brightness(image).enhance(1.8),
     "darkened": lambda image: ImageEnhance.Brightness(image).enhance(0.6),
     "moved": lambda image: moved(image, 2, -1),
 }
@@ -254,6 +256,37 @@ def test_tangents_lead_from_a_centre_to_a_part_that_has_moved():
     likeness = torch.einsum("btd,bd->bt", vectors, near)
     straight, along = 1 - likeness[:, 0], 1 - likeness.square().sum(dim=1).sqrt()
     assert (along < 0.3 * straight).all()
+
+
+def test_a_picture_in_the_tones_of_a_brighter_one_is_that_one():
+    x = thumbnails(5)
+    bright = np.clip(1.7 * x.astype(float) - 20, 0, 255).astype(np.uint8)
+    assert (bright == 255).mean() > 0.2
+    assert toned(x, bright).numpy() == pytest.approx(bright.astype(float), abs=0.05)
+    # whatever the order of the others' pixels, and of what tones the rest of the picture is
+    rows = np.add.outer(SIDE * np.arange(4, 28), np.arange(2, 26)).ravel()
+    shuffled = np.random.default_rng(0).permuted(bright[:, rows], axis=1)
+    found = toned(x, shuffled, torch.tensor([[4.0, 2.0, 24.0]]).expand(5, 3)).numpy()
+    assert found[:, rows] == pytest.approx(bright[:, rows].astype(float), abs=0.05)
+    # pixels of one value stay alike, and have the mean of what they would be
+    flat = np.full((1, SIDE * SIDE), 7, dtype=np.uint8)
+    assert toned(flat, x[:1]).numpy() == pytest.approx(x[0].mean(), abs=0.01)
+
+
+def test_a_copy_that_is_half_white_is_nearer_than_its_shape_to_others():
+    """Without the other's tones a saturated copy is as near to any image of its outline."""
+    rng = np.random.default_rng(4)
+    coats = [texture(rng, 32).point(lambda v: 150 + v // 3) for _ in range(60)]
+    shape = Image.new("L", (32, 32), 0)
+    shape.paste(255, (6, 3, 26, 30))
+    coats = [Image.composite(each, Image.new("RGB", (32, 32)), shape) for each in coats]
+    known = pictures(coats, [0] * 60)
+    white = [ImageEnhance.Brightness(each).enhance(1.25) for each in coats]
+    for way in (by_picture, by_part):
+        found = way(Queries.of(pictures(white, [0] * 60)), known)
+        assert found.row[np.arange(60), found.likely].tolist() == list(range(60))
+        others = np.where(found.row == np.arange(60)[:, None], np.inf, found.distance).min(axis=1)
+        assert (found.closest < 0.1 * others).all()
 
 
 def test_every_pair_is_compared_whatever_the_blocks(monkeypatch):
