@@ -114,7 +114,8 @@ def _timed(stage: str, device: str | None) -> Iterator[None]:
     started = time.monotonic()
     with work_counted() as work:
         yield
-    record_stage(stage, time.monotonic() - started, work.seconds)
+    seconds = time.monotonic() - started
+    record_stage(stage, seconds, work.seconds, per_image_s=work.per_image_s)
     note_provenance(stage, device)
 
 

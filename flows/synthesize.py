@@ -32,6 +32,7 @@ from tasks.identity.links import watch_links
 from tasks.store.config import StoreConfig
 from tasks.watch.journal import journal
 from tasks.watch.progress import say_result
+from tasks.watch.timing import count_images
 from tasks.workers.config import ComputeConfig
 from tasks.workspace import FIRST, Workspace
 
@@ -122,7 +123,9 @@ def synthesize(
             for text in _checked(found):
                 say_result("synthesize", text)
         outputs = _finish(found, drawn, workspace)
-    say_result("synthesize", _result(found, drawn))
+    num_images, seconds = _drawn_now(drawn)
+    count_images(num_images, seconds)
+    say_result("synthesize", _result(found, num_images, seconds))
     return outputs
 
 
@@ -249,19 +252,22 @@ def _first(classes: "Sequence[str]") -> str:
     return ", ".join(classes[:10]) + (f" and {rest:,} more classes" if rest > 0 else "")
 
 
-def _result(found: "Survey", drawn: "Sequence[DrawnRound]") -> str:
+def _drawn_now(drawn: "Sequence[DrawnRound]") -> tuple[int, float]:
+    """Images that this run has drawn itself, and the seconds they took, part by part."""
+    asked = [part for each in drawn for part in each.asked]
+    times = [(part.record.num_rows, part.seconds) for part in asked if part.seconds is not None]
+    return sum(count for count, _ in times), sum(seconds for _, seconds in times)
+
+
+def _result(found: "Survey", num_images: int, seconds: float) -> str:
     """What there is now, and what drawing took."""
     num_classes = sum(wanted > 0 for wanted in found.wanted)
     num_drawn, num_parts = sum(found.wanted), len(found.parts)
     there = f"{num_drawn:,} images of {num_classes:,} classes in {num_parts:,} parts"
     there += f" and {found.num_rounds} rounds" if found.num_rounds > 1 else ""
-    asked = [part for each in drawn for part in each.asked]
-    times = [(part.seconds, part.record.num_rows) for part in asked if part.seconds is not None]
-    num_images = sum(count for _, count in times)
     if not num_images:
         return f"{there}; all of them were there"
-    seconds = sum(time for time, _ in times) / num_images
-    return f"{there}; {num_images:,} drawn now, {seconds:.2g} s an image"
+    return f"{there}; {num_images:,} drawn now, {seconds / num_images:.2g} s an image"
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def steps(
     kinds = {each.kind for each in cautions}
     return [
         *_about_images(kinds, inputs.params.get("synthesize", {}).get("feedback_scale", 0.01)),
-        *_about_the_run(stance, changes, kinds, _a_quarter(inputs)),
+        *_about_the_run(stance, changes, kinds, inputs.synthetic_counts),
         *_about_more(inputs, stance, changes),
     ]
 
@@ -92,14 +92,11 @@ def _about_images(kinds: set[str], scale: float) -> Iterator[Step]:
         )
 
 
-def _a_quarter(inputs: ReportInputs) -> int:
-    """A quarter of what the class that got most synthetic images has of them, at least ten."""
-    return max(10, max(inputs.synthetic_counts.values()) // 4)
-
-
 def _about_the_run(
-    stance: str, changes: Sequence[Change], kinds: set[str], least: int
+    stance: str, changes: Sequence[Change], kinds: set[str], drawn: Mapping[str, int]
 ) -> Iterator[Step]:
+    lost = [c for c in changes if c.of == "class" and c.stands_out and c.lost > c.won]
+    names = [each.name for each in sorted(lost, key=lambda each: each.difference or 0.0)]
     if stance == "harmed":
         yield Step(
             "Stop: use the control, models/control",
@@ -111,18 +108,14 @@ def _about_the_run(
             "rare classes gained and others paid",
             "dvc exp run -S train_baseline.posthoc=logit_adjustment",
         )
-        paid = [change for change in changes if change.of == "class" and change.stands_out]
-        names = [change.name for change in paid if change.lost > change.won]
-        if names:
-            yield Step(
-                f"Raise the target for {numbers.names(names, NAMED)}, too",
-                "they lost beyond chance to classes that got more synthetic images",
-                f"dvc exp run -S synthesize.min_per_class={least}",
-            )
+        yield from _about_losers(names, drawn)
     elif stance == "helped":
+        but = f", but {numbers.names(names, NAMED)} lost: look whether you can bear it"
         yield Step(
-            "Use the final classifier, models/final", "it gained beyond chance and no bin paid"
+            "Use the final classifier, models/final",
+            f"it gained beyond chance and no bin paid{but if names else ''}",
         )
+        yield from _about_losers(names, drawn)
     if stance == "undecided" and "guessing" not in kinds:
         needed = _images_needed(changes[0])
         yield Step(
@@ -136,6 +129,18 @@ def _about_the_run(
             "Repeat it with another seed before you rely on it",
             "the intervals are over test images of one training",
             "dvc exp run -S seed=1",
+        )
+
+
+def _about_losers(names: Sequence[str], drawn: Mapping[str, int]) -> Iterator[Step]:
+    """Of classes that lost, those that have less than a quarter of the most synthetic images."""
+    least = max(10, max(drawn.values()) // 4)
+    few = [name for name in names if drawn[name] < least]
+    if few:
+        yield Step(
+            f"Raise the target for {numbers.names(few, NAMED)}, too",
+            "lost beyond chance, and got few synthetic images or none while others got many",
+            f"dvc exp run -S synthesize.min_per_class={least}",
         )
 
 

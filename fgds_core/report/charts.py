@@ -13,7 +13,7 @@ import numpy as np
 
 from fgds_core.classify.reliability import reliability
 from fgds_core.data.imbalance import BINS
-from fgds_core.report import numbers
+from fgds_core.report import alternatives, numbers
 from fgds_core.report.accuracy import Line
 from fgds_core.report.confusions import matrices
 from fgds_core.report.cost import Cost
@@ -148,7 +148,8 @@ def trade_off(curves: Mapping[str, Sequence[Mapping[str, str]]]) -> Spec | None:
             alt.Tooltip("rare:Q", title=f"{rare}-shot, %", format=".1f"),
         ],
     )
-    return _spec(chart.mark_line() + points, f"{rare}-shot over {frequent}-shot accuracy")
+    said = alternatives.trade_off(rows, frequent, rare)
+    return _spec(chart.mark_line() + points, f"{rare}-shot over {frequent}-shot accuracy", said)
 
 
 def _wanted(points: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
@@ -211,7 +212,8 @@ def gains(lines: Sequence[Line], counts: Mapping[str, int]) -> Spec | None:
     )
     zero = alt.Chart(_data([{"y": 0}])).mark_rule(color="var(--soft)").encode(y="y:Q")
     drawn = (zero, whiskers, dots) if len(rows) <= 4 * MATRIX else (zero, dots)
-    return _spec(alt.layer(*drawn).properties(height=HEIGHT), "gain of each class")
+    chart = alt.layer(*drawn).properties(height=HEIGHT)
+    return _spec(chart, "gain of each class", alternatives.gains(rows))
 
 
 def calibration(answers: Answers) -> Spec | None:
@@ -257,6 +259,7 @@ def calibration(answers: Answers) -> Spec | None:
     return _spec(
         (_diagonal(0, 100) + chart.mark_line() + dots).properties(height=HEIGHT),
         "accuracy over confidence",
+        alternatives.calibration(rows),
     )
 
 
@@ -272,6 +275,8 @@ def confusion(answers: Answers, names: Sequence[str]) -> Spec | None:
     if not 1 < len(names) <= MATRIX:
         return None
     control, final, difference = matrices(answers, names)
+    has_numbers = len(names) <= MATRIX // 2
+    strongest = 0.45 if has_numbers else 1.0  # so that numbers can be read on it, in dark mode too
     rows = [
         {
             "actual": actual,
@@ -283,7 +288,7 @@ def confusion(answers: Answers, names: Sequence[str]) -> Spec | None:
             else ("less" if difference["shares"][i][j] < 0 else "more"),
             "before": 100 * control["shares"][i][j],
             "after": 100 * final["shares"][i][j],
-            "opacity": min(1.0, 2 * abs(difference["shares"][i][j])),
+            "opacity": strongest * min(1.0, 2 * abs(difference["shares"][i][j])),
         }
         for i, actual in enumerate(names)
         for j, predicted in enumerate(names)
@@ -305,12 +310,13 @@ def confusion(answers: Answers, names: Sequence[str]) -> Spec | None:
         ],
     )
     drawn: Any = cells
-    if len(names) <= MATRIX // 2:
+    if has_numbers:
         drawn = cells + base.transform_filter(
             "datum.kind != 'within noise' && abs(datum.change) >= 0.5"
         ).mark_text(fontSize=10).encode(text="text:N")
-    height = max(200, (26 if len(names) <= MATRIX // 2 else 16) * len(names))
-    return _spec(drawn.properties(height=height), "mistakes, final minus control")
+    height = max(200, (26 if has_numbers else 16) * len(names))
+    said = alternatives.confusion(rows)
+    return _spec(drawn.properties(height=height), "mistakes, final minus control", said)
 
 
 def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Spec | None:
@@ -342,7 +348,8 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Spec |
         )
         .properties(height=HEIGHT)
     )
-    return _spec(chart.mark_line(point=True), "learning curves")
+    said = alternatives.lines(rows, "classifier", "step", "accuracy", "% of validation images")
+    return _spec(chart.mark_line(point=True), "learning curves", said)
 
 
 def finals(rows: Sequence[tuple[str, Row]]) -> Spec | None:
@@ -377,7 +384,8 @@ def finals(rows: Sequence[tuple[str, Row]]) -> Spec | None:
         )
         .properties(height=HEIGHT)
     )
-    return _spec(chart, "accuracy of each experiment")
+    said = alternatives.bars(shown, "experiment", "of", "accuracy")
+    return _spec(chart, "accuracy of each experiment, % of test images", said)
 
 
 def hardness(lines: Sequence[Health]) -> Spec | None:
@@ -405,7 +413,8 @@ def hardness(lines: Sequence[Health]) -> Spec | None:
             ],
         )
     )
-    return _spec((_diagonal(0, top) + dots).properties(height=HEIGHT), "as hard as real")
+    chart = (_diagonal(0, top) + dots).properties(height=HEIGHT)
+    return _spec(chart, "as hard as real", alternatives.hardness(rows))
 
 
 def guidance_steps(lines: Sequence[Health], what: str) -> Spec | None:
@@ -452,7 +461,8 @@ def guidance_steps(lines: Sequence[Health], what: str) -> Spec | None:
                 ],
             )
         )
-        return _spec(chart.properties(height=HEIGHT), f"{about}, a line for each class")
+        about += ", a line for each class"
+        return _spec(chart.properties(height=HEIGHT), about, alternatives.steps(rows))
     base = alt.Chart(_data(_bands(rows))).encode(x=x)
     band = base.mark_area(opacity=0.25, color="var(--final)").encode(
         y=alt.Y("low:Q", title=title), y2="high:Q"
@@ -465,7 +475,7 @@ def guidance_steps(lines: Sequence[Health], what: str) -> Spec | None:
         ],
     )
     about += f", the median of {num_classes:,} classes, and four fifths of them"
-    return _spec((band + middle).properties(height=HEIGHT), about)
+    return _spec((band + middle).properties(height=HEIGHT), about, alternatives.steps(rows))
 
 
 MOST_LINES = 20
@@ -514,7 +524,8 @@ def stage_times(cost: Cost) -> Spec:
         )
         .properties(height=30 * len(cost.stages))
     )
-    return _spec(chart, "seconds by stage")
+    said = alternatives.stages({stage.name: stage.total_s for stage in cost.stages})
+    return _spec(chart, "seconds by stage", said)
 
 
 def worth(bins: Mapping[str, Any], unit: str) -> Spec | None:
@@ -558,7 +569,12 @@ def worth(bins: Mapping[str, Any], unit: str) -> Spec | None:
     level = (
         alt.Chart(_data(reached)).mark_rule(strokeDash=[5, 4]).encode(y="value:Q", color=shades)
     )
-    return _spec((band + line + level).properties(height=HEIGHT), "recall by real images")
+    x, y = "further real images", "% of validation images"
+    said = alternatives.lines([{**row, x: row["more"]} for row in curve], "bin", x, "value", y)
+    if reached:
+        levels = [f"{each['bin']} {each['value']:.1f}" for each in reached]
+        said += f"; the synthetic ones reach {numbers.names(levels)}"
+    return _spec((band + line + level).properties(height=HEIGHT), "recall by real images", said)
 
 
 def _data(rows: Sequence[Mapping[str, Any]]) -> alt.InlineData:
@@ -589,12 +605,19 @@ def _diagonal(low: float, high: float) -> alt.Chart:
     return chart
 
 
-def _spec(chart: Any, description: str) -> Spec:  # noqa: ANN401, any kind of altair's charts
-    """The chart as JSON, as wide as its place."""
+def _spec(chart: Any, description: str, said: str) -> Spec:  # noqa: ANN401, any of altair's charts
+    """The chart as JSON, as wide as its place.
+
+    Args:
+        chart: The chart.
+        description: What it is.
+        said: What it shows, in words.
+    """
     spec: Spec = chart.properties(width="container").to_dict()
     spec.pop("config", None)
     spec.pop("$schema", None)
     return spec | {
         "description": description[:1].upper() + description[1:],
+        "usermeta": {"said": numbers.typeset(said)},
         "autosize": {"type": "fit-x", "contains": "padding"},
     }

@@ -21,6 +21,7 @@ from fgds_core.data.imbalance import BINS
 from fgds_core.files import csv_text
 from fgds_core.report import paired
 from fgds_core.report.gains import SIGNIFICANT, Answers, discordant, per_class
+from fgds_core.report.summary import rounded, written_gain
 
 PAIRS = (("baseline", "control"), ("control", "final"))
 """Whom each classifier is compared with: the one that lacks what it has."""
@@ -146,20 +147,16 @@ def as_csv(found: Sequence[Change]) -> str:
             "of": each.of,
             "name": each.name,
             "num_images": each.num_images,
-            "first_accuracy": _short(each.accuracies[0]),
-            "second_accuracy": _short(each.accuracies[1]),
+            "first_accuracy": rounded(each.accuracies[0]),
+            "second_accuracy": rounded(each.accuracies[1]),
             "won": each.won,
             "lost": each.lost,
-            "difference": _short(each.difference),
-            "low": _short(each.low),
-            "high": _short(each.high),
+            "difference": written_gain(*each.accuracies),
+            "low": rounded(each.low),
+            "high": rounded(each.high),
             "p": None if each.p is None else f"{each.p:.6g}",
             "p_holm": None if each.p_holm is None else f"{each.p_holm:.6g}",
         }
         for each in found
     ]
     return csv_text(rows)
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

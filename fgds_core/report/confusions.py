@@ -15,6 +15,7 @@ from fgds_core.classify.intervals import Bools, Labels
 from fgds_core.files import csv_text
 from fgds_core.report import paired
 from fgds_core.report.gains import SIGNIFICANT, Answers, per_class
+from fgds_core.report.summary import rounded, written_gain
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,16 @@ _NOTHING = Confusion("", "", 1, 0, 0, 1.0)
 
 
 def _row(each: Confusion) -> dict[str, Any]:
+    before, after = each.control / each.num_images, each.final / each.num_images
     return {
         "actual": each.actual,
         "predicted": each.predicted,
         "num_images": each.num_images,
         "control": each.control,
         "final": each.final,
-        "control_share": round(each.control / each.num_images, 6),
-        "final_share": round(each.final / each.num_images, 6),
-        "change": round(each.change, 6),
+        "control_share": rounded(before),
+        "final_share": rounded(after),
+        "change": written_gain(before, after),
         "p_holm": f"{each.p_holm:.6g}",
     }
 

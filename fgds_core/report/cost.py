@@ -18,7 +18,8 @@ class StageCost:
         name: Of the stage.
         total_s: Seconds from start to end.
         work_s: Of these, work; the rest is start-up and bookkeeping.
-        per_image_s: Seconds of work for each image; None where work does not go by the image.
+        per_image_s: Seconds of a device for each image of those that were drawn here last; None
+            where none was, and of a stage that draws nothing.
         peak_gb: Most memory at once; None where it was not noted.
     """
 
@@ -51,17 +52,12 @@ def cost(inputs: ReportInputs) -> Cost | None:
     timing = inputs.timing
     if timing is None or not timing.get("stages"):
         return None
-    num_images = inputs.synthetic["num_synthetic"]
-
-    def per_image(name: str, work_s: float) -> float | None:
-        return work_s / num_images if name == "synthesize" and num_images else None
-
     stages = [
         StageCost(
             name,
             times["total_s"],
             times["work_s"],
-            per_image(name, times["work_s"]),
+            times.get("per_image_s"),
             times.get("peak_rss_gb"),
         )
         for name, times in timing["stages"].items()
@@ -124,9 +120,16 @@ def _quality(entry: Mapping[str, Any] | None, its: Mapping[str, str]) -> Quality
 
 @dataclass(frozen=True)
 class Dash:
-    """Why a measure has no value in some classes: in how many, and the reason in one of them."""
+    """Why some measures have no value in some classes.
 
-    label: str
+    Attributes:
+        labels: Of the measures, in words.
+        num: In how many classes.
+        reason: In one of them.
+        of: Its name; None where there is but one class, or the reason is not its own.
+    """
+
+    labels: str
     num: int
     reason: str
     of: str | None
@@ -162,12 +165,13 @@ def quality_of_classes(
         name: [value(entries[label][place]) for label in labels]
         for place, name in enumerate(names)
     }
-    dashes = []
+    dashes: dict[tuple[int, str, str | None], list[str]] = {}
     for label, of_classes in entries.items():
         empty = [place for place, entry in enumerate(of_classes) if value(entry) is None]
         if empty:
             entry = of_classes[empty[0]]
             reason = "no judge was asked" if entry is None else entry.get("reason") or "not known"
             of = names[empty[0]] if entry is not None and len(names) > 1 else None
-            dashes.append(Dash(label, len(empty), reason, of))
-    return labels, values, dashes
+            dashes.setdefault((len(empty), reason, of), []).append(label)
+    said = [Dash(numbers.names(some, len(some)), *why) for why, some in dashes.items()]
+    return labels, values, said

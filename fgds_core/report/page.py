@@ -144,19 +144,20 @@ def judge(inputs: ReportInputs, changed: Sequence[Change]) -> Judgement:
         for change in changed
         if change.of != "class" and (change.num_images or change.of == "overall")
     ]
-    sentence, stance = headline(claims, guesses=guessed)
     lost = [
         change
         for change in changed
         if change.of == "class" and change.stands_out and change.lost > change.won
     ]
+    lost.sort(key=lambda each: each.difference or 0.0)
+    sentence, stance = headline(claims, lost, guesses=guessed)
     found = cautions(inputs)
     bins = (inputs.worth or {}).get("bins", {})
     return Judgement(
         headline=sentence,
         stance=stance,
         claims=tuple(claims),
-        paid=tuple(sorted(lost, key=lambda each: each.difference or 0.0)),
+        paid=tuple(lost),
         cautions=tuple(found),
         steps=tuple(steps(inputs, stance, changed, found)),
         worth={name: numbers.images(bins[name]["worth"]) for name in BINS if name in bins},

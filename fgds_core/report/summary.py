@@ -46,17 +46,26 @@ class Row:
     num_images: int | None
 
 
+def rounded(value: float | None) -> float | None:
+    """A fraction as every file of the report has it."""
+    return None if value is None else round(value, DIGITS)
+
+
+def written_gain(first: float | None, second: float | None) -> float | None:
+    """The difference of two fractions as they stand in a file: each line of it adds up."""
+    before, after = rounded(first), rounded(second)
+    return None if before is None or after is None else rounded(after - before)
+
+
 def summary_csv(rows: Sequence[Row]) -> str:
     """The rows as CSV: fractions, empty fields for None; the gain is that of the other columns."""
 
     def written(row: Row) -> dict[str, object]:
         found: dict[str, Any] = {
-            name: round(value, DIGITS) if isinstance(value, float) else value
+            name: rounded(value) if isinstance(value, float) else value
             for name, value in asdict(row).items()
         }
-        if row.gain is not None:
-            found["gain"] = round(found["final"] - found["control"], DIGITS)
-        return found
+        return found | {"gain": written_gain(row.control, row.final)}
 
     return csv_text([written(row) for row in rows])
 

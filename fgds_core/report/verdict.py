@@ -18,10 +18,13 @@ from fgds_core.report.cautions import Caution
 from fgds_core.report.compare import Change
 from fgds_core.report.gains import SIGNIFICANT, Verdict
 from fgds_core.report.numbers import gain_of
-from fgds_core.report.summary import DIGITS
+from fgds_core.report.summary import rounded, written_gain
 
 CERTAIN = 0.01
 """A p-value up to which a change is called certain; up to `SIGNIFICANT` it is likely."""
+
+NAMED = 3
+"""Classes that the headline names; of more it says how many."""
 
 Sure = Literal["certain", "likely", "undecided", "unmeasured"]
 Stance = Literal["helped", "traded", "harmed", "undecided"]
@@ -74,11 +77,11 @@ class Claim:
         return {
             "of": change.name,
             "num_images": change.num_images,
-            "change": _rounded(change.difference),
-            "low": _rounded(change.low),
-            "high": _rounded(change.high),
-            "p": None if change.p is None else float(f"{change.p:.6g}"),
-            "p_holm": None if change.p_holm is None else float(f"{change.p_holm:.6g}"),
+            "change": written_gain(*change.accuracies),
+            "low": rounded(change.low),
+            "high": rounded(change.high),
+            "p": _short(change.p),
+            "p_holm": _short(change.p_holm),
             "sure": self.sure,
             "words": self.words,
         }
@@ -113,7 +116,11 @@ class Judgement:
             "stance": self.stance,
             "claims": [claim.as_json() for claim in self.claims],
             "paid": [
-                {"class": each.name, "change": _rounded(each.difference), "p_holm": each.p_holm}
+                {
+                    "class": each.name,
+                    "change": written_gain(*each.accuracies),
+                    "p_holm": _short(each.p_holm),
+                }
                 for each in self.paid
             ],
             "warnings": [asdict(each) for each in self.cautions],
@@ -144,11 +151,14 @@ def claim(change: Change, *, guesses: bool = False) -> Claim:
     return Claim(change, sure, f"{sure}: {numbers.p_value(change.p_holm)}, {n}", meaning)
 
 
-def headline(claims: Sequence[Claim], *, guesses: bool) -> tuple[str, Stance]:
+def headline(
+    claims: Sequence[Claim], paid: Sequence[Change] = (), *, guesses: bool
+) -> tuple[str, Stance]:
     """One sentence about all of them, and its gist.
 
     Args:
         claims: Of the overall accuracy first, then of the bins.
+        paid: Classes that lost beyond chance, the largest losses first.
         guesses: Whether the final classifier could be guessing.
     """
     overall, bins = claims[0], [each for each in claims[1:] if each.change.name in BINS]
@@ -163,12 +173,15 @@ def headline(claims: Sequence[Claim], *, guesses: bool) -> tuple[str, Stance]:
         )
     if won or (overall.meaning == "gain" and not lost):
         whom = _listed(won) if won else f"overall ({overall.gain} points)"
-        return f"Synthetic images helped {whom}{_doubtful(bins)}.", "helped"
+        return f"Synthetic images helped {whom}{_doubtful(bins)}{_but(paid)}.", "helped"
     if lost or overall.meaning == "loss":
         whom = _listed(lost) if lost else f"the whole ({overall.gain} points)"
         return f"Synthetic images harmed {whom}{_overall(overall) if lost else ''}.", "harmed"
     size = numbers.count(overall.change.num_images, "test image")
-    return f"No effect of the synthetic images can be told from chance on {size}.", "undecided"
+    return (
+        f"No effect of the synthetic images can be told from chance on {size}{_but(paid)}.",
+        "undecided",
+    )
 
 
 def _listed(claims: Sequence[Claim]) -> str:
@@ -183,11 +196,21 @@ def _doubtful(bins: Sequence[Claim]) -> str:
     return ", and no shot bin paid for it"
 
 
+def _but(paid: Sequence[Change]) -> str:
+    """Classes that lost although no bin did: by name, or how many."""
+    if not paid:
+        return ""
+    if len(paid) <= NAMED:
+        return f", but {numbers.names([each.name for each in paid])} lost"
+    return f", but {numbers.count(len(paid), 'class', 'classes')} lost"
+
+
 def _overall(overall: Claim) -> str:
     if overall.meaning == "same":
         return "; overall no difference can be told"
     return f"; overall {overall.gain} points"
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)
+def _short(p: float | None) -> float | None:
+    """A p-value as `paired.csv` has it."""
+    return None if p is None else float(f"{p:.6g}")

@@ -13,6 +13,8 @@ const fgds = {};
     return element;
   };
 
+  let loading = "lazy"; // of pictures, until all else is there
+
   // Charts: one after the other, so that the page answers meanwhile.
   const draw = async () => {
     const { specs, config } = JSON.parse(find("#charts").textContent);
@@ -22,6 +24,8 @@ const fgds = {};
       await new Promise((done) => setTimeout(done));
     }
     document.documentElement.dataset.charts = "drawn";
+    loading = "eager"; // the page is there: what is far from sight may come, and a print has it
+    all("img").forEach((each) => (each.loading = loading));
   };
   window.addEventListener("load", () => draw().catch((error) => console.error(error)));
 
@@ -107,8 +111,17 @@ const fgds = {};
       script.addEventListener("error", () => failed(new Error("The folder pictures is not beside the page.")));
       document.head.append(script);
     });
-  const image = (source, words) => make("img", { src: source, alt: words, loading: "lazy", decoding: "async" });
-  window.addEventListener("beforeprint", () => all("img").forEach((each) => (each.loading = "eager")));
+  const image = (source, words) => make("img", { src: source, alt: words, loading, decoding: "async" });
+  // On paper nothing can be opened: the parameters are, and what was left closed is left out.
+  const parameters = find("#parameters");
+  let wasOpen = false;
+  window.addEventListener("beforeprint", () => {
+    wasOpen = parameters?.open ?? false;
+    if (parameters) parameters.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    if (parameters) parameters.open = wasOpen;
+  });
   const pair = (key, text) => make("div", {}, make("dt", {}, key), make("dd", {}, text));
 
   const dialog = find("#picture");
@@ -164,7 +177,7 @@ const fgds = {};
 
   const panel = find("#open-class");
   const chooser = find("#class");
-  const openClass = async (number) => {
+  const openClass = async (number, { aloud = true } = {}) => {
     let found;
     try {
       found = await read(number);
@@ -185,6 +198,7 @@ const fgds = {};
       if (shown.length) panel.append(make("h4", {}, title), make("div", { className: "strip" }, ...shown));
     }
     panel.dataset.open = String(number);
+    if (aloud) find("#opened").textContent = `${found.class}: ${all("img", panel).length} pictures`;
   };
   const numberOf = (hash) => Number(/^#class-(\d+)$/.exec(hash)?.[1] ?? NaN);
   const follow = () => {
@@ -204,7 +218,7 @@ const fgds = {};
     find("#before").addEventListener("click", () => step(-1));
     find("#after").addEventListener("click", () => step(1));
     window.addEventListener("hashchange", follow);
-    if (Number.isNaN(numberOf(location.hash))) openClass(Number(chooser.value));
+    if (Number.isNaN(numberOf(location.hash))) openClass(Number(chooser.value), { aloud: false });
     else follow();
   }
 })();

@@ -23,7 +23,7 @@ _PICTURES_HERE = "<!-- pictures of the classes -->"
 
 WRITTEN = (
     *("percent", "points", "number", "count", "duration", "within"),
-    *("p_value", "probability"),
+    *("p_value", "probability", "gain_of"),
 )
 """Functions of `numbers` that the templates know by name."""
 

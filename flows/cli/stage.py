@@ -124,7 +124,8 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
         status = exit_status(lambda: import_module(f"tasks.{flow.name}"))
         status = status or guarded(run, workspace)
     if not status:
-        record_stage(flow.name, process_s(), work.seconds, workspace.reports / TIMING.name)
+        place = workspace.reports / TIMING.name
+        record_stage(flow.name, process_s(), work.seconds, place, work.per_image_s)
         device = params["compute"].device if "compute" in params else None
         note_provenance(flow.name, device, workspace.reports / PROVENANCE.name)
     _leave(status)

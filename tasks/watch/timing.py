@@ -20,13 +20,19 @@ TIMING = Path("reports/timing.json")
 
 
 class WorkTime:
-    """Seconds of work; what overlaps in several threads counts once."""
+    """Seconds of work; what overlaps in several threads counts once.
+
+    Attributes:
+        num_images: Images that were drawn, those that were there already not counted.
+        images_s: Seconds that they took, of each device by itself.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = 0
         self._since = 0.0
         self._finished_s = 0.0
+        self.num_images, self.images_s = 0, 0.0
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -50,6 +56,11 @@ class WorkTime:
             running_s = time.monotonic() - self._since if self._running else 0.0
             return self._finished_s + running_s
 
+    @property
+    def per_image_s(self) -> float | None:
+        """Seconds of a device for each image that was drawn; None where none was."""
+        return self.images_s / self.num_images if self.num_images else None
+
 
 _counting: ContextVar[WorkTime | None] = ContextVar("counting", default=None)
 
@@ -71,6 +82,13 @@ def work() -> AbstractContextManager[None]:
     return nullcontext() if counted is None else counted.working()
 
 
+def count_images(num_images: int, seconds: float) -> None:
+    """Counts images that were drawn, and the seconds they took, for whoever counts them."""
+    if (counted := _counting.get()) is not None:
+        counted.num_images += num_images
+        counted.images_s += seconds
+
+
 def process_s() -> float:
     """Seconds since this process started, imports included."""
     return time.time() - psutil.Process().create_time()
@@ -81,14 +99,32 @@ def peak_rss_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def record_stage(stage: str, total_s: float, work_s: float, path: Path = TIMING) -> None:
-    """Notes the times of one stage beside those of the others; `total_s` becomes their sum."""
+def record_stage(
+    stage: str,
+    total_s: float,
+    work_s: float,
+    path: Path = TIMING,
+    per_image_s: float | None = None,
+) -> None:
+    """Notes the times of one stage beside those of the others; `total_s` becomes their sum.
+
+    Args:
+        stage: Its name.
+        total_s: Seconds from start to end.
+        work_s: Of these, work.
+        path: The file.
+        per_image_s: Seconds for each image that was drawn; None keeps what was known, for a run
+            that found all of them drew none.
+    """
     timing = read_timing(path)
     stages = timing["stages"]
+    if per_image_s is None:
+        per_image_s = stages.get(stage, {}).get("per_image_s")
     stages[stage] = {
         "total_s": round(total_s, 2),
         "work_s": round(work_s, 2),
         "peak_rss_gb": round(peak_rss_gb(), 3),
+        **({} if per_image_s is None else {"per_image_s": float(f"{per_image_s:.3g}")}),
     }
     timing["total_s"] = round(sum(times["total_s"] for times in stages.values()), 2)
     timing["peak_rss_gb"] = max(times["peak_rss_gb"] for times in stages.values())

@@ -4,19 +4,13 @@ import json
 import re
 
 import pytest
-from browser import Watched, browser
+from browser import Watched
 from reported import CONFIG, PARAMS, make_workspace
 
 from fgds_core.report.page import write_report
 
 DESK = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {"viewport": {"width": 390, "height": 844}}
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,8 @@ def test_the_page_shows_the_numbers_of_the_files(plain_page):
     assert "7.5 min in all, 0.099 device-hours of work, at most 1.90 GB" in text
     assert "synthesize 3.8 min 3.1 min 0.16 s" in text  # an image
     assert "arXiv:2310.00158" in text
+    # measures without a number for the same reason are told together
+    assert text.count("needs 500 real and 500 synthetic images") == 1
 
 
 def test_the_headline_is_the_gain_over_the_control_of_one_seed(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 from reported import CONFIG, GARMENTS, PARAMS, make_workspace
 
 from fgds_core.files import write_json
+from fgds_core.report import numbers
 from fgds_core.report.accuracy import class_lines
+from fgds_core.report.advice import steps
 from fgds_core.report.cautions import cautions
 from fgds_core.report.compare import Change
 from fgds_core.report.gains import STAGES, Answers
@@ -77,6 +79,36 @@ def test_one_sentence_says_who_gained_and_who_paid():
         "undecided",
     )
     assert headline([same, won], guesses=True)[1] == "undecided"
+
+
+def test_the_sentence_names_classes_that_lost_though_no_bin_did():
+    won = claim(change("few", won=30, p=1e-9, low=0.2, high=0.4))
+    same = claim(change("overall"))
+    lost = [Change("control", "final", "class", n, 50, 40, 0, 9) for n in ("a", "b", "c", "d")]
+    some, _ = headline([same, won], lost[:2], guesses=False)
+    assert some.endswith("and no shot bin paid for it, but a and b lost.")
+    many, _ = headline([same, won], lost, guesses=False)
+    assert many.endswith("and no shot bin paid for it, but 4 classes lost.")
+    none, stance = headline([same], lost[:1], guesses=False)
+    assert none.endswith("can be told from chance on 100 test images, but a lost.")
+    assert stance == "undecided"
+
+
+def test_a_helpful_run_names_its_losers_and_feeds_those_that_got_little(inputs_with):
+    lost = [
+        Change("control", "final", "class", name, 50, 40, 0, 9, p=0.004, p_holm=0.01)
+        for name in GARMENTS[:3]
+    ]
+    inputs = inputs_with()
+    drawn = inputs.synthetic_counts
+    told = {each.do: each for each in steps(inputs, "helped", lost, [])}
+    use = told["Use the final classifier, models/final"]
+    assert f"but {numbers.names(list(GARMENTS[:3]))} lost" in use.because
+    least = max(10, max(drawn.values()) // 4)
+    few = [name for name in GARMENTS[:3] if drawn[name] < least]
+    assert 0 < len(few) < 3  # others have as many as this would give them
+    more = told[f"Raise the target for {numbers.names(few)}, too"]
+    assert more.command == f"dvc exp run -S synthesize.min_per_class={least}"
 
 
 def shortcut(final):

@@ -28,6 +28,23 @@ def test_stages_add_up_and_keep_each_other(tmp_path: Path) -> None:
     assert set(told["stages"]) == {"prepare", "assess"}
 
 
+def test_the_time_of_an_image_is_of_those_that_were_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "timing.json"
+
+    def record(drawn: list[tuple[int, float]]) -> dict[str, float]:
+        with timing.work_counted() as work:
+            for images in drawn:
+                timing.count_images(*images)
+        timing.record_stage("synthesize", 10.0, 4.0, path, work.per_image_s)
+        return json.loads(path.read_text())["stages"]["synthesize"]
+
+    assert "per_image_s" not in record([])
+    assert record([(100, 9.0), (20, 3.0)])["per_image_s"] == 0.1
+    # a run that found all of them took four seconds for none
+    assert record([])["per_image_s"] == 0.1
+    timing.count_images(5, 1.0)  # nobody counts this
+
+
 def test_a_training_takes_what_the_one_most_like_it_took(tmp_path: Path) -> None:
     path = tmp_path / "timing.json"
     assert timing.training_s(path) is None
