@@ -18,7 +18,7 @@ WARM_UP = 50
 """Steps in which the learning rate rises."""
 
 EMA_DECAY = 0.99
-"""Of the moving average of the weights, per step; it is what is looked at and kept."""
+"""Of the moving average of the weights, per step, at most; it is what is looked at and kept."""
 
 MAX_NORM = 1.0
 """Of a step's gradient."""
@@ -92,10 +92,12 @@ class _Learner:
         schedule: Schedule,
         held_out: Callable[[], float] | None,
     ) -> None:
+        from diffusers.optimization import get_constant_schedule_with_warmup
+        from diffusers.training_utils import EMAModel
+
         self.step = 0
         self.looks: list[Look] = []
         self.best = [p.detach().clone() for p in parameters]
-        self._average = [p.detach().clone() for p in parameters]
         self._losses = 0.0  # their sum since the last look
         self._parameters = parameters
         self._schedule = schedule
@@ -103,6 +105,8 @@ class _Learner:
         self._optimizer = torch.optim.AdamW(
             parameters, lr=schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
+        self._rate = get_constant_schedule_with_warmup(self._optimizer, WARM_UP)
+        self._average = EMAModel(parameters, decay=EMA_DECAY, foreach=True)
 
     @property
     def is_over(self) -> bool:
@@ -113,8 +117,6 @@ class _Learner:
 
     def learn(self, loss: Tensor) -> None:
         """Takes a step down a loss."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.learning_rate * min(1.0, (self.step + 1) / WARM_UP)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise InputError(
@@ -124,26 +126,25 @@ class _Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, MAX_NORM)
         self._optimizer.step()
+        self._rate.step()
+        self._average.step(self._parameters)
         self.step += 1
         self._losses += value
-        decay = min(EMA_DECAY, self.step / (10 + self.step))
-        with torch.no_grad():
-            for slow, fast in zip(self._average, self._parameters, strict=True):
-                slow.lerp_(fast, 1 - decay)
 
     def look(self) -> None:
         """Looks at the held-out images with the average, which is kept if it is the best."""
         found = None
         if self._held_out is not None:
-            _swap(self._parameters, self._average)
+            self._average.store(self._parameters)
+            self._average.copy_to(self._parameters)
             with torch.no_grad():
                 found = self._held_out()
-            _swap(self._parameters, self._average)
+            self._average.restore(self._parameters)
         done = self.step - self.looks[-1].step if self.looks else 0
         self.looks.append(Look(self.step, self._losses / done if done else None, found))
         self._losses = 0.0
         if best_of(self.looks) == self.step:
-            _put(self.best, self._average)
+            _put(self.best, self._average.shadow_params)
 
     def state(self) -> dict[str, Any]:
         """Where it stands, for a checkpoint."""
@@ -152,9 +153,8 @@ class _Learner:
             "looks": [asdict(each) for each in self.looks],
             "losses": self._losses,
             "parameters": [p.detach() for p in self._parameters],
-            "average": self._average,
             "best": self.best,
-            "optimizer": self._optimizer.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -162,9 +162,15 @@ class _Learner:
         self.step, self._losses = state["step"], state["losses"]
         self.looks = [Look(**each) for each in state["looks"]]
         _put(self._parameters, state["parameters"])
-        _put(self._average, state["average"])
         _put(self.best, state["best"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        self._average.to(self._parameters[0].device)  # a checkpoint is read into main memory
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """What has a state of its own."""
+        return {"optimizer": self._optimizer, "rate": self._rate, "average": self._average}
 
 
 def best_of(looks: Sequence[Look]) -> int:
@@ -179,11 +185,3 @@ def _put(places: Sequence[Tensor], values: Sequence[Any]) -> None:
     with torch.no_grad():
         for place, value in zip(places, values, strict=True):
             place.copy_(value)
-
-
-def _swap(first: Sequence[Tensor], second: Sequence[Tensor]) -> None:
-    with torch.no_grad():
-        for a, b in zip(first, second, strict=True):
-            kept = a.clone()
-            a.copy_(b)
-            b.copy_(kept)
