@@ -143,12 +143,25 @@ def _guide_disagreements(config: SynthesizeConfig) -> Iterator[str]:
         )
 
 
-def adapter_disagreements(adapt: AdaptConfig, generator: GeneratorConfig) -> Iterator[str]:
-    """Says which generators cannot learn."""
+def adapter_disagreements(
+    adapt: AdaptConfig, generator: GeneratorConfig, synthesize: SynthesizeConfig
+) -> Iterator[str]:
+    """Says which generators cannot learn, and that somebody has to say what.
+
+    Args:
+        adapt: The section adapt.
+        generator: What would learn.
+        synthesize: Says how many images the generator check draws.
+    """
     if adapt.enabled and generator.kind not in ADAPTABLE:
         yield (
             f"adapt.enabled: got true, but a generator of kind {generator.kind} cannot learn here;"
             f" set it to false, or choose {' or '.join(ADAPTABLE)}"
+        )
+    if adapt.enabled and adapt.classes == "needed" and not synthesize.check_images:
+        yield (
+            "adapt.classes: got needed, but synthesize.check_images is 0, and the generator check"
+            " says which need it; set check_images to 20, or classes to all or to their names"
         )
 
 

@@ -1,4 +1,7 @@
-"""The generator check: whether the classes can be drawn, before many images of them are."""
+"""The generator check: whether the classes can be drawn, before many images of them are.
+
+It looks at a generator that has learnt something, and before that to say what it is to learn.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -24,7 +27,7 @@ def check_ability(
     store: StoreConfig,
     workspace: Workspace,
 ) -> "Ability":
-    """Draws a few images of each class, says which it can draw, and does what is asked then.
+    """Draws a few images of each class and says which it can draw.
 
     Args:
         recipe: How the set is drawn.
@@ -32,11 +35,8 @@ def check_ability(
         compute: The workers.
         store: Where parts of other workers are.
         workspace: That of the set.
-
-    Raises:
-        InputError: A class cannot be drawn, and `synthesize.cannot_draw` is refuse.
     """
-    from fgds_core.ability.record import findings, read_ability, refusal
+    from fgds_core.ability.record import read_ability
     from tasks.ability import ability_of, check_inputs, survey_check
     from tasks.synthesize import check_ability
 
@@ -57,9 +57,18 @@ def check_ability(
         compute=compute,
         workspace=workspace,
     )
-    ability = read_ability(workspace.ability)
-    if ability.failing and config.cannot_draw == "refuse":
+    return read_ability(workspace.ability)
+
+
+def heed(ability: "Ability") -> None:
+    """Says what a check has found, and stops where that is asked for.
+
+    Raises:
+        InputError: A class cannot be drawn, and `synthesize.cannot_draw` is refuse.
+    """
+    from fgds_core.ability.record import findings, refusal
+
+    if ability.failing and ability.cannot_draw == "refuse":
         raise InputError(refusal(ability))
     for line in findings(ability):
         say_result("check", line)
-    return ability

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
-from flows.cli.adapter import show_adapter
+from flows.cli.adapter import drawing_recipe, show_adapter
 from flows.cli.judge import show_judge
 from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import positive_number, whole_number
@@ -81,7 +81,6 @@ def show_plan(
         InputError: There are no prepared data; the run costs more than the limit, or cannot be
             measured although a limit is given.
     """
-    from fgds_core.adapt.recipe import recipe_of
     from fgds_core.synthesis.recipe import Recipe as Plain
     from fgds_core.synthesis.rounds import certain_rounds
     from tasks.ability import check_plan
@@ -100,7 +99,7 @@ def show_plan(
     from tasks.vetting import checks_of, foresee
 
     compute = params["compute"]
-    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
+    recipe = drawing_recipe(params, workspace)
     plan = read_plan(recipe.synthesize, workspace)
     show_judge(params, workspace)
     adapting_s = show_adapter(params, workspace, measure=num_images != 0)

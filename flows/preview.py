@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.cli.adapter import drawing_recipe
 from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import whole_number
 from flows.cli.params import PARAMS, read_params
@@ -77,7 +78,7 @@ def show_preview(
             drawn.
     """
     from fgds_core.ability.preview import write_preview
-    from fgds_core.adapt.recipe import AdaptedRecipe, adapts, recipe_of
+    from fgds_core.adapt.recipe import adapts
     from fgds_core.stages.preview import chosen, preview
     from fgds_core.synthesis.models import load_models
     from tasks.ability import unguided
@@ -87,7 +88,7 @@ def show_preview(
     from tasks.workers.devices import use_device
     from tasks.workers.worker import adapted_models
 
-    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
+    recipe = drawing_recipe(params, workspace)
     plan = read_plan(recipe.synthesize, workspace)
     labels, remarks = chosen(plan, names), []
     its_guides = guides(recipe.synthesize, workspace) if is_guided(recipe.synthesize) else ()
@@ -104,10 +105,10 @@ def show_preview(
         recipe, workspace.prepared, its_guides, device, micro_batch=compute.micro_batch
     )
     learnt = [label for label in labels if adapts(recipe, plan.class_names[label])]
-    if isinstance(recipe, AdaptedRecipe) and not workspace.adapter.is_dir():
+    if params["adapt"].enabled and not workspace.adapter.is_dir():
         remarks.append(
             f"As the generator is: {workspace.adapter} is not there yet; make it with"
-            " `python -m flows.adapt`"
+            " `dvc repro adapt`"
         )
         learnt = []
     num_images = len(labels) * number * (1 if models.feedback is None else 2)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import UnfinishedError
+from flows.cli.adapter import drawing_recipe
 from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import whole_number
 from flows.cli.params import PARAMS, read_params
@@ -87,7 +88,6 @@ def show_redrawn(
         InputError: There is no such image, or something has changed since it was drawn.
         UnfinishedError: One came out otherwise than it lies in the set.
     """
-    from fgds_core.adapt.recipe import recipe_of
     from fgds_core.synthesis.shards import read_index
     from tasks.redraw import find, redraw_image
     from tasks.survey import survey
@@ -95,7 +95,7 @@ def show_redrawn(
     known = read_index(workspace.synthetic)
     for index in indices:
         find(known, name, index, workspace.synthetic)
-    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
+    recipe = drawing_recipe(params, workspace)
     sections = params["retrain"], params["store"]
     found = survey(recipe, *sections, workspace, judge=params["judge"])
     differing = []

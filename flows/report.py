@@ -58,6 +58,7 @@ def report(params: ResultParams, workspace: Workspace = FIRST) -> Outputs:
         workspace.prepared / "meta.json",
         workspace.synthetic_index,
         workspace.ability,
+        *(path for path in (workspace.unadapted().ability,) if path.is_file()),
         *(folder / f"{name}{end}" for folder, name in trained for end in ("", ".json")),
         *(workspace.reports / name for name in ("assess", "final", "final.json")),
     )

@@ -24,7 +24,7 @@ from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.judge.config import JudgeConfig
 from fgds_core.synthesis.config import SynthesizeConfig
-from flows.check_ability import check_ability
+from flows.check_ability import check_ability, heed
 from flows.draw_round import DrawnRound, draw_round
 from flows.draw_twins import draw_twins
 from tasks.identity.cache import Outputs, run
@@ -69,6 +69,7 @@ def synthesize(
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
     from fgds_core.adapt.recipe import recipe_of
+    from tasks.adapter import wanted_classes
     from tasks.cost import check_cost
     from tasks.store.bucket import check_store
     from tasks.survey import survey
@@ -77,16 +78,17 @@ def synthesize(
     prior = params.generator.prior
     watch_links("synthesize", params.generator.path, None if prior is None else prior.path)
     check_store(store)
-    recipe = recipe_of(params.generator, params.synthesize, params.adapt, params.seed)
     if params.adapt.enabled:
         check_adapter(params, workspace)
+    learnt = wanted_classes(params.adapt, workspace) or ()
+    recipe = recipe_of(params.generator, params.synthesize, params.seed, learnt)
     is_limited = compute.max_device_hours is not None
     look = partial(survey, recipe, params.retrain, store, workspace, judge=params.judge)
     found = look(verify=is_limited)
     _check_exclusions(found)
     _check_place(found, workspace)
     check_cost(found, store, compute, workspace)
-    check_ability(recipe, found.whole, compute, store, workspace)
+    heed(check_ability(recipe, found.whole, compute, store, workspace))
     if params.synthesize.cannot_draw == "resample":  # some classes may be filled otherwise now
         found = look()
     draw_twins(recipe, found.rounds[0], compute, store, workspace)

@@ -5,10 +5,12 @@ import json
 import time
 from pathlib import Path
 
+from fgds_core.ability.record import Ability, write_ability
 from fgds_core.adapt.adaptation import Adaptation
-from fgds_core.adapt.record import OFF, write_record
+from fgds_core.adapt.record import OFF, AdapterRecord, write_record
 from fgds_core.classify.checkpoint import Checkpoint
 from fgds_core.errors import InputError
+from fgds_core.generators.config import GeneratorConfig
 from fgds_core.stages import adapt as stage
 from tasks.identity import code
 from tasks.identity.cache import Outputs, replaced, stage_task, written
@@ -54,13 +56,35 @@ def check_hours(seconds: float, limit: float) -> None:
         )
 
 
-@stage_task(name="adapt-off")
-def write_off(workspace: Workspace) -> Outputs:
-    """Says that the generator is drawn with as it is."""
+@stage_task(name="adapt-unchecked")
+def write_unchecked(config: GeneratorConfig, workspace: Workspace) -> Outputs:
+    """Says that the generator check was not asked what it is to learn.
+
+    Args:
+        config: The generator.
+        workspace: Where that is said.
+    """
+    out = workspace.unadapted().ability
+    write_ability(out, Ability(0, config.path, "keep", ""))
+    return written(out)
+
+
+@stage_task(name="adapt-nothing")
+def write_nothing(what: Adaptation | None, workspace: Workspace) -> Outputs:
+    """Says that the generator is drawn with as it is.
+
+    Args:
+        what: What was to be learnt, no class; None where learning is off.
+        workspace: Where the adapter goes.
+    """
+    record = OFF
+    if what is not None:
+        remark = "the generator check doubts none of the classes: nothing was learnt"
+        record = AdapterRecord(True, made_by=what.made_by, remarks=(remark,))
     with replaced(workspace.adapter) as place:
         folder = place(workspace.adapter)
         folder.mkdir()
-        write_record(folder, OFF)
+        write_record(folder, record)
     return written(workspace.adapter)
 
 

@@ -1,7 +1,9 @@
 """What the generator is to learn by the parameters, and whether it has."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from fgds_core.ability.record import read_ability
 from fgds_core.adapt.adaptation import Adaptation, Told
 from fgds_core.adapt.config import AdaptConfig
 from fgds_core.adapt.record import read_record
@@ -12,6 +14,37 @@ from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from tasks.identity.generator import generator_digests
 from tasks.workspace import Workspace
+
+
+def wanted_classes(config: AdaptConfig, workspace: Workspace) -> tuple[str, ...] | None:
+    """Names of the classes that the generator is to learn, in the order of the data.
+
+    Args:
+        config: The section adapt; none are where it is off.
+        workspace: Where the real images are, and what the check says of the generator as it is.
+
+    Returns:
+        None where the check is to say which, and has not yet.
+
+    Raises:
+        InputError: There are no prepared data.
+    """
+    if not config.enabled:
+        return ()
+    names = read_meta(workspace.prepared).class_names
+    if config.classes == "all":
+        return names
+    if config.classes == "needed":
+        try:
+            ability = read_ability(workspace.unadapted().ability)
+        except InputError:  # not checked yet
+            return None
+        if not ability.check_images:  # written while it was off
+            return None
+        wanted: Sequence[str] = ability.doubtful
+    else:
+        wanted = config.classes
+    return tuple(name for name in names if name in wanted)
 
 
 def adaptation(
@@ -30,11 +63,15 @@ def adaptation(
         seed: Of the run.
         workspace: Where the real images are.
 
+    Returns:
+        That, with all classes where it is not known yet which.
+
     Raises:
         InputError: There are no prepared data.
     """
-    names = read_meta(workspace.prepared).class_names
-    classes = tuple(name for name in names if not config.classes or name in config.classes)
+    classes = wanted_classes(config, workspace)
+    if classes is None:
+        classes = read_meta(workspace.prepared).class_names
     real = class_digests(workspace.prepared, "train")
     how = config.model_dump(mode="json", exclude={"enabled", "classes"})
     told = Told.by(synthesize)
@@ -50,7 +87,9 @@ def adaptation(
 
 
 def is_made(what: Adaptation, workspace: Workspace) -> bool:
-    """Whether the adapter that is there has learnt just this."""
+    """Whether the adapter that is there has learnt just this, and it is known what."""
+    if wanted_classes(what.config, workspace) is None:
+        return False
     try:
         return dict(read_record(workspace.adapter).made_by) == what.made_by
     except InputError:

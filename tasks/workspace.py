@@ -121,6 +121,10 @@ class Workspace:
         """What the generator check says of this round's classes."""
         return self.reports / "ability.json"
 
+    def unadapted(self) -> "Unadapted":
+        """Where it is said which classes the generator can draw before it learns, once for all."""
+        return Unadapted()
+
     @property
     def stage(self) -> str:
         """What its parts are drawn for, as tasks are called."""
@@ -178,6 +182,16 @@ class Checks(Workspace):
     def stage(self) -> str:
         """What its parts are drawn for."""
         return "check"
+
+
+@dataclass(frozen=True)
+class Unadapted(Workspace):
+    """The first round before its generator learns: how it is then decides what it learns."""
+
+    @property
+    def ability(self) -> Path:
+        """What the generator check says then."""
+        return self.reports / "ability_before.json"
 
 
 FIRST = Workspace()

@@ -168,6 +168,7 @@ def _write_evidence(folder, class_names, size, g):
                 {
                     "name": name,
                     "can_draw": None if k == 1 else k != 2,
+                    "doubtful": k == 2,
                     "reasons": {"wrong label": "the judge sees it in 1 of 8"} if k == 2 else {},
                     "remarks": ["there are 3 real images"] if k == 1 else [],
                     "num_images": 8,

@@ -59,6 +59,7 @@ IN_PLACE = {
     "prepare.format",
     "prepare.overlaps",
     "prepare.near_duplicates",
+    "adapt.classes",
     "synthesize.target_per_class",
     "synthesize.conditioning",
     "synthesize.guide",

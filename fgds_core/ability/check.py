@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fgds_core.ability.evidence import (
+    DOUBT,
     MIN_REAL,
     Array,
     Compared,
@@ -59,11 +60,13 @@ class Checked:
         name: Of the class or group.
         evidence: What is known.
         verdict: Whether it can be drawn.
+        is_doubtful: Whether it cannot, or so it seems though chance may explain it.
     """
 
     name: str
     evidence: Evidence
     verdict: Verdict
+    is_doubtful: bool
 
 
 def check(
@@ -97,7 +100,7 @@ def check(
         evidence, compared = examine(
             name, images, reference, witnesses, np.random.default_rng([seed, label]), batch_size
         )
-        classes.append(Checked(name, evidence, judged(name, evidence)))
+        classes.append(_judged_class(name, evidence))
         for place, group in enumerate(images.groups or ()):
             of_group = groups.setdefault(group, _Group())
             of_group.num_images += 1
@@ -228,6 +231,11 @@ class _Group:
     classes: set[str] = field(default_factory=set)
 
 
+def _judged_class(name: str, evidence: Evidence) -> Checked:
+    sure, likely = judged(name, evidence), judged(name, evidence, DOUBT)
+    return Checked(name, evidence, sure, False in (sure.can_draw, likely.can_draw))
+
+
 def _judged_group(name: str, found: _Group, witnesses: Witnesses) -> Checked:
     evidence = Evidence(
         num_images=found.num_images,
@@ -239,4 +247,5 @@ def _judged_group(name: str, found: _Group, witnesses: Witnesses) -> Checked:
         recognised=(0, 0),
         unknown=witnesses.unknown_groups.get(name),
     )
-    return Checked(name, evidence, judged_group(evidence))
+    verdict = judged_group(evidence)
+    return Checked(name, evidence, verdict, verdict.can_draw is False)

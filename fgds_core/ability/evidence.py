@@ -24,6 +24,9 @@ Array = NDArray[np.float64]
 ERROR = 0.005
 """How likely chance alone may bring about a finding, at the edge of what is tolerated."""
 
+DOUBT = 0.05
+"""The same of a finding that refuses no class, but is a reason to let the generator learn it."""
+
 TOLERATED = 0.5
 """What a generator may fall short by: half of the real images' recognition, half of its images
 beyond them, half of their variety."""
@@ -134,20 +137,21 @@ class Verdict:
     remarks: tuple[str, ...] = ()
 
 
-def judged(name: str, evidence: Evidence) -> Verdict:
+def judged(name: str, evidence: Evidence, error: float = ERROR) -> Verdict:
     """Says whether a class can be drawn, and why not.
 
     Args:
         name: Of the class.
         evidence: What is known of it.
+        error: How likely chance alone may bring about a finding.
     """
     reasons: dict[str, str] = {}
     remarks: list[str] = []
     n = evidence.num_images
-    label_told = _label(name, evidence, reasons, remarks)
+    label_told = _label(name, evidence, error, reasons, remarks)
     if evidence.far:
         space, far = _farthest(evidence)
-        if _too_far(far, n):
+        if _too_far(far, n, error):
             reasons[FAR] = (
                 f"{far} of {n} are farther from {evidence.num_real} real images of the class than"
                 f" {QUANTILE:.0%} of those are from each other ({space})"
@@ -181,7 +185,7 @@ def judged_group(evidence: Evidence) -> Verdict:
         return Verdict(None, {})
     space, far = _farthest(evidence)
     reasons = {}
-    if _too_far(far, evidence.num_images):
+    if _too_far(far, evidence.num_images, ERROR):
         reasons[FAR] = (
             f"{far} of {evidence.num_images} are farther from real images of their class and group"
             f" than {QUANTILE:.0%} of those are from each other ({space})"
@@ -196,26 +200,28 @@ def _farthest(evidence: Evidence) -> tuple[str, int]:
     return max(evidence.far.items(), key=lambda item: item[1])
 
 
-def _too_far(far: int, num_images: int) -> bool:
+def _too_far(far: int, num_images: int, error: float) -> bool:
     """Whether surely more images are far than is tolerated."""
-    return bool(binom.sf(far - 1, num_images, TOLERATED) < ERROR)
+    return bool(binom.sf(far - 1, num_images, TOLERATED) < error)
 
 
-def _label(name: str, evidence: Evidence, reasons: dict[str, str], remarks: list[str]) -> bool:
+def _label(
+    name: str, evidence: Evidence, error: float, reasons: dict[str, str], remarks: list[str]
+) -> bool:
     """Adds what the judge says of the labels; answers whether it could have said more."""
     if evidence.seen is None:
         remarks.append("there is no judge: whether the images show this class is not known")
         return False
     n, (shown, right) = evidence.num_images, evidence.recognised
     least = low(right, shown)
-    if binom.cdf(0, n, TOLERATED * least) >= ERROR:
+    if binom.cdf(0, n, TOLERATED * least) >= error:
         remarks.append(
             f"the judge knows {right} of {shown} real validation images of the class: too few to"
             f" tell by {n} images whether they show it"
         )
         return False
     as_meant = evidence.seen.get(name, 0)
-    if binom.cdf(as_meant, n, TOLERATED * least) < ERROR:
+    if binom.cdf(as_meant, n, TOLERATED * least) < error:
         others = Counter({k: v for k, v in evidence.seen.items() if k != name})
         (other, times), *_ = others.most_common(1)
         reasons[LABEL] = (

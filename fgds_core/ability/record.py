@@ -30,12 +30,14 @@ class Said:
     Attributes:
         name: Of the class or group.
         can_draw: None where nothing could be told.
+        is_doubtful: Whether it cannot be drawn, or so it seems though chance may explain it.
         reasons: Why not; the reason -> in words.
         remarks: What could not be told and why, in words.
     """
 
     name: str
     can_draw: bool | None
+    is_doubtful: bool
     reasons: Mapping[str, str]
     remarks: tuple[str, ...]
 
@@ -64,6 +66,11 @@ class Ability:
     def failing(self) -> tuple[Said, ...]:
         """The classes, and then the groups, that it cannot draw."""
         return tuple(each for each in (*self.classes, *self.groups) if each.can_draw is False)
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """Names of the classes that it cannot draw, or perhaps cannot."""
+        return tuple(each.name for each in self.classes if each.is_doubtful)
 
     @property
     def resampled(self) -> frozenset[str]:
@@ -104,6 +111,7 @@ def _row(checked: Checked) -> dict[str, Any]:
     return {
         "name": checked.name,
         "can_draw": verdict.can_draw,
+        "doubtful": checked.is_doubtful,
         "reasons": dict(verdict.reasons),
         "remarks": list(verdict.remarks),
         "num_images": found.num_images,
@@ -138,7 +146,13 @@ def read_ability(path: Path) -> Ability:
 
 def _said(rows: Sequence[Mapping[str, Any]]) -> tuple[Said, ...]:
     return tuple(
-        Said(str(row["name"]), row["can_draw"], dict(row["reasons"]), tuple(row["remarks"]))
+        Said(
+            str(row["name"]),
+            row["can_draw"],
+            bool(row["doubtful"]),
+            dict(row["reasons"]),
+            tuple(row["remarks"]),
+        )
         for row in rows
     )
 
@@ -158,6 +172,8 @@ def findings(ability: Ability) -> Iterator[str]:
         yield f"warning: it cannot draw {each.name!r}: {reasons_of(each)}"
     if rest := failing[SHOWN:]:
         yield f"warning: nor can it draw {_named(rest)}"
+    if doubtful := [each for each in ability.classes if each.is_doubtful and each.can_draw]:
+        yield f"doubtful, though chance may explain it: {_named(doubtful)}"
     if ability.resampled:
         yield f"real images fill {len(ability.resampled):,} classes in place of drawn ones"
 

@@ -6,6 +6,12 @@ from pydantic import Field
 
 from fgds_core.section import Section
 
+Names = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=1000)]],
+    Field(min_length=1, max_length=100_000),
+]
+"""Of classes."""
+
 
 class AdaptConfig(Section):
     """How the generator's denoiser learns from real training images before it draws."""
@@ -13,10 +19,10 @@ class AdaptConfig(Section):
     enabled: bool = Field(
         description="whether it learns at all; false draws with the generator as it is"
     )
-    classes: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
-        max_length=100_000,
-        description="names of the classes that it learns and that are drawn with what it learnt;"
-        " [] is all of which images are drawn",
+    classes: Literal["needed", "all"] | Names = Field(
+        description="classes that it learns and that are drawn with what it learnt; needed: those"
+        " that the generator check refuses or doubts, before it learns; all: every one; or a list"
+        " of names",
     )
     method: Literal["lora", "full"] = Field(
         description="lora: low-rank updates of the denoiser's attention; full: all its weights,"

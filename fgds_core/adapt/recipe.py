@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fgds_core.adapt.config import AdaptConfig
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.recipe import Recipe
@@ -15,23 +15,28 @@ class AdaptedRecipe(Recipe):
     """A recipe with an adapter.
 
     Attributes:
-        classes: The classes that are drawn with it; of none all are.
+        classes: Names of the classes that are drawn with it, at least one.
     """
 
     classes: tuple[str, ...] = ()
 
 
 def recipe_of(
-    generator: GeneratorConfig, synthesize: SynthesizeConfig, adapt: AdaptConfig, seed: int
+    generator: GeneratorConfig, synthesize: SynthesizeConfig, seed: int, classes: Sequence[str]
 ) -> Recipe:
-    """The recipe that the parameters ask for; a plain one unless an adapter is asked for."""
-    if not adapt.enabled:
+    """How images are drawn.
+
+    Args:
+        generator: What draws.
+        synthesize: How.
+        seed: Of the run.
+        classes: Names of those that are drawn with an adapter; of none it is a plain recipe.
+    """
+    if not classes:
         return Recipe(generator, synthesize, seed)
-    return AdaptedRecipe(generator, synthesize, seed, tuple(adapt.classes))
+    return AdaptedRecipe(generator, synthesize, seed, tuple(classes))
 
 
 def adapts(recipe: Recipe, class_name: str) -> bool:
     """Whether the images of a class are drawn with an adapter."""
-    return isinstance(recipe, AdaptedRecipe) and (
-        not recipe.classes or class_name in recipe.classes
-    )
+    return isinstance(recipe, AdaptedRecipe) and class_name in recipe.classes

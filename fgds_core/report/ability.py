@@ -54,6 +54,7 @@ class Able:
         check_images: Drawn of each class.
         num_able: Classes that it can draw.
         num_classes: Classes that were checked.
+        before: What it could draw before it learnt, in words; None where nothing was checked then.
         done: What is done about the others.
         lines: Classes, then groups; those that cannot be drawn first.
     """
@@ -62,6 +63,7 @@ class Able:
     check_images: int
     num_able: int
     num_classes: int
+    before: str | None
     done: str
     lines: list[Said]
 
@@ -82,8 +84,21 @@ def able(inputs: ReportInputs) -> Able | None:
         check_images=ability["check_images"],
         num_able=sum(each["can_draw"] is True for each in ability["classes"]),
         num_classes=len(ability["classes"]),
+        before=_before(inputs.ability_before),
         done=DONE[ability["cannot_draw"]],
         lines=[_said(each) for each in rows],
+    )
+
+
+def _before(ability: Mapping[str, Any] | None) -> str | None:
+    if ability is None or not ability["check_images"]:
+        return None
+    of_classes = ability["classes"]
+    able = sum(each["can_draw"] is True for each in of_classes)
+    learnt = sum(each["doubtful"] for each in of_classes)
+    return (
+        f"Before it learnt from your training images it could draw {able:,} of"
+        f" {len(of_classes):,}; it learnt the {learnt:,} that the check refused or doubted."
     )
 
 

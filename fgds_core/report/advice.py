@@ -51,22 +51,32 @@ def steps(
     """
     kinds = {each.kind for each in cautions}
     return [
-        *_about_images(kinds, inputs.params.get("synthesize", {}).get("feedback_scale", 0.01)),
+        *_about_images(
+            kinds,
+            inputs.params.get("synthesize", {}).get("feedback_scale", 0.01),
+            has_learnt="adapter" in inputs.made_by,
+        ),
         *_about_the_run(stance, changes, kinds, inputs.synthetic_counts),
         *_about_more(inputs, stance, changes),
     ]
 
 
-def _about_images(kinds: set[str], scale: float) -> Iterator[Step]:
+def _about_images(kinds: set[str], scale: float, *, has_learnt: bool) -> Iterator[Step]:
     if "guessing" in kinds:
         yield Step(
             "Train longer, or on more real images, before anything else",
             "a classifier that guesses can neither guide nor judge",
         )
-    if "images" in kinds or "cannot_draw" in kinds:
+    if "cannot_draw" in kinds and not has_learnt:
         yield Step(
-            "Look at the pictures, and adapt the generator or take another one if it cannot draw "
-            "these classes",
+            "Let the generator learn these classes from your training images, or take one that"
+            " knows them (docs/generators.md)",
+            "it cannot draw some of them",
+            "dvc exp run -S adapt.enabled=true",
+        )
+    elif "images" in kinds or "cannot_draw" in kinds:
+        yield Step(
+            "Look at the pictures, and take another generator if it cannot draw these classes",
             "the synthetic images do not look like real ones",
         )
     if "copies" in kinds:

@@ -59,6 +59,7 @@ class ReportInputs:
         timing: The content of `timing.json`, or None.
         provenance: The content of `provenance.json`, or None.
         ability: The content of `ability.json`, what the generator check says; None without it.
+        ability_before: The same of the generator before it learnt.
         worth: The content of `worth.json`, or None where it was not measured.
         params: All parameters by section.
     """
@@ -77,6 +78,7 @@ class ReportInputs:
     timing: Mapping[str, Any] | None
     provenance: Mapping[str, Any] | None
     ability: Mapping[str, Any] | None
+    ability_before: Mapping[str, Any] | None
     worth: Mapping[str, Any] | None
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -132,6 +134,7 @@ def read_inputs(places: Places, params: Mapping[str, Any]) -> ReportInputs:
         timing=_optional(reports / "timing.json"),
         provenance=_optional(reports / "provenance.json"),
         ability=_optional(reports / "ability.json"),
+        ability_before=_optional(reports / "ability_before.json"),
         worth=_optional(reports / "worth.json"),
         params=params,
     )

@@ -1,10 +1,27 @@
 """What the generator has learnt, or is to learn, and what that costs; needs no server."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.watch.progress import clock
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fgds_core.synthesis.recipe import Recipe
+
+
+def drawing_recipe(params: Mapping[str, Any], workspace: Workspace) -> "Recipe":
+    """How images are drawn by the parameters; plain where nothing is to be learnt, or not yet.
+
+    Args:
+        params: All sections.
+        workspace: Where the real images are, and what the check says of the generator as it is.
+    """
+    from fgds_core.adapt.recipe import recipe_of
+    from tasks.adapter import wanted_classes
+
+    classes = wanted_classes(params["adapt"], workspace) or ()
+    return recipe_of(params["generator"], params["synthesize"], params["seed"], classes)
 
 
 def show_adapter(params: Mapping[str, Any], workspace: Workspace, *, measure: bool) -> float:
@@ -21,15 +38,18 @@ def show_adapter(params: Mapping[str, Any], workspace: Workspace, *, measure: bo
     config = params["adapt"]
     if not config.enabled:
         return 0.0
-    from tasks.adapter import adaptation, is_made
+    from tasks.adapter import adaptation, is_made, wanted_classes
 
     sections = (config, params["generator"], params["synthesize"], params["seed"])
-    what = adaptation(*sections, workspace)
+    what, wanted = adaptation(*sections, workspace), wanted_classes(config, workspace)
     if is_made(what, workspace):
         print(f"Adapter: the generator has learnt {len(what.classes):,} classes.")
         return 0.0
+    which = "the classes that the generator check refuses or doubts"
+    if wanted is not None:
+        which = f"{len(wanted):,} classes"
     said = (
-        f"Adapter: {len(what.classes):,} classes are to be learnt first, in"
+        f"Adapter: {which} are to be learnt first, in"
         f" {config.num_steps + config.decoder_steps:,} steps at most"
     )
     if not measure:

@@ -201,16 +201,18 @@ def check_judge(
         raise InputError(f"judge.path: {error}; {ELSE}") from error
 
 
-def check_classes(wanted: Sequence[str], names: Sequence[str] | None) -> None:
+def check_classes(wanted: str | Sequence[str], names: Sequence[str] | None) -> None:
     """Refuses to let a generator learn classes that the data do not have.
 
     Args:
-        wanted: `adapt.classes`.
+        wanted: `adapt.classes`; a word for several is no name.
         names: The data's classes; None where they are not known yet.
 
     Raises:
         InputError: Names the first.
     """
+    if isinstance(wanted, str):
+        return
     strange = [name for name in wanted if names is not None and name not in names]
     if strange:
         raise InputError(

@@ -115,9 +115,11 @@ def read_params(
         mistakes += agreed.disagreements(
             params["generator"], params["synthesize"], params["assess"]
         )
-    if {"generator", "adapt"} <= set(params):
+    if {"generator", "adapt", "synthesize"} <= set(params):
         agreed = import_module("fgds_core.agreement")
-        mistakes += agreed.adapter_disagreements(params["adapt"], params["generator"])
+        mistakes += agreed.adapter_disagreements(
+            params["adapt"], params["generator"], params["synthesize"]
+        )
     if {"train_baseline", "retrain", "compute"} <= set(params):
         agreed = import_module("fgds_core.agreement")
         mistakes += agreed.training_disagreements(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.adapter import drawing_recipe
 from flows.cli.stage import Question
 from flows.cli.tables import MAX_ROWS, table
 from tasks.watch.journal import Run
@@ -20,10 +21,9 @@ RESUME = "Draw the rest with `dvc repro`, or `python -m flows.synthesize`."
 
 def show_status(params: Mapping[str, Any], workspace: Workspace, *, verify: bool = False) -> None:
     """Prints how far each class is, what failed, and the ETA."""
-    from fgds_core.adapt.recipe import recipe_of
     from tasks.status import read_status
 
-    recipe = recipe_of(params["generator"], params["synthesize"], params["adapt"], params["seed"])
+    recipe = drawing_recipe(params, workspace)
     sections = params["retrain"], params["store"]
     status = read_status(recipe, *sections, workspace, judge=params["judge"], verify=verify)
     classes = sorted(

@@ -13,6 +13,7 @@ import torch
 
 from fgds_core.adapt.apply import adapted
 from fgds_core.adapt.recipe import AdaptedRecipe, adapts
+from fgds_core.data.meta import read_meta
 from fgds_core.errors import InputError
 from fgds_core.synthesis.models import LoadedModels, load_models
 from fgds_core.synthesis.recipe import Recipe
@@ -142,7 +143,7 @@ def adapted_models(
         generator = adapted(
             plain.generator,
             workspace.adapter,
-            apart=bool(recipe.classes),
+            apart=set(recipe.classes) < set(read_meta(workspace.prepared).class_names),
             compile=compute.compile,
         )
         return replace(plain, generator=generator)

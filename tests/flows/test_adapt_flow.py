@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from micro import contents, set_params
 
+from fgds_core.ability import check
+from fgds_core.ability.evidence import FAR, Verdict
+from fgds_core.ability.record import read_ability
 from fgds_core.adapt.record import OFF, read_record
 from fgds_core.errors import InputError
 from fgds_core.synthesis.shards import read_index
@@ -16,7 +19,14 @@ from tasks.workspace import FIRST
 
 Run = Callable[..., int]
 
-ON = {"enabled": True, "num_steps": 4, "decoder_steps": 0, "eval_every": 2, "batch_size": 2}
+ON = {
+    "enabled": True,
+    "classes": "all",
+    "num_steps": 4,
+    "decoder_steps": 0,
+    "eval_every": 2,
+    "batch_size": 2,
+}
 
 
 def fingerprints() -> dict[str, set[str]]:
@@ -74,6 +84,42 @@ def test_the_classes_that_it_learns_are_drawn_anew_and_no_others(
     assert ready("synthesize", adapt={"num_steps": 5}) == 2  # another adapter
 
 
+def test_by_default_it_learns_what_the_check_doubts(
+    ready: Run,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad = {"owl"}
+
+    def judged(name: str, *_: object) -> Verdict:
+        return Verdict(name not in bad, dict.fromkeys({FAR} if name in bad else (), "so it is"))
+
+    monkeypatch.setattr(check, "judged", judged)
+    needed = {**ON, "classes": "needed"}
+    set_params(workspace, {"adapt": needed, "synthesize": {"check_images": 8}})
+    assert plan(["--probe", "0"]) == 0
+    assert "the classes that the generator check refuses or doubts" in capsys.readouterr().out
+    assert ready("adapt") == 0
+    told = capsys.readouterr().out
+    assert "can draw 1 of 2 classes" in told  # the third needs no images
+    assert "warning: it cannot draw 'owl': far from real (so it is)" in told
+    assert read_record(FIRST.adapter).classes == ("owl",)
+    assert read_ability(FIRST.unadapted().ability).doubtful == ("owl",)
+    bad.clear()  # it has learnt
+    assert ready("synthesize") == 0
+    assert read_ability(FIRST.ability).doubtful == ()
+    assert read_index(FIRST.synthetic).made_by["adapter"]["classes"] == ["owl"]
+    # Another check, which doubts nothing
+    capsys.readouterr()
+    assert ready("adapt", synthesize={"check_images": 9}) == 0
+    assert "adapt: nothing to learn: the check doubts none" in capsys.readouterr().out
+    assert ready("synthesize") == 0
+    assert "adapter" not in read_index(FIRST.synthetic).made_by
+    assert ready("adapt", adapt={"enabled": False}) == 0
+    assert not read_ability(FIRST.unadapted().ability).check_images
+
+
 def test_the_plan_says_what_learning_costs_and_a_limit_holds(
     ready: Run, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +146,10 @@ def test_the_plan_says_what_learning_costs_and_a_limit_holds(
     ("changes", "said"),
     [
         ({"adapt": {"classes": ["cow"]}}, "adapt.classes: the data have no class 'cow'"),
+        (
+            {"adapt": {"enabled": True}, "synthesize": {"check_images": 0}},
+            "adapt.classes: got needed, but synthesize.check_images is 0",
+        ),
         (
             {"adapt": {"enabled": True}, "generator": {"kind": "stable-diffusion-3"}},
             "adapt.enabled: got true, but a generator of kind stable-diffusion-3 cannot learn",

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from fgds_core.ability.evidence import (
+    DOUBT,
     ERROR,
     FAR,
     LABEL,
@@ -21,6 +22,14 @@ from fgds_core.ability.evidence import (
 )
 
 N = 20
+
+
+def of_class(far: int, seen: int = N, unknown: str | None = None) -> Evidence:
+    """A class of which so many of 20 images are far, and so many taken for it."""
+    variety = {"space": 1.0}
+    return Evidence(
+        N, 40, 40, {"space": far}, variety, {"cat": seen, "dog": N - seen}, (40, 36), unknown
+    )
 
 
 def points(num_images: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -111,6 +120,16 @@ def test_an_unknown_word_counts_unless_the_images_are_right() -> None:
     seen = {"cat": 7, "dog": 13}
     doubtful = judged("cat", evidence(points(N, 0), real, seen, (100, 95), word))
     assert list(doubtful.reasons) == [WORD]
+
+
+@pytest.mark.parametrize(
+    ("far", "seen", "sure", "doubtful"),
+    [(14, N, True, False), (15, N, True, True), (17, N, False, True), (0, 3, True, True)],
+)
+def test_doubt_needs_less_than_refusal(far: int, seen: int, sure: bool, doubtful: bool) -> None:
+    found = of_class(far, seen)
+    assert judged("cat", found).can_draw is sure
+    assert judged("cat", found, DOUBT).can_draw is not doubtful
 
 
 def test_a_group_is_judged_by_its_images_of_all_classes() -> None:

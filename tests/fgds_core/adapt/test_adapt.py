@@ -37,7 +37,7 @@ def adapt_config(**changes: object) -> AdaptConfig:
     """The section `adapt`, on, with changes."""
     values = {
         "enabled": True,
-        "classes": [],
+        "classes": "all",
         "method": "full",
         "rank": 2,
         "num_steps": 6,
@@ -315,10 +315,9 @@ def test_what_a_class_is_called_that_was_learnt_is_no_reason_against_it() -> Non
     generator = generator_config(ROOT / "assets" / "tiny-unclip", prompts=["a photo of a {class}"])
     meta = SimpleNamespace(class_names=("zebra", "pizza", "coat"), groups=None)
     real: Any = SimpleNamespace(meta=meta)
-    for classes, strange in ((["zebra"], {"pizza"}), ([], set())):
-        recipe = recipe_of(generator, synthesize_config(), adapt_config(classes=classes), 0)
+    for classes, strange in ((["zebra"], {"pizza"}), (["zebra", "pizza", "coat"], set())):
+        recipe = recipe_of(generator, synthesize_config(), 0, classes)
         assert set(unknown(recipe, real)[0]) == strange
-    off = adapt_config(enabled=False)
-    plain = recipe_of(generator, synthesize_config(), off, 0)
+    plain = recipe_of(generator, synthesize_config(), 0, ())
     assert type(plain) is Recipe
     assert set(unknown(plain, real)[0]) == {"zebra", "pizza"}

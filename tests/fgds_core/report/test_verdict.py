@@ -176,6 +176,10 @@ def test_each_warning_comes_from_a_measurement(inputs_with, tmp_path):
     assert "Trouser (2)" in text
 
 
+LEARNT = {"Trouser": False, "Dress": True}
+"""Classes that were doubted, and whether they could be drawn."""
+
+
 def test_a_class_that_cannot_be_drawn_is_named_with_the_reason(tmp_path):
     places = make_workspace(tmp_path, GARMENTS[:3], grid=False)
     said = {"name": "Trouser", "can_draw": False, "reasons": {"wrong label": "seen as Dress"}}
@@ -183,10 +187,17 @@ def test_a_class_that_cannot_be_drawn_is_named_with_the_reason(tmp_path):
     known = {"check_images": 8, "generator": "mine", "groups": [], "cannot_draw": "keep"}
     ability = known | {"classes": [each | {"remarks": []} for each in (said, able)]}
     write_json(places.reports / "ability.json", ability)
+    doubts = [{"name": name, "can_draw": able, "doubtful": True} for name, able in LEARNT.items()]
+    before = known | {"classes": doubts}
+    write_json(places.reports / "ability_before.json", before)
     page = write_report(places, PARAMS, CONFIG).read_text()
+    assert (
+        "Before it learnt from your training images it could draw 1 of 2; it learnt the 2" in page
+    )
     assert "The generator cannot draw Trouser; Trouser: wrong label (seen as Dress)." in page
     verdict = json.loads((places.reports / "verdict.json").read_text())
-    assert any("adapt the generator" in each["do"] for each in verdict["next"])
+    (step,) = [each for each in verdict["next"] if each["because"].startswith("it cannot draw")]
+    assert step["command"] == "dvc exp run -S adapt.enabled=true"
 
 
 def test_what_to_do_next_follows_from_what_was_measured(inputs_with, tmp_path):
