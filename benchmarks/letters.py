@@ -7,9 +7,11 @@ Twelve letters are rendered from the fonts that matplotlib brings, each at a ran
 slant and in random colours: long-tailed training images, as many validation images of each letter
 and as many test images. The pipeline runs on them without an adapter, where the generator check
 has to refuse, and with one; each command is the one a user types.
+Other ways of drawing and training (`TRIES`) are compared on validation images; the test images are
+looked at once, with the default parameters.
 `letters.json` among the results has the check's word on each letter before and after, the gain
-over the matched control, how many synthetic images may be copies, and the seconds. A quarter of an
-hour of one idle core; what is done is kept, and the same command goes on.
+over the matched control, how many synthetic images may be copies, the tries, and the seconds. Half
+an hour of one idle core; what is done is kept, and the same command goes on.
 """
 
 import argparse
@@ -54,6 +56,30 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 
 BEFORE = ("prepare", "judge", "train_baseline", "train_control")
 CLASSIFIERS = ("baseline", "control", "final")
+
+SHOWN = ("overall", "many", "medium", "few")
+"""Of a classifier on validation images."""
+
+UNGUIDED = {"feedback": "none"}
+STRICT = {"min_agreement": 1.0, "max_redraws": 4}
+LAST_LAYER = {"training": {"second_stage": "last_layer_real"}}
+
+TRIES: dict[str, dict[str, dict[str, Any]]] = {
+    "as by default": {},
+    "without feedback": {"synthesize": UNGUIDED},
+    "without feedback, guidance scale 8": {"synthesize": {**UNGUIDED, "guidance_scale": 8.0}},
+    "the same, what the judge doubts drawn again": {
+        "synthesize": {**UNGUIDED, "guidance_scale": 8.0},
+        "judge": STRICT,
+    },
+    "the same, last layer on real images": {
+        "synthesize": {**UNGUIDED, "guidance_scale": 8.0},
+        "judge": STRICT,
+        "retrain": LAST_LAYER,
+    },
+    "as by default, last layer on real images": {"retrain": LAST_LAYER},
+}
+"""What differs from the default parameters, all with the one adapter."""
 
 REFUSED = 2
 """Exit status of a stage that refuses."""
@@ -164,15 +190,62 @@ def without(place: Path) -> dict[str, Any]:
     return dict(read(kept))
 
 
+def merged(*several: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Changes of parameters, the later ones above the earlier."""
+    found: dict[str, dict[str, Any]] = {}
+    for changes in several:
+        for section, values in changes.items():
+            found[section] = {**found.get(section, {}), **values}
+    return found
+
+
+ADAPTED: dict[str, dict[str, Any]] = {**OVERRIDES, "adapt": {"enabled": True}}
+
+
+def params_of(name: str) -> dict[str, dict[str, Any]]:
+    """The changes of parameters of a try."""
+    changes = TRIES[name]
+    keep = {"synthesize": {"cannot_draw": "keep", "unguided_twins": 0}}
+    chosen = merged(ADAPTED, keep, changes)
+    if "retrain" in changes:
+        chosen["retrain"] = merged({"training": default_training()}, changes["retrain"])
+    return chosen
+
+
+def tried(place: Path) -> dict[str, Any]:
+    """Accuracy on validation images of each try, and of the control."""
+    kept = place / "tries.json"
+    found: dict[str, Any] = read(kept) if kept.exists() else {}
+    for name in TRIES:
+        if name in found:
+            continue
+        write_params(place / "params.yaml", params_of(name))
+        for stage in ("adapt", "synthesize", "retrain"):
+            run(place, stage)
+        shown = read(place / "reports" / "final" / "validation.json")
+        found[name] = {key: round(shown[key], 4) for key in SHOWN}
+        kept.write_text(json.dumps(found))
+    control = read(place / "reports" / "control" / "validation.json")
+    return {"control": {key: round(control[key], 4) for key in SHOWN}, **found}
+
+
+def default_training() -> dict[str, Any]:
+    """Keys of training that differ for the final classifier by default."""
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    return dict(found["retrain"]["training"])
+
+
 def adapted(place: Path) -> dict[str, Any]:
     """What it says of one that has learnt, and what came of its images."""
-    on: dict[str, dict[str, Any]] = {**OVERRIDES, "adapt": {"enabled": True}}
+    on = ADAPTED
     write_params(place / "params.yaml", on)
     run(place, "adapt")
     drawn = run(place, "synthesize", may_refuse=True)
     check = said(place)
     if not drawn:  # what is drawn all the same is worth knowing, too
-        on["synthesize"] = {**OVERRIDES["synthesize"], "cannot_draw": "keep"}
+        on = merged(on, {"synthesize": {"cannot_draw": "keep"}})
         write_params(place / "params.yaml", on)
         run(place, "synthesize")
     for stage in ("assess", "retrain", "report"):
@@ -191,7 +264,7 @@ def adapted(place: Path) -> dict[str, Any]:
 
 def measure(place: Path) -> dict[str, Any]:
     """All of it."""
-    before, after = without(place), adapted(place)
+    before, tries, after = without(place), tried(place), adapted(place)
     times = read(place / "reports" / "timing.json")["stages"]
     return {
         "letters": dict(zip(LETTERS, TRAIN, strict=True)),
@@ -203,6 +276,7 @@ def measure(place: Path) -> dict[str, Any]:
         },
         "before": before,
         "after": after,
+        "tries": tries,
         "seconds": {stage: each["total_s"] for stage, each in times.items()},
     }
 

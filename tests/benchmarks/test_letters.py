@@ -46,8 +46,20 @@ def test_its_parameters_are_read_and_only_the_adapter_differs(tmp_path: Path) ->
     path = tmp_path / "params.yaml"
     letters.write_params(path, letters.OVERRIDES)
     off = read_params(path)
-    letters.write_params(path, {**letters.OVERRIDES, "adapt": {"enabled": True}})
+    letters.write_params(path, letters.ADAPTED)
     on = read_params(path)
     assert [name for name in on if on[name] != off[name]] == ["adapt"]
     assert (tmp_path / on["generator"].path / "model_index.json").is_file()
     assert off["synthesize"].cannot_draw == "refuse"
+
+
+@pytest.mark.parametrize("name", letters.TRIES)
+def test_every_try_is_read_and_keeps_what_it_does_not_change(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    letters.write_params(path, letters.ADAPTED)
+    default = read_params(path)
+    letters.write_params(path, letters.params_of(name))
+    tried = read_params(path)
+    changed = {section for section in tried if tried[section] != default[section]}
+    assert changed == {"synthesize", *letters.TRIES[name]}  # which draws what the check refuses
+    assert tried["retrain"].training["sampling"] == default["retrain"].training["sampling"]
