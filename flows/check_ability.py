@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fgds_core.synthesis.plan import Plan
     from fgds_core.synthesis.recipe import Recipe
     from fgds_core.synthesis.record import PartRecord
+    from tasks.round import Round
 
 
 def check_ability(
@@ -37,27 +38,41 @@ def check_ability(
         workspace: That of the set.
     """
     from fgds_core.ability.record import read_ability
-    from tasks.ability import ability_of, check_inputs, survey_check
+    from fgds_core.files import listed
+    from tasks.ability import ability_of, check_inputs, check_plan, second_look, survey_check
     from tasks.synthesize import check_ability
 
     config = recipe.synthesize
-    found = survey_check(recipe, whole, store, workspace, verify=True)
+    first = check_plan(whole, config.check_images)
+    found = survey_check(recipe, first, store, workspace, verify=True)
     inputs = check_inputs(found, workspace)
-    records: tuple[PartRecord, ...] = ()
-    if found.plan.parts:
-        num_images = sum(found.plan.wanted)
-        say("check", f"{num_images:,} images, {config.check_images} of a class, without feedback")
-        records = draw_round(found, compute, store, lambda what, **values: None).records
-    run(
-        check_ability,
-        recipe=found.recipe,
-        records=records,
-        ability=ability_of(recipe, found, inputs),
-        inputs=inputs,
-        compute=compute,
-        workspace=workspace,
-    )
-    return read_ability(workspace.ability)
+    asked = ability_of(recipe, found, inputs)
+
+    def draw(some: "Round") -> "tuple[PartRecord, ...]":
+        num_images, num_classes = sum(some.plan.wanted), sum(map(bool, some.plan.wanted))
+        say("check", f"{num_images:,} images of {num_classes:,} classes, without feedback")
+        return draw_round(some, compute, store, lambda what, **values: None).records
+
+    def said(records: "tuple[PartRecord, ...]") -> "Ability":
+        run(
+            check_ability,
+            recipe=found.recipe,
+            records=records,
+            ability=asked,
+            inputs=inputs,
+            compute=compute,
+            workspace=workspace,
+        )
+        return read_ability(workspace.ability)
+
+    records = draw(found) if first.parts else ()
+    ability = said(records)
+    if doubtful := ability.in_doubt:
+        say("check", f"in doubt: {listed(doubtful)}; a second look")
+        plan = second_look(first, doubtful)
+        more = survey_check(recipe, plan, store, workspace, verify=True)
+        ability = said((*records, *draw(more)))
+    return ability
 
 
 def heed(ability: "Ability") -> None:

@@ -3,9 +3,11 @@
     python -m flows.plan
     python -m flows.plan --max-device-hours 100 && dvc repro
 
-Counts images and parts by shot bin and class, and what of them is finished. Where the classifier
-that guides is there, it draws a batch of the run's own images to measure the rest. Writes nothing
-to the workspace and needs no Prefect server. About 20 s for the embedded default on 2 CPU cores.
+Counts images and parts by shot bin and class, and what of them is finished. Draws a few images of
+the classes that want most, for half a minute at most, and says whether they show these. Where the
+classifier that guides is there, it draws a batch of the run's own images to measure the rest.
+Writes nothing to the workspace and needs no Prefect server. About 30 s for the embedded default on
+2 CPU cores; without drawing (--probe 0) a few.
 """
 
 import argparse
@@ -83,7 +85,6 @@ def show_plan(
     """
     from fgds_core.synthesis.recipe import Recipe as Plain
     from fgds_core.synthesis.rounds import certain_rounds
-    from tasks.ability import check_plan
     from tasks.cost import (
         ahead_of,
         check_device_hours,
@@ -104,6 +105,7 @@ def show_plan(
     show_judge(params, workspace)
     adapting_s = show_adapter(params, workspace, measure=num_images != 0)
     print()
+    look = num_images != 0 and not adapting_s
     missing = [each for each in guides(recipe.synthesize, workspace) if not each.exists()]
     needs = " and ".join(f"{each}; make it with `{workspace.makes(each)}`" for each in missing)
     if limit is not None and (num_images == 0 or missing):
@@ -114,8 +116,7 @@ def show_plan(
         parts = [part for each in certain for part in each.parts]
         later = sum(plan.wanted) - sum(part.num_images for part in parts)
         show_workload(workload(certain, parts, later), workspace)
-        num_checked = sum(check_plan(plan, recipe.synthesize.check_images).wanted)
-        print(f"Check: {num_checked:,} images without feedback come first.")
+        show_check(recipe, plan, params, workspace, look=look)
         asked = checks_of(recipe.synthesize, params["judge"])
         show_redraws(foresee(asked, sum(plan.wanted), params["judge"], workspace))
         num_twins = sum(twins_plan(certain[0], recipe.synthesize).wanted)
@@ -126,7 +127,7 @@ def show_plan(
     found = survey(recipe, *sections, workspace, judge=params["judge"], verify=True)
     load = workload(found.all_plans, found.left, found.unplanned)
     show_workload(load, workspace)
-    show_check(recipe, plan, params["store"], workspace)
+    show_check(recipe, plan, params, workspace, look=look)
     show_redraws(found.foreseen)
     num_twins = show_twins(recipe, found, params["store"], workspace)
     if not load.num_images:
@@ -153,22 +154,42 @@ def show_plan(
             check_device_hours(hours, limit, load.num_images)
 
 
-def show_check(recipe: "Recipe", whole: "Plan", store: StoreConfig, workspace: Workspace) -> None:
-    """Prints what the generator check says, or what it will draw."""
-    from fgds_core.ability.record import findings
-    from tasks.ability import ability_of, check_inputs, last_check, survey_check
+def show_check(
+    recipe: "Recipe", whole: "Plan", params: dict[str, Any], workspace: Workspace, *, look: bool
+) -> None:
+    """Prints what the generator check says, or what it will draw and a glance at that.
 
-    found = survey_check(recipe, whole, store, workspace)
-    last = last_check(ability_of(recipe, found, check_inputs(found, workspace)), workspace)
-    if last is not None:
-        for line in findings(last):
-            print(f"Check: {line}")
-    else:
-        left = sum(part.num_images for part in found.left)
-        print(
-            f"Check: {left:,} images without feedback come first, to see whether the generator"
-            " can draw the classes"
-        )
+    Args:
+        recipe: How the set is drawn.
+        whole: The set.
+        params: All sections.
+        workspace: That of the set.
+        look: Whether images of some classes may be drawn for it.
+    """
+    from fgds_core.ability.record import findings
+    from tasks.ability import ability_of, check_inputs, check_plan, last_check, survey_check
+    from tasks.glance import glance
+
+    plan = check_plan(whole, recipe.synthesize.check_images)
+    if all(each.exists() for each in workspace.guides()):
+        found = survey_check(recipe, plan, params["store"], workspace)
+        asked = ability_of(recipe, found, check_inputs(found, workspace))
+        last = last_check(asked, workspace)
+        if last is not None:
+            for line in findings(last):
+                print(f"Check: {line}")
+            return
+    print(
+        f"Check: {sum(plan.wanted):,} images without feedback come first, to see whether the"
+        " generator can draw the classes"
+    )
+    if not look or not plan.parts:
+        return
+    seen = glance(recipe, whole, params["compute"], workspace)
+    for line in findings(seen.ability):
+        print(f"Check, at a glance: {line}")
+    if seen.num_left:
+        print(f"Check: {seen.num_left:,} more classes are looked at by the run alone")
 
 
 def show_redraws(foreseen: "Foreseen | None") -> None:

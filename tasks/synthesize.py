@@ -146,9 +146,12 @@ def check_ability(
     if not records:
         write_ability(out, ability)
         return written(out)
+    files: dict[int, list[Path]] = {}
+    for record in records:
+        files.setdefault(record.label, []).append(drawn / record.path)
     places = Places(
         workspace.prepared,
-        {record.label: drawn / record.path for record in records},
+        files,
         workspace.judge,
         workspace.baseline,
         out,

@@ -6,13 +6,12 @@ Classes are taken one after the other, and of each a few hundred images at most 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fgds_core.ability.evidence import (
-    DOUBT,
     MIN_REAL,
     Array,
     Compared,
@@ -20,6 +19,7 @@ from fgds_core.ability.evidence import (
     Verdict,
     compare,
     judged,
+    judged_cell,
     judged_group,
 )
 from fgds_core.ability.spaces import Space
@@ -30,6 +30,9 @@ from fgds_core.judge.judge import Judge
 
 MAX_REAL = 100
 """Real images of a class that drawn ones are compared with."""
+
+CELL_IMAGES = 8
+"""Images of a class in one group below which nothing could be told of it there."""
 
 ENOUGH = 10
 """Validation images of a class below which its training images are taken beside them."""
@@ -54,19 +57,17 @@ class Witnesses:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check says of a class, or of a group over all classes.
+    """What the check says of a class, of a group over all classes, or of a class in a group.
 
     Attributes:
-        name: Of the class or group.
+        name: Of the class or group, or of both.
         evidence: What is known.
         verdict: Whether it can be drawn.
-        is_doubtful: Whether it cannot, or so it seems though chance may explain it.
     """
 
     name: str
     evidence: Evidence
     verdict: Verdict
-    is_doubtful: bool
 
 
 def check(
@@ -76,7 +77,7 @@ def check(
     seed: int,
     *,
     batch_size: int = 64,
-) -> tuple[list[Checked], list[Checked]]:
+) -> tuple[list[Checked], list[Checked], list[Checked]]:
     """Checks the classes of which some images were drawn.
 
     Args:
@@ -87,11 +88,13 @@ def check(
         batch_size: Images a pass.
 
     Returns:
-        What is said of each class, and of each group over all classes: how many of its images are
-        far, each beside real ones of its own class and group.
+        What is said of each class, of each group over all classes: how many of its images are
+        far, each beside real ones of its own class and group; and of each class in each group,
+        where neither the one nor the other fails.
     """
     classes: list[Checked] = []
     groups: dict[str, _Group] = {}
+    cells: list[tuple[str, str, Checked]] = []
     for label, name in enumerate(real.val.class_names):
         images = drawn(label)
         if images is None:
@@ -100,14 +103,45 @@ def check(
         evidence, compared = examine(
             name, images, reference, witnesses, np.random.default_rng([seed, label]), batch_size
         )
-        classes.append(_judged_class(name, evidence))
+        classes.append(Checked(name, evidence, judged(name, evidence)))
         for place, group in enumerate(images.groups or ()):
             of_group = groups.setdefault(group, _Group())
             of_group.num_images += 1
             of_group.classes.add(name)
             of_group.far.update(key for key, each in compared.items() if each.far[place])
             of_group.spaces.update(compared)
-    return classes, [_judged_group(name, each, witnesses) for name, each in groups.items()]
+        if images.groups is not None:
+            cells += [(name, *each) for each in _cells(name, images.groups, compared)]
+    of_groups = [_judged_group(name, each, witnesses) for name, each in groups.items()]
+    failing = {each.name for each in (*classes, *of_groups) if each.verdict.can_draw is False}
+    of_cells = [cell for name, group, cell in cells if not {name, group} & failing]
+    return classes, of_groups, of_cells
+
+
+def _cells(
+    name: str, groups: Sequence[str], compared: Mapping[str, Compared]
+) -> Iterator[tuple[str, Checked]]:
+    """What a class's images of each group say, beside real ones of the class in that group.
+
+    Args:
+        name: Of the class.
+        groups: That of each drawn image, [N].
+        compared: What each feature space says of them.
+    """
+    of_image = np.array(groups)
+    for group in dict.fromkeys(groups):
+        here = of_image == group
+        beside = [each.num_real[here][0] for each in compared.values() if each.of_group[here][0]]
+        evidence = Evidence(
+            num_images=int(here.sum()),
+            num_real=int(min(beside, default=0)),
+            num_validation=0,
+            far={key: int(each.far[here].sum()) for key, each in compared.items() if beside},
+            variety={},
+            seen=None,
+            recognised=(0, 0),
+        )
+        yield group, Checked(f"{name}, {group}", evidence, judged_cell(evidence))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,13 +240,13 @@ def compare_within(
     if whole is None or groups[0] is None or groups[1] is None:
         return whole
     of_real, of_drawn = np.array(groups[0]), np.array(groups[1])
-    far = whole.far.copy()
+    far, num_real, of_group = whole.far.copy(), whole.num_real.copy(), whole.of_group.copy()
     for group in np.unique(of_drawn):
         here = of_drawn == group
         own = compare(real[of_real == group], drawn[here], rng, slack=space.slack)
         if own is not None:
-            far[here] = own.far
-    return Compared(far, whole.variety)
+            far[here], num_real[here], of_group[here] = own.far, own.num_real, True
+    return Compared(far, whole.variety, num_real, of_group)
 
 
 def _seen(judge: Judge, images: ImageDataset, batch_size: int) -> dict[str, int]:
@@ -231,11 +265,6 @@ class _Group:
     classes: set[str] = field(default_factory=set)
 
 
-def _judged_class(name: str, evidence: Evidence) -> Checked:
-    sure, likely = judged(name, evidence), judged(name, evidence, DOUBT)
-    return Checked(name, evidence, sure, False in (sure.can_draw, likely.can_draw))
-
-
 def _judged_group(name: str, found: _Group, witnesses: Witnesses) -> Checked:
     evidence = Evidence(
         num_images=found.num_images,
@@ -247,5 +276,4 @@ def _judged_group(name: str, found: _Group, witnesses: Witnesses) -> Checked:
         recognised=(0, 0),
         unknown=witnesses.unknown_groups.get(name),
     )
-    verdict = judged_group(evidence)
-    return Checked(name, evidence, verdict, verdict.can_draw is False)
+    return Checked(name, evidence, judged_group(evidence))

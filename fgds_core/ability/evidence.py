@@ -25,7 +25,8 @@ ERROR = 0.005
 """How likely chance alone may bring about a finding, at the edge of what is tolerated."""
 
 DOUBT = 0.05
-"""The same of a finding that refuses no class, but is a reason to let the generator learn it."""
+"""The same of a finding that refuses no class, but is a reason to look again, and to let the
+generator learn it."""
 
 TOLERATED = 0.5
 """What a generator may fall short by: half of the real images' recognition, half of its images
@@ -56,10 +57,15 @@ class Compared:
             from theirs, [N].
         variety: Mean distance between two drawn ones, as a share of what the least varied of as
             few real ones have.
+        num_real: Real ones of its class that each was compared with: those of its own group, where
+            there are enough of these, [N].
+        of_group: Whether they are those of its group, [N].
     """
 
     far: NDArray[np.bool_]
     variety: float
+    num_real: NDArray[np.int64]
+    of_group: NDArray[np.bool_]
 
 
 def compare(
@@ -82,7 +88,12 @@ def compare(
     np.fill_diagonal(between, np.inf)
     near = np.quantile(between.min(axis=1), QUANTILE)
     far = cdist(drawn, real).min(axis=1) > slack * near  # [N]
-    return Compared(far, _variety(real, drawn, rng))
+    return Compared(
+        far,
+        _variety(real, drawn, rng),
+        np.full(len(drawn), len(real)),
+        np.zeros(len(drawn), dtype=bool),
+    )
 
 
 def _variety(real: Array, drawn: Array, rng: np.random.Generator) -> float:
@@ -130,32 +141,33 @@ class Verdict:
         can_draw: None where nothing could be told.
         reasons: Why not, of `REASONS` -> in words.
         remarks: What could not be told and why, in words.
+        doubts: What more images might show to be a reason, in words.
     """
 
     can_draw: bool | None
     reasons: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it cannot, or so it seems though chance may explain it."""
+        return self.can_draw is False or bool(self.doubts)
 
 
-def judged(name: str, evidence: Evidence, error: float = ERROR) -> Verdict:
+def judged(name: str, evidence: Evidence) -> Verdict:
     """Says whether a class can be drawn, and why not.
 
     Args:
         name: Of the class.
         evidence: What is known of it.
-        error: How likely chance alone may bring about a finding.
     """
     reasons: dict[str, str] = {}
     remarks: list[str] = []
     n = evidence.num_images
-    label_told = _label(name, evidence, error, reasons, remarks)
+    label_told, doubts = _label(name, evidence, reasons, remarks)
     if evidence.far:
-        space, far = _farthest(evidence)
-        if _too_far(far, n, error):
-            reasons[FAR] = (
-                f"{far} of {n} are farther from {evidence.num_real} real images of the class than"
-                f" {QUANTILE:.0%} of those are from each other ({space})"
-            )
+        doubts += _far(evidence, f"{evidence.num_real} real images of the class", reasons)
         if (most := max(evidence.variety.values())) < TOLERATED:
             reasons[VARIETY] = (
                 f"two of them differ {most:.0%} as much as two of the least varied {n} real ones"
@@ -172,7 +184,7 @@ def judged(name: str, evidence: Evidence, error: float = ERROR) -> Verdict:
     if reasons:
         return Verdict(False, reasons, tuple(remarks))
     told = bool(evidence.far) or label_told
-    return Verdict(True if told else None, reasons, tuple(remarks))
+    return Verdict(True if told else None, reasons, tuple(remarks), tuple(doubts))
 
 
 def judged_group(evidence: Evidence) -> Verdict:
@@ -183,52 +195,80 @@ def judged_group(evidence: Evidence) -> Verdict:
     """
     if not evidence.far:
         return Verdict(None, {})
-    space, far = _farthest(evidence)
-    reasons = {}
-    if _too_far(far, evidence.num_images, ERROR):
-        reasons[FAR] = (
-            f"{far} of {evidence.num_images} are farther from real images of their class and group"
-            f" than {QUANTILE:.0%} of those are from each other ({space})"
-        )
-    if evidence.unknown is not None and far > TOLERATED * evidence.num_images:
+    reasons: dict[str, str] = {}
+    doubts = _far(evidence, "real images of their class and group", reasons)
+    most = max(evidence.far.values())
+    if evidence.unknown is not None and most > TOLERATED * evidence.num_images:
         reasons[WORD] = evidence.unknown
-    return Verdict(not reasons, reasons)
+    return Verdict(not reasons, reasons, doubts=() if reasons else tuple(doubts))
 
 
-def _farthest(evidence: Evidence) -> tuple[str, int]:
-    """The feature space in which most images are far, and how many."""
-    return max(evidence.far.items(), key=lambda item: item[1])
+def judged_cell(evidence: Evidence) -> Verdict:
+    """Says whether a class can be drawn in one group, by its few images there; see `judged`.
+
+    Args:
+        evidence: How many are far from real ones of their class in that group; nothing, where
+            there are too few of these.
+    """
+    n, reasons = evidence.num_images, dict[str, str]()
+    if not evidence.far:
+        few = f"fewer than {MIN_REAL} real images of the class in this group to compare with"
+        return Verdict(None, reasons, (few,))
+    if TOLERATED**n >= ERROR:
+        return Verdict(None, reasons, (f"{n} images of the class in this group tell nothing",))
+    beside = f"{evidence.num_real} real images of the class in this group"
+    doubts = _far(evidence, beside, reasons)
+    return Verdict(not reasons, reasons, doubts=tuple(doubts))
 
 
-def _too_far(far: int, num_images: int, error: float) -> bool:
-    """Whether surely more images are far than is tolerated."""
-    return bool(binom.sf(far - 1, num_images, TOLERATED) < error)
+def _far(evidence: Evidence, beside: str, reasons: dict[str, str]) -> list[str]:
+    """Adds that surely too many images are far; answers with what is not sure."""
+    n = evidence.num_images
+    space, far = max(evidence.far.items(), key=lambda item: item[1])
+    words = (
+        f"{far} of {n} are farther from {beside} than {QUANTILE:.0%} of those are from each other"
+        f" ({space})"
+    )
+    chance = binom.sf(far - 1, n, TOLERATED)
+    if chance < ERROR:
+        reasons[FAR] = words
+        return []
+    return [f"perhaps {FAR}: {words}"] if chance < DOUBT else []
 
 
 def _label(
-    name: str, evidence: Evidence, error: float, reasons: dict[str, str], remarks: list[str]
-) -> bool:
-    """Adds what the judge says of the labels; answers whether it could have said more."""
+    name: str, evidence: Evidence, reasons: dict[str, str], remarks: list[str]
+) -> tuple[bool, list[str]]:
+    """Adds what the judge says of the labels.
+
+    Returns:
+        Whether it could have said more, and what is not sure.
+    """
     if evidence.seen is None:
         remarks.append("there is no judge: whether the images show this class is not known")
-        return False
+        return False, []
     n, (shown, right) = evidence.num_images, evidence.recognised
     least = low(right, shown)
-    if binom.cdf(0, n, TOLERATED * least) >= error:
+    told = binom.cdf(0, n, TOLERATED * least) < ERROR
+    if not told:
         remarks.append(
             f"the judge knows {right} of {shown} real validation images of the class: too few to"
             f" tell by {n} images whether they show it"
         )
-        return False
     as_meant = evidence.seen.get(name, 0)
-    if binom.cdf(as_meant, n, TOLERATED * least) < error:
-        others = Counter({k: v for k, v in evidence.seen.items() if k != name})
-        (other, times), *_ = others.most_common(1)
-        reasons[LABEL] = (
-            f"the judge sees the class in {as_meant} of {n}, and in {right} of {shown} real"
-            f" images; it takes {times} for {other}"
-        )
-    return True
+    chance = binom.cdf(as_meant, n, TOLERATED * least)
+    if chance >= DOUBT:
+        return told, []
+    others = Counter({k: v for k, v in evidence.seen.items() if k != name})
+    (other, times), *_ = others.most_common(1)
+    words = (
+        f"the judge sees the class in {as_meant} of {n}, and in {right} of {shown} real"
+        f" images; it takes {times} for {other}"
+    )
+    if chance < ERROR:
+        reasons[LABEL] = words
+        return told, []
+    return told, [f"perhaps {LABEL}: {words}"]
 
 
 def low(right: int, shown: int) -> float:

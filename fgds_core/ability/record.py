@@ -25,21 +25,26 @@ DIGITS = 3
 
 @dataclass(frozen=True)
 class Said:
-    """What the check says of a class or group.
+    """What the check says of a class or group, or of both together.
 
     Attributes:
         name: Of the class or group.
         can_draw: None where nothing could be told.
-        is_doubtful: Whether it cannot be drawn, or so it seems though chance may explain it.
         reasons: Why not; the reason -> in words.
         remarks: What could not be told and why, in words.
+        doubts: What more images might show to be a reason, in words.
     """
 
     name: str
     can_draw: bool | None
-    is_doubtful: bool
     reasons: Mapping[str, str]
     remarks: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it cannot be drawn, or so it seems though chance may explain it."""
+        return self.can_draw is False or bool(self.doubts)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Ability:
         fingerprint: Of all that decides what the check says.
         classes: Those of which images are drawn.
         groups: Those that images are drawn for, over all classes.
+        cells: Classes in such groups, where neither class nor group fails as a whole.
     """
 
     check_images: int
@@ -61,11 +67,22 @@ class Ability:
     fingerprint: str
     classes: tuple[Said, ...] = ()
     groups: tuple[Said, ...] = ()
+    cells: tuple[Said, ...] = ()
 
     @property
     def failing(self) -> tuple[Said, ...]:
-        """The classes, and then the groups, that it cannot draw."""
-        return tuple(each for each in (*self.classes, *self.groups) if each.can_draw is False)
+        """The classes, then the groups, then the classes in a group, that it cannot draw."""
+        return tuple(each for each in self.all if each.can_draw is False)
+
+    @property
+    def in_doubt(self) -> tuple[str, ...]:
+        """The classes of which more images might show that it cannot draw them."""
+        return tuple(each.name for each in self.classes if each.doubts)
+
+    @property
+    def all(self) -> tuple[Said, ...]:
+        """Classes, groups and classes in a group."""
+        return self.classes + self.groups + self.cells
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -85,6 +102,7 @@ def write_ability(
     ability: Ability,
     classes: Sequence[Checked] = (),
     groups: Sequence[Checked] = (),
+    cells: Sequence[Checked] = (),
 ) -> None:
     """Writes the check.
 
@@ -93,8 +111,9 @@ def write_ability(
         ability: What was checked; its classes and groups are those that follow.
         classes: What is said of each class.
         groups: The same of groups.
+        cells: The same of classes in a group.
     """
-    value = {
+    value: dict[str, Any] = {
         "check_images": ability.check_images,
         "generator": ability.generator,
         "cannot_draw": ability.cannot_draw,
@@ -102,18 +121,22 @@ def write_ability(
         "classes": [_row(each) for each in classes],
         "groups": [_row(each) for each in groups],
     }
+    if cells:
+        value["cells"] = [_row(each) for each in cells]
     write_json(path, value)
 
 
 def _row(checked: Checked) -> dict[str, Any]:
     found, verdict = checked.evidence, checked.verdict
     shown, right = found.recognised
+    doubts = {"doubts": list(verdict.doubts)} if verdict.doubts else {}
     return {
         "name": checked.name,
         "can_draw": verdict.can_draw,
-        "doubtful": checked.is_doubtful,
+        "doubtful": verdict.is_doubtful,
         "reasons": dict(verdict.reasons),
         "remarks": list(verdict.remarks),
+        **doubts,
         "num_images": found.num_images,
         "num_real": found.num_real,
         "num_validation": found.num_validation,
@@ -139,6 +162,7 @@ def read_ability(path: Path) -> Ability:
             fingerprint=str(value["fingerprint"]),
             classes=_said(value["classes"]),
             groups=_said(value["groups"]),
+            cells=_said(value.get("cells", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); {AGAIN}") from error
@@ -149,9 +173,9 @@ def _said(rows: Sequence[Mapping[str, Any]]) -> tuple[Said, ...]:
         Said(
             str(row["name"]),
             row["can_draw"],
-            bool(row["doubtful"]),
             dict(row["reasons"]),
             tuple(row["remarks"]),
+            tuple(row.get("doubts", ())),
         )
         for row in rows
     )
@@ -164,6 +188,9 @@ def findings(ability: Ability) -> Iterator[str]:
         return
     able = sum(each.can_draw is True for each in ability.classes)
     yield f"{ability.generator} can draw {able:,} of {len(ability.classes):,} classes"
+    if ability.cells:
+        able = sum(each.can_draw is True for each in ability.cells)
+        yield f"and {able:,} of {len(ability.cells):,} pairs of these classes and a group"
     unknown = [each for each in ability.classes if each.can_draw is None]
     if unknown:
         yield f"of {_named(unknown)} nothing could be told: {'; '.join(unknown[0].remarks)}"
@@ -172,8 +199,11 @@ def findings(ability: Ability) -> Iterator[str]:
         yield f"warning: it cannot draw {each.name!r}: {reasons_of(each)}"
     if rest := failing[SHOWN:]:
         yield f"warning: nor can it draw {_named(rest)}"
-    if doubtful := [each for each in ability.classes if each.is_doubtful and each.can_draw]:
-        yield f"doubtful, though chance may explain it: {_named(doubtful)}"
+    if doubtful := [each for each in ability.all if each.doubts]:
+        yield (
+            f"in doubt: {_named(doubtful)}; {doubtful[0].name!r}: {'; '.join(doubtful[0].doubts)};"
+            " more images (synthesize.check_images) might tell"
+        )
     if ability.resampled:
         yield f"real images fill {len(ability.resampled):,} classes in place of drawn ones"
 
@@ -193,10 +223,15 @@ def refusal(ability: Ability) -> str:
     lines = [f"  {each.name}: {reasons_of(each)}" for each in failing[:SHOWN]]
     if rest := failing[SHOWN:]:
         lines.append(f"  and {_named(rest)}")
-    kinds = f"{len(ability.classes):,} classes" + " or their groups" * bool(ability.groups)
+    num_classes = sum(each.can_draw is False for each in ability.classes)
+    what = f"{num_classes:,} of {len(ability.classes):,} classes"
+    if rest_of_them := len(failing) - num_classes:
+        kinds = "group or pair" if rest_of_them == 1 else "groups or pairs"
+        also = f"{rest_of_them:,} {kinds} of class and group"
+        what = f"{what} and {also}" if num_classes else also
     return (
-        f"synthesize.cannot_draw: the generator {ability.generator} cannot draw {len(failing):,}"
-        f" of {kinds}, and nothing was drawn:\n" + "\n".join(lines) + "\nLook at them with"
+        f"synthesize.cannot_draw: the generator {ability.generator} cannot draw {what}, and"
+        " nothing was drawn:\n" + "\n".join(lines) + "\nLook at them with"
         " `python -m flows.preview` and name a generator that knows them (generator.path), or let"
         " it learn them from your training images (adapt.enabled: true), or set"
         " synthesize.cannot_draw to resample, which fills these classes with real images drawn"

@@ -12,6 +12,9 @@ from fgds_core.report.inputs import ReportInputs
 VERDICTS = {True: "yes", False: "no", None: "cannot tell"}
 """Whether it can be drawn, in words."""
 
+IN_DOUBT = "in doubt"
+"""What is said where more images might show that it cannot."""
+
 DONE = {
     "refuse": "A class that cannot be drawn stops the run.",
     "resample": "Classes that cannot be drawn are filled with real images drawn again.",
@@ -26,7 +29,7 @@ class Said:
 
     Attributes:
         name: Of the class or group.
-        verdict: Of `VERDICTS`.
+        verdict: Of `VERDICTS`, or `IN_DOUBT`.
         because: Why not, or what could not be told; empty where there is nothing to say.
         images: Drawn and real ones that were compared.
         seen: How many of the drawn ones the judge takes for the class.
@@ -56,7 +59,10 @@ class Able:
         num_classes: Classes that were checked.
         before: What it could draw before it learnt, in words; None where nothing was checked then.
         done: What is done about the others.
-        lines: Classes, then groups; those that cannot be drawn first.
+        lines: Classes, then groups, then the pairs of both of which there is something to say;
+            those that cannot be drawn first.
+        num_able_cells: Classes in a group that it can draw.
+        num_cells: Those that were checked; 0 where the data have no groups.
     """
 
     generator: str
@@ -66,6 +72,8 @@ class Able:
     before: str | None
     done: str
     lines: list[Said]
+    num_able_cells: int
+    num_cells: int
 
 
 def able(inputs: ReportInputs) -> Able | None:
@@ -73,11 +81,12 @@ def able(inputs: ReportInputs) -> Able | None:
     ability = inputs.ability
     if ability is None or not ability["check_images"]:
         return None
-    order = {False: 0, None: 1, True: 2}
+    cells = ability.get("cells", ())
+    told = [each for each in cells if each["can_draw"] is not True or each.get("doubts")]
     rows = [
         each
-        for kind in ("classes", "groups")
-        for each in sorted(ability[kind], key=lambda each: order[each["can_draw"]])
+        for kind in (ability["classes"], ability["groups"], told)
+        for each in sorted(kind, key=_order)
     ]
     return Able(
         generator=ability["generator"],
@@ -87,6 +96,8 @@ def able(inputs: ReportInputs) -> Able | None:
         before=_before(inputs.ability_before),
         done=DONE[ability["cannot_draw"]],
         lines=[_said(each) for each in rows],
+        num_able_cells=sum(each["can_draw"] is True for each in cells),
+        num_cells=len(cells),
     )
 
 
@@ -102,14 +113,19 @@ def _before(ability: Mapping[str, Any] | None) -> str | None:
     )
 
 
+def _order(each: Mapping[str, Any]) -> int:
+    return {False: 0, None: 2, True: 3}[each["can_draw"]] - 2 * bool(each.get("doubts"))
+
+
 def _said(each: Mapping[str, Any]) -> Said:
     reasons = [f"{reason} ({words})" for reason, words in each["reasons"].items()]
+    doubts = each.get("doubts", ())
     seen = each.get("seen")
     number = each.get("num_images")
     return Said(
         name=each["name"],
-        verdict=VERDICTS[each["can_draw"]],
-        because="; ".join([*reasons, *each["remarks"]]),
+        verdict=IN_DOUBT if doubts else VERDICTS[each["can_draw"]],
+        because="; ".join([*reasons, *doubts, *each["remarks"]]),
         images=f"{numbers.count(number)} and {numbers.count(each.get('num_real'))}",
         seen=numbers.MISSING
         if seen is None

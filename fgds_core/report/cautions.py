@@ -63,9 +63,8 @@ def _ability(inputs: ReportInputs) -> Iterator[Caution]:
     ability = inputs.ability
     if ability is None:
         return
-    failing = [
-        each for each in (*ability["classes"], *ability["groups"]) if each["can_draw"] is False
-    ]
+    everything = (*ability["classes"], *ability["groups"], *ability.get("cells", ()))
+    failing = [each for each in everything if each["can_draw"] is False]
     if not failing:
         return
     reasons = "; ".join(f"{reason} ({words})" for reason, words in failing[0]["reasons"].items())

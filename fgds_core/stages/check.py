@@ -1,7 +1,8 @@
 """The generator check, between what was drawn for it and what is said of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from fgds_core.ability.check import Witnesses, check
@@ -16,7 +17,7 @@ from fgds_core.data.splits import RealImages, read_real
 from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.tokenizers import load_tokenizers
-from fgds_core.images.dataset import read_images
+from fgds_core.images.dataset import ImageDataset, joined, read_images
 from fgds_core.judge.judge import load_judge
 from fgds_core.judge.record import RECORD
 from fgds_core.synthesis.recipe import Recipe
@@ -28,7 +29,7 @@ class Places:
 
     Attributes:
         prepared: Prepared data; test images are not read.
-        drawn: Class -> the file of its images.
+        drawn: Class -> the files of its images.
         judge: Folder of the judge; without its record there is none.
         baseline: Folder of a classifier, whose features serve where the generator has no vision
             tower.
@@ -36,7 +37,7 @@ class Places:
     """
 
     prepared: Path
-    drawn: Mapping[int, Path]
+    drawn: Mapping[int, Sequence[Path]]
     judge: Path
     baseline: Path
     record: Path
@@ -69,8 +70,13 @@ def check_generator(
     told = real.val if len(real.val) else real.train
     spaces = [*network_space(recipe.generator, places.baseline, device), pixels(told)]
     classes, groups = unknown(recipe, real)
+
+    def drawn(label: int) -> ImageDataset | None:
+        files = places.drawn.get(label)
+        return None if files is None else reduce(joined, map(read_images, files))
+
     found = check(
-        lambda label: read_images(places.drawn[label]) if label in places.drawn else None,
+        drawn,
         real,
         Witnesses(spaces, judge, classes, groups),
         recipe.seed,

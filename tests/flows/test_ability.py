@@ -1,22 +1,31 @@
 """The generator check as part of synthesize: what is done about what cannot be drawn."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import fgds_core.stages.check
+from fgds_core.ability.check import CELL_IMAGES, Checked
+from fgds_core.ability.evidence import Evidence, Verdict
 from fgds_core.ability.record import read_ability
-from fgds_core.data.splits import read_prepared
-from fgds_core.images.dataset import read_images
+from fgds_core.data.splits import RealImages, read_prepared
+from fgds_core.images.dataset import ImageDataset, read_images
 from fgds_core.images.table import column_values, read_table
+from fgds_core.synthesis.plan import Part, Plan
 from fgds_core.synthesis.shards import read_index
 from flows.plan import main as show_plan_of
+from tasks.ability import check_plan, second_look
 
 Run = Callable[..., int]
 
 CHECKED = {"check_images": 8}
 """The generator here has random weights, so nothing that it draws is near to anything real."""
+
+EVIDENCE = Evidence(8, 9, 9, {}, {}, None, (0, 0))
 
 
 def parts(workspace: Path) -> dict[str, bytes]:
@@ -66,6 +75,52 @@ def test_the_check_changes_no_image_and_keep_goes_on_with_a_warning(
     ability = read_ability(Path("reports/ability.json"))
     assert ability.resampled == frozenset()
     assert all(each.reasons for each in ability.failing)
+
+
+def test_a_class_in_doubt_gets_a_second_look(
+    ready: Run,
+    drawn: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown: list[dict[str, int]] = []
+
+    def check(images: Callable[[int], ImageDataset | None], real: RealImages, *_: Any, **__: Any):
+        found = [(name, images(label)) for label, name in enumerate(real.val.class_names)]
+        numbers = {name: len(some) for name, some in found if some is not None}
+        shown.append(numbers)
+        unsure = {"owl": ("perhaps",)} if numbers["owl"] < 16 else {}
+        return [
+            Checked(name, EVIDENCE, Verdict(True, {}, (), unsure.get(name, ())))
+            for name in numbers
+        ], []
+
+    monkeypatch.setattr(fgds_core.stages.check, "check", check)
+    assert ready("synthesize", synthesize=CHECKED) == 0
+    assert shown == [{"dog": 8, "owl": 8}, {"dog": 8, "owl": 16}]
+    assert "in doubt: owl; a second look" in capsys.readouterr().err
+    assert drawn[:3] == [
+        "01-dog/part-00000.parquet",
+        "02-owl/part-00000.parquet",
+        "02-owl/part-00002.parquet",
+    ]
+    assert not read_ability(Path("reports/ability.json")).in_doubt
+    drawn.clear()
+    assert ready("synthesize", synthesize={"cannot_draw": "keep"}) == 0
+    assert drawn == []  # both looks are kept
+
+
+def test_with_groups_enough_is_drawn_of_each_to_tell() -> None:
+    groups = tuple(f"g{place}" for place in range(5))
+    parts = (Part(0, "cat", 0, 0, 100, groups * 20), Part(1, "dog", 0, 0, 12, groups * 2))
+    plan = check_plan(Plan(parts, ("cat", "dog", "owl"), (9, 9, 200), (100, 12, 0)), 8)
+    assert plan.wanted == (5 * CELL_IMAGES, 12, 0)  # no more than the set itself draws
+    assert Counter(plan.parts[0].groups) == dict.fromkeys(groups, CELL_IMAGES)
+    again = second_look(plan, ["cat"])
+    assert again.wanted == (5 * CELL_IMAGES, 0, 0)
+    (more,) = again.parts
+    assert more.first_index == plan.parts[0].first_index + plan.parts[0].num_images
+    assert more.groups == plan.parts[0].groups
 
 
 def test_resample_fills_the_classes_with_real_images(workspace: Path, ready: Run) -> None:

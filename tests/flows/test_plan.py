@@ -9,6 +9,7 @@ import pytest
 from micro import ROOT, set_params
 
 import tasks.cost
+import tasks.glance
 import tasks.workers.worker
 from flows.plan import main
 
@@ -95,6 +96,34 @@ def test_the_probe_draws_the_images_of_the_run_and_leaves_nothing(
     assert ready("synthesize") == 0
     part = workspace / "data" / "synthetic" / "02-owl" / "part-00000.parquet"
     assert probed == [part.read_bytes()] * 2
+
+
+def test_a_glance_says_what_the_generator_cannot_draw_before_anything_is_trained(
+    run_stage: Run,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_stage("prepare", synthesize={"check_images": 8}) == 0
+    before = contents(workspace)
+    capsys.readouterr()
+    assert main(["--probe", "0"]) == 0
+    told = capsys.readouterr().out
+    assert "Check: 16 images without feedback come first" in told
+    assert "at a glance" not in told
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert "Check, at a glance: warning: it cannot draw 'owl': far from real (8 of 8" in told
+    assert "cannot draw 'dog'" in told
+    assert contents(workspace) == before
+    assert not (workspace / ".runs" / "check").exists()
+    # With no time left after the class that wants most
+    monkeypatch.setattr(tasks.glance, "GLANCE_S", 0.0)
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert "can draw 0 of 1 classes" in told
+    assert "cannot draw 'owl'" in told
+    assert "1 more classes are looked at by the run alone" in told
 
 
 def test_what_is_finished_costs_nothing(

@@ -14,11 +14,12 @@ from sets import gather, image_set
 from torch.nn import functional as F
 
 from fgds_core.ability.check import ENOUGH, MAX_REAL, Checked, Witnesses, check, reference_of
-from fgds_core.ability.evidence import FAR
+from fgds_core.ability.evidence import FAR, Evidence, Verdict
+from fgds_core.ability.record import Ability, findings, read_ability, refusal, write_ability
 from fgds_core.ability.spaces import pixels, spectrum
 from fgds_core.data.splits import RealImages
 from fgds_core.generators.load import load_generator
-from fgds_core.images.dataset import ImageDataset, read_images
+from fgds_core.images.dataset import ImageDataset, joined, read_images
 from fgds_core.stages.check import network_space
 from fgds_core.synthesis.models import LoadedModels
 from fgds_core.synthesis.part import write_part
@@ -89,10 +90,11 @@ def checked(
         part = Part(label, name, 0, 10**9, number)
         files[label] = out / write_part(part, recipe, models, "", out, batch_size=60).path
     spaces = [*network_space(generator_config(EMBEDDED), Path("none"), "cpu"), pixels(real.val)]
-    classes, groups = check(
+    classes, groups, cells = check(
         lambda label: read_images(files[label]), real, Witnesses(spaces, None), 0
     )
-    assert groups == []
+    assert not groups
+    assert not cells
     return classes
 
 
@@ -131,7 +133,7 @@ def test_noise_and_empty_pictures_stand_out_without_any_network(garments: RealIm
     for nothing in (random_images(12, 32), torch.zeros(12, 3, 32, 32)):
         names = garments.val.class_names
         drawn = image_set(nothing, [0] * 12, names)
-        classes, _ = check(lambda label, drawn=drawn: drawn, garments, Witnesses([space], None), 0)
+        classes, *_ = check(lambda _, drawn=drawn: drawn, garments, Witnesses([space], None), 0)
         able = {each.name: each.evidence.far for each in classes if each.verdict.can_draw}
         assert not able
     # Real images of another half pass
@@ -140,8 +142,68 @@ def test_noise_and_empty_pictures_stand_out_without_any_network(garments: RealIm
         image_set(torch.cat([x[:20] for x in real]), sorted([*range(10)] * 20), names),
     )
     other = {k: image_set(x[20:], [k] * 20, names) for k, x in enumerate(real)}
-    classes, _ = check(other.get, halves, Witnesses([space], None), 0)
+    classes, *_ = check(other.get, halves, Witnesses([space], None), 0)
     assert all(each.verdict.can_draw for each in classes)
+
+
+def test_a_class_that_cannot_be_drawn_in_one_group_alone_is_named_there() -> None:
+    names, groups = ("cat", "dog"), ("grass", "snow")
+
+    def some(number: int, label: int, noise: bool = False) -> ImageDataset:
+        """Images of one brightness for each class and one colour for each group."""
+        x = 0.1 * random_images(2 * number, 16, seed=number + label)
+        x[:, 2, :8] += 0.4 * label
+        x[:number, 0] += 0.5
+        if noise:
+            x[number:] = random_images(number, 16)
+        of_image = [group for group in groups for _ in range(number)]
+        return image_set(x.clamp(-1, 1), [label] * 2 * number, names, of_image)
+
+    val = joined(some(20, 0), some(20, 1))
+    drawn = {0: some(10, 0), 1: some(10, 1, noise=True)}
+    witnesses = Witnesses([pixels(val)], None)
+    found = check(drawn.get, real_images(val, val), witnesses, 0)
+    classes, of_groups, cells = ({each.name: each.verdict for each in kind} for kind in found)
+    assert {name: each.can_draw for name, each in (classes | of_groups).items()} == dict.fromkeys(
+        (*names, *groups), True
+    )
+    assert {name: each.can_draw for name, each in cells.items()} == {
+        "cat, grass": True,
+        "cat, snow": True,
+        "dog, grass": True,
+        "dog, snow": False,
+    }
+    assert "10 of 10 are farther from 20 real images of the class in this group" in str(
+        cells["dog, snow"].reasons
+    )
+    # Without real images of the class in that group nothing is said of it there
+    few = val.select(list(range(60)))
+    *_, unknown = check(drawn.get, real_images(few, few), witnesses, 0)
+    assert {each.name: each.verdict.can_draw for each in unknown}["dog, snow"] is None
+
+
+def test_the_record_says_what_was_found_and_what_is_in_doubt(tmp_path: Path) -> None:
+    evidence = Evidence(8, 9, 9, {"pixels": 7}, {}, None, (0, 0))
+    found = [
+        Checked("cat", evidence, Verdict(True, {}, (), ("perhaps far from real: 7 of 8",))),
+        Checked("dog", evidence, Verdict(True, {})),
+    ]
+    cell = Checked("dog, snow", evidence, Verdict(False, {FAR: "8 of 8"}))
+    asked = Ability(8, "mine", "refuse", "f" * 64)
+    write_ability(tmp_path / "ability.json", asked, found, (), [cell])
+    ability = read_ability(tmp_path / "ability.json")
+    assert ability.in_doubt == ("cat",)
+    assert [each.name for each in ability.failing] == ["dog, snow"]
+    said = "\n".join(findings(ability))
+    assert "mine can draw 2 of 2 classes" in said
+    assert "and 0 of 1 pairs of these classes and a group" in said
+    assert "it cannot draw 'dog, snow': far from real (8 of 8)" in said
+    assert "in doubt: 'cat'; 'cat': perhaps far from real: 7 of 8" in said
+    refused = refusal(ability)
+    assert "mine cannot draw 1 group or pair of class and group, and nothing" in refused
+    # Data without groups, and without doubts, have no such entries
+    write_ability(tmp_path / "ability.json", asked, found[1:])
+    assert not {"cells", "doubts"} & set((tmp_path / "ability.json").read_text().split('"'))
 
 
 def test_the_spectrum_of_a_wave_is_in_its_band() -> None:

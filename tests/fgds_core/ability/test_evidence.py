@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from fgds_core.ability.check import CELL_IMAGES
 from fgds_core.ability.evidence import (
     DOUBT,
     ERROR,
@@ -17,6 +18,7 @@ from fgds_core.ability.evidence import (
     Evidence,
     compare,
     judged,
+    judged_cell,
     judged_group,
     low,
 )
@@ -129,7 +131,7 @@ def test_an_unknown_word_counts_unless_the_images_are_right() -> None:
 def test_doubt_needs_less_than_refusal(far: int, seen: int, sure: bool, doubtful: bool) -> None:
     found = of_class(far, seen)
     assert judged("cat", found).can_draw is sure
-    assert judged("cat", found, DOUBT).can_draw is not doubtful
+    assert judged("cat", found).is_doubtful is doubtful
 
 
 def test_a_group_is_judged_by_its_images_of_all_classes() -> None:
@@ -141,6 +143,43 @@ def test_a_group_is_judged_by_its_images_of_all_classes() -> None:
     assert list(judged_group(of_group(22, "no word for 'snow'")).reasons) == [WORD]
     assert judged_group(of_group(12, "no word for 'snow'")).can_draw is True
     assert judged_group(Evidence(40, 0, 0, {}, {}, None, (0, 0))).can_draw is None
+
+
+def test_what_is_not_sure_is_said_and_stops_nothing() -> None:
+    def of(far: int, as_meant: int) -> Evidence:
+        seen = {"cat": as_meant, "dog": N - as_meant}
+        return Evidence(N, 50, 50, {"space": far}, {"space": 1.0}, seen, (100, 95))
+
+    for far in range(N + 1):
+        chance, verdict = binom.sf(far - 1, N, 0.5), judged("cat", of(far, N))
+        assert (FAR in verdict.reasons) == (chance < ERROR)
+        assert bool(verdict.doubts) == (ERROR <= chance < DOUBT)
+        assert verdict.can_draw == (chance >= ERROR)
+    doubtful = judged("cat", of(16, N))
+    assert doubtful.doubts == (
+        "perhaps far from real: 16 of 20 are farther from 50 real images of the class than 95% of"
+        " those are from each other (space)",
+    )
+    (said,) = judged("cat", of(0, 4)).doubts
+    assert said.startswith("perhaps wrong label: the judge sees the class in 4 of 20")
+
+
+def test_a_class_in_a_group_is_judged_by_its_few_images_there() -> None:
+    def cell(number: int, far: int | None) -> Evidence:
+        known = {} if far is None else {"space": far}
+        return Evidence(number, 9, 0, known, {}, None, (0, 0))
+
+    assert list(judged_cell(cell(CELL_IMAGES, CELL_IMAGES)).reasons) == [FAR]
+    almost = judged_cell(cell(CELL_IMAGES, CELL_IMAGES - 1))
+    assert (almost.can_draw, len(almost.doubts)) == (True, 1)
+    few = judged_cell(cell(CELL_IMAGES - 1, CELL_IMAGES - 1))
+    assert (few.can_draw, few.remarks) == (
+        None,
+        ("7 images of the class in this group tell nothing",),
+    )
+    alone = judged_cell(cell(CELL_IMAGES, None))
+    assert alone.can_draw is None
+    assert "fewer than 5 real images of the class in this group" in alone.remarks[0]
 
 
 def test_the_bound_of_a_recall_is_that_of_clopper_and_pearson() -> None:
