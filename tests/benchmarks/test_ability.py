@@ -53,3 +53,7 @@ def test_what_is_on_record_is_what_is_promised() -> None:
     text = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
     letters = found["letters"]["classes"]
     assert f"{letters['named']} of {letters['checked']}" in text
+    for share in ("0.6", "0.7", "0.8", "0.9", "1.0"):
+        named = joined["named"][share]
+        row = [named[rule] for rule in (LOOKS, "alone", "fisher", "cauchy")]
+        assert f"| {float(share):.0%}".replace("%", " % | ") + " | ".join(map(str, row)) in text
