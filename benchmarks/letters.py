@@ -68,18 +68,22 @@ TRIES: dict[str, dict[str, dict[str, Any]]] = {
     "as by default": {},
     "without feedback": {"synthesize": UNGUIDED},
     "without feedback, guidance scale 8": {"synthesize": {**UNGUIDED, "guidance_scale": 8.0}},
-    "the same, what the judge doubts drawn again": {
+    "the same, all letters learnt": {
+        "adapt": {"classes": "all"},
+        "synthesize": {**UNGUIDED, "guidance_scale": 8.0},
+    },
+    "guidance scale 8, what the judge doubts drawn again": {
         "synthesize": {**UNGUIDED, "guidance_scale": 8.0},
         "judge": STRICT,
     },
-    "the same, last layer on real images": {
+    "that, and the last layer on real images": {
         "synthesize": {**UNGUIDED, "guidance_scale": 8.0},
         "judge": STRICT,
         "retrain": LAST_LAYER,
     },
     "as by default, last layer on real images": {"retrain": LAST_LAYER},
 }
-"""What differs from the default parameters, all with the one adapter."""
+"""What differs from the parameters that the test images are looked at with."""
 
 REFUSED = 2
 """Exit status of a stage that refuses."""
