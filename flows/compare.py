@@ -9,7 +9,6 @@ Prints the parameters that differ and the accuracies, and writes a page with its
 is trained and nothing drawn; some seconds.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +29,7 @@ from fgds_core.report.experiments import (
 from fgds_core.report.inputs import Places, read_inputs
 from fgds_core.report.page import find
 from flows.cli.document import read_document
-from flows.cli.keys import HelpFormatter
+from flows.cli.options import add_out, command
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import exit_status
 from flows.cli.tables import cut, table
@@ -47,9 +46,7 @@ WIDTH = 24
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.compare", description=__doc__, formatter_class=HelpFormatter
-    )
+    parser = command("compare", __doc__)
     parser.add_argument(
         "experiments",
         nargs="+",
@@ -57,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"2 to {MOST}: a folder that holds a finished run, an experiment or commit that DVC "
         "knows, or workspace, which is this folder; the first is what others are compared with",
     )
-    parser.add_argument(
-        "--out", type=Path, default=OUT, metavar="FOLDER", help=f"where the page goes ({OUT})"
-    )
+    add_out(parser, OUT, "the page")
     args = parser.parse_args(arguments)
     return exit_status(lambda: compare(args.experiments, args.out))
 

@@ -20,8 +20,7 @@ from typing import Any
 from fgds_core.errors import InputError
 from fgds_core.files import write_text
 from flows import repro
-from flows.cli.keys import HelpFormatter
-from flows.cli.numbers import whole_number
+from flows.cli.options import add_images, command
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import exit_status
 from flows.cli.tables import MAX_ROWS, table
@@ -53,19 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.exclude",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument("--class", dest="class_name", metavar="NAME", help="name of the class")
-    parser.add_argument(
-        "--index",
-        type=lambda text: whole_number(text, 0),
-        nargs="+",
-        metavar="I",
-        help="places of the images within the class, from 0",
-    )
+    parser = command("exclude", __doc__)
+    add_images(parser, required=False)
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the list")
     parser.add_argument("--list", action="store_true", help="show what is left out, run nothing")
     parser.add_argument(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
 from fgds_core.files import write_text
-from flows.cli.keys import HelpFormatter
+from flows.cli.options import command
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import exit_status
 
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Looks, tells and writes; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.init", description=__doc__, formatter_class=HelpFormatter
-    )
+    parser = command("init", __doc__)
     parser.add_argument("path", metavar="PATH", help="the images: a folder, a file or a hub id")
     parser.add_argument(
         "--generator",

@@ -10,20 +10,18 @@ Writes nothing to the workspace and needs no Prefect server. About 30 s for the 
 2 CPU cores; without drawing (--probe 0) a few.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
 from flows.cli.adapter import drawing_recipe, show_adapter
 from flows.cli.judge import show_judge
-from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import positive_number, whole_number
-from flows.cli.params import PARAMS, read_params
-from flows.cli.stage import add_round, exit_status
+from flows.cli.options import add_params, add_round, command
+from flows.cli.params import read_params
+from flows.cli.stage import exit_status
 from flows.cli.tables import MAX_ROWS, table
 from tasks.store.config import StoreConfig
 from tasks.watch.progress import clock
@@ -40,14 +38,8 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the plan; returns the exit status, 2 if it costs more than allowed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.plan",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument(
-        "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
-    )
+    parser = command("plan", __doc__)
+    add_params(parser)
     parser.add_argument(
         "--probe",
         type=_count,

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli.adapter import drawing_recipe
-from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import whole_number
-from flows.cli.params import PARAMS, read_params
-from flows.cli.stage import add_round, exit_status
+from flows.cli.options import add_out, add_params, add_round, command
+from flows.cli.params import read_params
+from flows.cli.stage import exit_status
 from tasks.workspace import RUNS, Workspace
 
 PREVIEW = RUNS / "preview"
@@ -38,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.preview", description=__doc__, formatter_class=HelpFormatter
-    )
+    parser = command("preview", __doc__)
     parser.add_argument(
         "--classes",
         nargs="+",
@@ -51,12 +49,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--n", type=_count, default=4, metavar="N", help="images of each class (4)"
     )
-    parser.add_argument(
-        "--out", type=Path, default=PREVIEW, metavar="FOLDER", help=f"gets the page ({PREVIEW})"
-    )
-    parser.add_argument(
-        "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
-    )
+    add_out(parser, PREVIEW, "the page")
+    add_params(parser)
     add_round(parser)
     return parser
 

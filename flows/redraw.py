@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import UnfinishedError
 from flows.cli.adapter import drawing_recipe
-from flows.cli.keys import HelpFormatter
-from flows.cli.numbers import whole_number
-from flows.cli.params import PARAMS, read_params
-from flows.cli.stage import add_round, exit_status
+from flows.cli.options import add_images, add_out, add_params, add_round, command
+from flows.cli.params import read_params
+from flows.cli.stage import exit_status
 from tasks.workspace import RUNS, Workspace
 
 if TYPE_CHECKING:
@@ -41,35 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.redraw",
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
-    add_images(parser)
-    parser.add_argument(
-        "--out", type=Path, default=REDRAWN, metavar="FOLDER", help=f"gets the images ({REDRAWN})"
-    )
-    parser.add_argument(
-        "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
-    )
+    parser = command("redraw", __doc__)
+    add_images(parser, required=True)
+    add_out(parser, REDRAWN, "the images")
+    add_params(parser)
     add_round(parser)
     return parser
-
-
-def add_images(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that name images of one class."""
-    parser.add_argument(
-        "--class", dest="class_name", required=True, metavar="NAME", help="name of the class"
-    )
-    parser.add_argument(
-        "--index",
-        type=lambda text: whole_number(text, 0),
-        nargs="+",
-        required=True,
-        metavar="I",
-        help="places of the images within the class, from 0",
-    )
 
 
 def show_redrawn(

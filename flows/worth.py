@@ -10,12 +10,10 @@ and all of the synthetic ones: 18 trainings of 3 seeds. Reads no test image. Wri
 was stopped. docs/worth.md says how to read it. About 5 minutes for the embedded default.
 """
 
-import argparse
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
@@ -25,10 +23,10 @@ from fgds_core.data.imbalance import BINS
 from fgds_core.errors import InputError
 from fgds_core.files import write_json
 from fgds_core.report import numbers
-from flows.cli.keys import HelpFormatter
 from flows.cli.numbers import positive_number, whole_number
-from flows.cli.params import PARAMS, read_params
-from flows.cli.stage import add_round, exit_status, guarded
+from flows.cli.options import add_params, add_round, command
+from flows.cli.params import read_params
+from flows.cli.stage import exit_status, guarded
 from flows.cli.tables import MAX_ROWS, cut, table
 from tasks.watch.progress import clock
 from tasks.workers.config import ComputeConfig
@@ -57,12 +55,8 @@ class Budget:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Estimates the worth; returns the exit status, 2 if it costs more than allowed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.worth", description=__doc__, formatter_class=HelpFormatter
-    )
-    parser.add_argument(
-        "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
-    )
+    parser = command("worth", __doc__)
+    add_params(parser)
     parser.add_argument("--plan", action="store_true", help="say what it costs, train nothing")
     parser.add_argument(
         "--seeds",

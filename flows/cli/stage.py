@@ -30,6 +30,7 @@ from flows.cli.heartbeat import never_silent
 from flows.cli.inputs import check_inputs
 from flows.cli.keys import HelpFormatter, describe_keys
 from flows.cli.naming import named, tags_of
+from flows.cli.options import add_params, add_round
 from flows.cli.params import PARAMS, SECTIONS, dump_params, read_params
 from flows.cli.server import answers, use_server
 from tasks.identity.cache import check_places
@@ -145,24 +146,6 @@ def run_pipeline(flow: Flow[..., Any], description: str | None) -> NoReturn:
     with never_silent("synth_pipeline"):
         status = guarded(lambda: flow(params=str(args.params)))
     _leave(status)
-
-
-def add_round(options: argparse.ArgumentParser) -> None:
-    """Adds the option that names the round of a `Workspace`."""
-    options.add_argument(
-        "--round",
-        type=_round,
-        default=1,
-        metavar="N",
-        help="round N: guided by the final classifier of the round before, with its own folders"
-        " round-N below data, models and reports, which DVC does not record (1)",
-    )
-
-
-def _round(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 1000:
-        raise argparse.ArgumentTypeError(f"got {text!r}; must be a whole number from 1 to 999")
-    return int(text)
 
 
 def guarded(run: Callable[[], object], workspace: Workspace = FIRST) -> int:
@@ -350,9 +333,7 @@ def parser(prog: str, description: str, sections: tuple[str, ...]) -> argparse.A
         formatter_class=HelpFormatter,
     )
     parser.sections = sections
-    parser.add_argument(
-        "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters (params.yaml)"
-    )
+    add_params(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="check and print the parameters, run nothing"
     )
