@@ -166,8 +166,10 @@ def test_editing_the_report_redraws_nothing_and_editing_the_sampler_does() -> No
     code = {name: set(closure(f"flows.{name}")) for name in STAGES}
     assert [name for name in STAGES if "fgds_core/report/page.py" in code[name]] == ["report"]
     assert "fgds_core/report/page.html.j2" in code["report"]
+    # The stage adapt draws what the check looks at, to know what the generator is to learn
     assert [name for name in STAGES if "fgds_core/diffusion/sample.py" in code[name]] == [
-        "synthesize"
+        "adapt",
+        "synthesize",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from ended import emptied, stopping, times_ended
 from micro import contents, set_params
 
 import flows.synthesize
@@ -28,10 +29,6 @@ from tasks.workspace import FIRST, RUNS
 Run = Callable[..., int]
 SET = Path("data/synthetic")
 REDRAW = {"copies": "redraw"}
-
-
-class Stopped(BaseException):
-    """What ends a run at once, wherever it is."""
 
 
 @pytest.fixture
@@ -127,21 +124,8 @@ def test_a_run_that_ends_in_the_search_or_after_it_comes_to_the_same_bytes(
     ready: Run, memorised: set[str], drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ready("synthesize", synthesize=REDRAW) == 0
-    whole, total = contents(SET), len(drawn)
-    for name in whole:
-        (SET / name).unlink()
+    whole, total = emptied(SET), len(drawn)
     drawn.clear()
-
-    def stopping(function: Callable[..., object], at: int) -> Callable[..., object]:
-        counted = [0]
-
-        def call(*arguments: object, **options: object) -> object:
-            counted[0] += 1
-            if counted[0] == at:
-                raise Stopped
-            return function(*arguments, **options)
-
-        return call
 
     import fgds_core.copies.find
 
@@ -149,15 +133,7 @@ def test_a_run_that_ends_in_the_search_or_after_it_comes_to_the_same_bytes(
     monkeypatch.setattr(fgds_core.copies.find, "_suspected", stopping(found, 1))
     monkeypatch.setattr(tasks.synthesize, "write_verdicts", stopping(recording, 2))
     monkeypatch.setattr(flows.synthesize, "_finish", stopping(flows.synthesize._finish, 1))
-    ended = 0
-    while True:
-        try:
-            assert ready("synthesize") == 0
-            break
-        except Stopped:
-            ended += 1
-            assert not (SET / "_index.json").exists()
-    assert ended == 3
+    assert times_ended(lambda: ready("synthesize"), FIRST.synthetic_index) == 3
     assert contents(SET) == whole
     assert len(drawn) == total
 

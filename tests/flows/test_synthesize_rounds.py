@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ended import Stopped
 from micro import contents, set_params
 
 import tasks.synthesize
@@ -21,10 +22,6 @@ from tasks.workspace import FIRST, Workspace
 Run = Callable[..., int]
 TWICE = {"rounds": 2, "images_per_part": 4}
 SET = Path("data/synthetic")
-
-
-class Stopped(BaseException):
-    """What ends a run at once, wherever it is."""
 
 
 @pytest.fixture

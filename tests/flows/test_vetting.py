@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ended import emptied, stopping, times_ended
 from micro import contents, set_params
 
 import fgds_core.stages.vet
@@ -26,10 +27,6 @@ SET = Path("data/synthetic")
 STRICT = {"min_agreement": 0.95, "max_redraws": 2}
 AWAY = [*range(0, 12, 3), 12]
 """Owls that the judge takes for something else, until it is content with the third time."""
-
-
-class Stopped(BaseException):
-    """What ends a run at once, wherever it is."""
 
 
 def sees(label: int, indices: list[int], *others: object) -> Verdict:
@@ -110,39 +107,18 @@ def test_a_run_that_ends_anywhere_comes_to_the_same_bytes(
     vet: Run, drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert vet("synthesize", judge=STRICT) == 0
-    whole = contents(SET)
-    for name in whole:
-        (SET / name).unlink()
-    total = len(drawn)
+    whole, total = emptied(SET), len(drawn)
     drawn.clear()
-    looks, writes = [0], [0]
-
-    def stopping(function: Callable[..., object], counted: list[int], at: list[int]):
-        def call(*arguments: object, **options: object) -> object:
-            counted[0] += 1
-            if counted[0] in at:
-                raise Stopped
-            return function(*arguments, **options)
-
-        return call
 
     # in the first look, before its record is written, in the drawing after it, in the last look,
     # and before the index
     counting = tasks.synthesize.write_part
-    monkeypatch.setattr(fgds_core.stages.vet, "judged", stopping(sees, looks, [2, 9]))
-    recording = stopping(tasks.synthesize.write_verdicts, writes, [1])
+    monkeypatch.setattr(fgds_core.stages.vet, "judged", stopping(sees, 2, 9))
+    recording = stopping(tasks.synthesize.write_verdicts, 1)
     monkeypatch.setattr(tasks.synthesize, "write_verdicts", recording)
-    monkeypatch.setattr(tasks.synthesize, "write_part", stopping(counting, [0], [4]))
-    monkeypatch.setattr(flows.synthesize, "_finish", stopping(flows.synthesize._finish, [0], [1]))
-    ended = 0
-    while True:
-        try:
-            assert vet("synthesize") == 0
-            break
-        except Stopped:
-            ended += 1
-            assert not (SET / "_index.json").exists()
-    assert ended == 5
+    monkeypatch.setattr(tasks.synthesize, "write_part", stopping(counting, 4))
+    monkeypatch.setattr(flows.synthesize, "_finish", stopping(flows.synthesize._finish, 1))
+    assert times_ended(lambda: vet("synthesize"), FIRST.synthetic_index) == 5
     assert contents(SET) == whole
     assert len(drawn) == total  # no part is drawn twice
 
