@@ -10,7 +10,8 @@ is trained and nothing drawn; some seconds.
 """
 
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from fgds_core.errors import InputError
 from fgds_core.report.config import ReportConfig
 from fgds_core.report.experiments import (
     MOST,
+    Difference,
     Experiment,
     accuracies,
     differing,
@@ -32,7 +34,7 @@ from flows.cli.document import read_document
 from flows.cli.options import add_out, command
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import exit_status
-from flows.cli.tables import cut, table
+from flows.cli.tables import columns, cut, table
 from tasks.workspace import FIRST
 
 OUT = Path("reports/compare")
@@ -40,8 +42,13 @@ OUT = Path("reports/compare")
 NEEDED = (PARAMS.as_posix(), f"{FIRST.prepared.as_posix()}/meta.json", FIRST.reports.as_posix())
 """What is read of a run."""
 
-WIDTH = 24
-"""Columns of a value in a table on the console, at most."""
+WIDTH = 80
+"""Columns of the console, at most."""
+
+NAME = 16
+"""Columns of the name of an experiment, at most."""
+
+ACCURACY = "test accuracy, %"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_out(parser, OUT, "the page")
     args = parser.parse_args(arguments)
-    return exit_status(lambda: compare(args.experiments, args.out))
+    return exit_status(lambda: compare(args.experiments, args.out), "compare")
 
 
 def compare(names: Sequence[str], out: Path = OUT) -> None:
@@ -120,17 +127,53 @@ def _config() -> ReportConfig:
 
 
 def as_text(experiments: Sequence[Experiment]) -> str:
-    """What differs, and the accuracies, as tables for the console."""
-    names = [cut(each.name, WIDTH) for each in experiments]
-    differences = [
-        (row.key, *(cut(value, WIDTH) for value in row.values)) for row in differing(experiments)
-    ]
+    """What differs, and the accuracies, as tables for the console, at most 80 columns wide."""
+    names = labels([each.name for each in experiments])
+    differences = differing(experiments)
     parts = [
-        table(("parameter", *names), differences) if differences else "No parameter differs.",
-        table(("test accuracy, % (gain over control)", *names), accuracies(experiments)),
-        "\n".join(sentences_of(experiments)),
+        _of_parameters(differences, names) if differences else "No parameter differs.",
+        *_of_accuracies(accuracies(experiments), names),
+        "In brackets the gain over each one's own control, in points.",
+        "\n".join(_filled(each) for each in sentences_of(experiments)),
     ]
     return "\n\n".join(parts)
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """The names, cut to a column; with a number before them where the cut makes some alike."""
+    short = [cut(name, NAME) for name in names]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{number} {cut(name, NAME - 2)}" for number, name in enumerate(names, 1)]
+
+
+def _of_parameters(differences: Sequence[Difference], names: Sequence[str]) -> str:
+    """A table; where it is too wide, each parameter with its values below each other."""
+    rows = [(row.key, *row.values) for row in differences]
+    text = table(("parameter", *names), rows)
+    if columns(text.partition("\n")[0]) <= WIDTH:
+        return text
+    width = max(map(columns, names))
+    lines = ["Parameters that differ:"]
+    for key, *values in rows:
+        lines.append(key)
+        for name, value in zip(names, values, strict=True):
+            indent = " " * (width + 4)
+            lines.append(_filled(f"  {name:<{width}}  {value}", indent))
+    return "\n".join(lines)
+
+
+def _of_accuracies(rows: Sequence[tuple[str, ...]], names: Sequence[str]) -> Iterator[str]:
+    """The table, in as many pieces as keep it narrow."""
+    each = max(columns(text) for row in (names, *(row[1:] for row in rows)) for text in row) + 2
+    most = max(1, (WIDTH - len(ACCURACY)) // each)
+    for start in range(0, len(names), most):
+        some = slice(start, start + most)
+        yield table((ACCURACY, *names[some]), [(row[0], *row[1:][some]) for row in rows])
+
+
+def _filled(text: str, indent: str = "  ") -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tasks.store.config import StoreConfig
 from tasks.watch.journal import Note
 from tasks.watch.progress import bar
 from tasks.workers.config import ComputeConfig
-from tasks.workers.fanout import make_runner, run_each, runs_here
+from tasks.workers.fanout import make_runner, num_at_once, run_each, runs_here
 
 if TYPE_CHECKING:
     from fgds_core.synthesis.plan import Part
@@ -60,11 +60,13 @@ def draw_round(
     shown_by_tasks = runs_here(compute)
     asked: list[DrawnPart] = []
 
-    with bar("synthesize", sum(plan.wanted), "images") as advance:
+    at_once = num_at_once(compute)
+    with bar("synthesize", sum(plan.wanted), "images", at_once=at_once) as advance:
 
         def finished(part: "Part", outcome: object, remembered: bool) -> None:
             if remembered or not shown_by_tasks:
-                advance(part.num_images, found=remembered)
+                was_there = isinstance(outcome, DrawnPart) and outcome.seconds is None
+                advance(part.num_images, found=remembered or was_there)
             if remembered:
                 note("found", part=part.path)
             elif isinstance(outcome, Exception):

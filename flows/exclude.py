@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser()
     args = options.parse_args(arguments)
     if args.list:
-        return exit_status(show_excluded)
+        return exit_status(show_excluded, "exclude")
     if not args.undo and (args.class_name is None or args.index is None):
         options.error("--class and --index name the images; --list shows those left out")
     if args.index is not None and args.class_name is None:
         options.error("--index needs --class")
     changed: list[bool] = []
-    status = exit_status(lambda: changed.append(change(args)))
+    status = exit_status(lambda: changed.append(change(args)), "exclude")
     if status or args.later or not any(changed):
         return status
     return repro.main([])

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgds_core.errors import InputError
 from fgds_core.files import write_text
+from flows.cli.heartbeat import never_silent
 from flows.cli.options import command
 from flows.cli.params import PARAMS, read_params
 from flows.cli.stage import exit_status
@@ -68,14 +69,15 @@ def init(args: argparse.Namespace) -> None:
     from flows.cli.proposal import drawer, proposal
     from flows.cli.written import TEMPLATE, params_text
 
-    by = drawer(args.generator)
-    found = recognise(args.path, classes=args.classes, subset=args.subset)
     limits = {
         name: PrepareConfig.model_fields[name].default
         for name in ("max_image_bytes", "max_image_pixels")
     }
-    source = open_source(found.data, limits["max_image_bytes"])
-    seen = look(source, **limits)
+    with never_silent("init"):
+        by = drawer(args.generator)
+        found = recognise(args.path, classes=args.classes, subset=args.subset)
+        source = open_source(found.data, limits["max_image_bytes"])
+        seen = look(source, **limits)
     print(told(found, source, seen))
     text = params_text(
         proposal(found, seen, not source.published, by), TEMPLATE.read_text(encoding="utf-8")

@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     workspace = Workspace(args.round)
     return exit_status(
-        lambda: show_plan(read_params(args.params), args.probe, args.max_device_hours, workspace)
+        lambda: show_plan(read_params(args.params), args.probe, args.max_device_hours, workspace),
+        "plan",
     )
 
 

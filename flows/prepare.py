@@ -10,6 +10,7 @@ from prefect import flow
 
 from fgds_core.data.config import DataConfig, PrepareConfig
 from tasks.identity.cache import Outputs, content_digests, named_digest, run
+from tasks.watch.progress import say_result
 from tasks.workers.config import ComputeConfig
 from tasks.workspace import FIRST, Workspace
 
@@ -47,11 +48,12 @@ def prepare(
         compute=compute,
         workspace=workspace,
     )
-    if source.left_out:
-        print(source.left_out)
-    for note in source.notes:
-        print(note)
-    print(summary(read_meta(workspace.prepared)))
+    for note in filter(None, (source.left_out, *source.notes)):
+        say_result("prepare", note)
+    images, classes, *more = summary(read_meta(workspace.prepared)).splitlines()
+    for note in more:
+        say_result("prepare", note)
+    say_result("prepare", f"{images.removeprefix('prepared ')}; {classes}")
     return outputs
 
 

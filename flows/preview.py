@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status(
         lambda: show_preview(
             read_params(args.params), args.classes, args.n, args.out, Workspace(args.round)
-        )
+        ),
+        "preview",
     )
 
 

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status(
         lambda: show_redrawn(
             read_params(args.params), args.class_name, args.index, args.out, Workspace(args.round)
-        )
+        ),
+        "redraw",
     )
 
 

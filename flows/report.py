@@ -17,11 +17,13 @@ from pydantic import BaseModel
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.data.config import DataConfig, PrepareConfig
+from fgds_core.files import read_json
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.report.config import ReportConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.tables import TABLE_LATER, show_results
 from tasks.identity.cache import Outputs, content_digests, run
+from tasks.watch.progress import say_result
 from tasks.workspace import FIRST, Workspace
 
 
@@ -51,6 +53,7 @@ class ResultParams:
 @flow(name="report")
 def report(params: ResultParams, workspace: Workspace = FIRST) -> Outputs:
     """Writes the page."""
+    from fgds_core.report.page import VERDICT
     from tasks.report import write_page
 
     trained = (workspace.real_reports, "baseline"), (workspace.real_reports, "control")
@@ -69,6 +72,8 @@ def report(params: ResultParams, workspace: Workspace = FIRST) -> Outputs:
         inputs=inputs,
         workspace=workspace,
     )
+    verdict = read_json(workspace.reports / VERDICT, "run the stage report again")
+    say_result("report", verdict["headline"])
     if TABLE_LATER not in os.environ:
         show_results(workspace)
     return outputs

@@ -23,6 +23,7 @@ from fgds_core.data.imbalance import BINS
 from fgds_core.errors import InputError
 from fgds_core.files import write_json
 from fgds_core.report import numbers
+from flows.cli.heartbeat import never_silent
 from flows.cli.numbers import positive_number, whole_number
 from flows.cli.options import add_params, add_round, command
 from flows.cli.params import read_params
@@ -91,8 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         worth(params["seed"], params["retrain"], params["compute"], budget, workspace)
 
     # What is wrong is known before a server starts
-    status = exit_status(planned)
-    return status if status or args.plan else guarded(run, workspace)
+    with never_silent("worth"):
+        status = exit_status(planned)
+        return status if status or args.plan else guarded(run, workspace)
 
 
 def _planned(

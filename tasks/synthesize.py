@@ -89,7 +89,7 @@ def draw_part(
     if record is None and sources.store is not None:
         record = fetch_part(sources.store.config, part, fingerprint, out)
     if record is not None:
-        advance("synthesize", part.num_images)
+        advance("synthesize", part.num_images, found=True)
     else:
         worker = this_worker()
         models = worker.models(sources, compute, workspace, part.class_name)

@@ -273,7 +273,7 @@ def train_missing(plan: WorthPlan, compute: ComputeConfig, jobs: int) -> None:
         threads = max(1, (compute.threads or num_cores()) // jobs)
         compute = compute.model_copy(update={"threads": threads})
     training = task(name="train_subsample", cache_policy=NO_CACHE, persist_result=True)
-    with bar("worth", len(plan.missing), "trainings") as advance:
+    with bar("worth", len(plan.missing), "trainings", at_once=jobs) as advance:
         results = run_each(
             training(train_and_keep),
             {"subsample": plan.missing},

@@ -129,7 +129,11 @@ def _limits(constraints: Sequence[object]) -> str:
     low = next((f"above {c.gt:,}" for c in constraints if isinstance(c, Gt)), low)
     high = next((f"{c.le:,}" for c in constraints if isinstance(c, Le)), "")
     high = next((f"below {c.lt:,}" for c in constraints if isinstance(c, Lt)), high)
-    return f"{low} to {high}" if low and high else ""
+    if low and high:
+        return f"{low} to {high}"
+    if low:
+        return low if low.startswith("above") else f"{low} or more"
+    return high if not high or high.startswith("below") else f"at most {high}"
 
 
 def _value(values: Mapping[str, Any], path: str) -> object:

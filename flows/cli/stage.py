@@ -9,6 +9,7 @@ import sys
 import tempfile
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -110,7 +111,7 @@ def run_stage(flow: Flow[..., Any], description: str | None, *questions: Questio
     asked = [question for question in questions if vars(args)[question.name]]
     params = _read(args, sections, None if asked else flow.name)
     if asked:
-        sys.exit(exit_status(lambda: asked[-1].answer(params, workspace)))
+        sys.exit(exit_status(lambda: asked[-1].answer(params, workspace), flow.name))
     print(f"{flow.name}: starting ...", file=sys.stderr, flush=True)
 
     def run() -> None:
@@ -166,15 +167,21 @@ def guarded(run: Callable[[], object], workspace: Workspace = FIRST) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def exit_status(run: Callable[[], object]) -> int:
+def exit_status(run: Callable[[], object], heard_as: str | None = None) -> int:
     """Runs something; a mistake in the input is shown as its message, without a traceback.
+
+    Args:
+        run: What is run.
+        heard_as: What says now and then that it still works, see `never_silent`; None where
+            something else does.
 
     Returns:
         0, 2 after an `InputError`, 1 after an `UnfinishedError`, 128 and the signal's number when
         it was stopped.
     """
     try:
-        run()
+        with nullcontext() if heard_as is None else never_silent(heard_as):
+            run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

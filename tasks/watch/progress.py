@@ -46,7 +46,9 @@ _shown: ContextVar[Mapping[str, Advance]] = ContextVar("shown", default=MappingP
 
 
 @contextmanager
-def bar(name: str, total: int, unit: str, stream: TextIO | None = None) -> Iterator[Advance]:
+def bar(
+    name: str, total: int, unit: str, stream: TextIO | None = None, at_once: int = 1
+) -> Iterator[Advance]:
     """Shows how far a stage is, how fast, and when it will be done.
 
     Args:
@@ -54,6 +56,7 @@ def bar(name: str, total: int, unit: str, stream: TextIO | None = None) -> Itera
         total: How many units there are in all.
         unit: What is counted, plural.
         stream: Where to show it; standard error if None.
+        at_once: How many work side by side, see `Pace`.
 
     Yields:
         A function to call with the number of units done since the last call.
@@ -61,7 +64,7 @@ def bar(name: str, total: int, unit: str, stream: TextIO | None = None) -> Itera
     stream = stream or sys.stderr
     lock = threading.Lock()
     shown = (_Bar if stream.isatty() else _Log)(name, total, unit, stream)
-    pace = Pace(total)
+    pace = Pace(total, at_once)
     with progress_artifact(name) as show_share:
 
         def advance(done: int, *, found: bool = False) -> None:
@@ -78,10 +81,16 @@ def bar(name: str, total: int, unit: str, stream: TextIO | None = None) -> Itera
             shown.close(pace)
 
 
-def advance(name: str, done: int) -> None:
-    """Moves the bar of that name, if one is shown here: tasks cannot be handed a bar."""
+def advance(name: str, done: int, *, found: bool = False) -> None:
+    """Moves the bar of that name, if one is shown here: tasks cannot be handed a bar.
+
+    Args:
+        name: Of the bar.
+        done: Units done since the last call.
+        found: Whether they were there already; see `Advance`.
+    """
     if (move := _shown.get().get(name)) is not None:
-        move(done)
+        move(done, found=found)
 
 
 def say(stage: str, text: str) -> None:
@@ -108,10 +117,15 @@ def accuracy_line(metrics: Path) -> str:
 
 
 class Pace:
-    """How fast something is, and how long it will take: of the last minute, warm-up left out."""
+    """How fast something is, and how long it will take: of the last minute, warm-up left out.
 
-    def __init__(self, total: int) -> None:
+    Of several that work side by side each begins with a warm-up, and their updates come in
+    bursts. So a rate is that between two updates that are whole rounds of all of them apart.
+    """
+
+    def __init__(self, total: int, at_once: int = 1) -> None:
         self.total = total
+        self.at_once = at_once
         self.done = 0
         self._worked = 0
         self._seen: deque[tuple[float, int]] = deque()
@@ -124,15 +138,17 @@ class Pace:
         self._worked += done
         now = time.monotonic()
         self._seen.append((now, self._worked))
-        while len(self._seen) > MIN_UPDATES + 1 and now - self._seen[1][0] >= WINDOW_S:
+        most = max(MIN_UPDATES, self.at_once)
+        while len(self._seen) > most + 1 and now - self._seen[1][0] >= WINDOW_S:
             self._seen.popleft()
 
     @property
     def rate(self) -> float | None:
         """Units a second, None while too little was seen."""
-        if len(self._seen) <= MIN_UPDATES:
+        later = len(self._seen) - 1  # updates after the first of those that are looked at
+        if later < max(MIN_UPDATES, self.at_once):
             return None
-        (since, before), (until, after) = self._seen[0], self._seen[-1]
+        (since, before), (until, after) = self._seen[later % self.at_once], self._seen[-1]
         return (after - before) / (until - since) if until - since >= MIN_S else None
 
     @property

@@ -53,6 +53,14 @@ def runs_here(compute: ComputeConfig) -> bool:
     return compute.runner == "local" and not needs_processes(compute)
 
 
+def num_at_once(compute: ComputeConfig) -> int:
+    """How many parts are drawn at a time; 1 where nobody here knows, as of a cluster elsewhere."""
+    if compute.runner == "local" or compute.dask is None:
+        return num_workers(compute)
+    workers = compute.dask.cluster_kwargs.get("n_workers")
+    return workers if isinstance(workers, int) and workers > 0 else 1
+
+
 def _dask_runner(dask: DaskConfig) -> TaskRunner[Any]:
     from prefect_dask.task_runners import DaskTaskRunner
 

@@ -1,5 +1,7 @@
 """Experiments side by side, from the command line."""
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -98,3 +100,32 @@ def test_files_of_a_commit_come_from_git_and_from_dvcs_cache(
     with pytest.raises(InputError, match="params"):
         fetch("first", ("params.yaml",), tmp_path / "nowhere")
     fetch("first", ("params.yaml",), tmp_path / "nowhere", missing_is_fine=True)
+
+
+def test_the_console_stays_within_80_columns_and_cuts_no_value_that_differs(
+    runs: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    folders = []
+    for number in range(5):
+        folder = tmp_path / f"an experiment with a long name, number {number}"
+        shutil.copytree(runs[0], folder)
+        prompts = f"['a photo of a {{class}} that goes on for longer than any column {number}']"
+        (folder / "params.yaml").write_text(f"seed: {number}\ngenerator:\n  prompts: {prompts}\n")
+        folders.append(str(folder))
+    assert main([*folders, "--out", str(tmp_path / "page")]) == 0
+    said = capsys.readouterr().out
+    *lines, page = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert page.startswith("Comparison: ")
+    whole = " ".join(said.split())
+    for number in range(5):
+        assert f"that goes on for longer than any column {number}" in whole  # as what differs
+    # each has a name of its own over its accuracies
+    headers = [line for line in lines if line.startswith("test accuracy, %")]
+    assert len(headers) > 1
+    told = [number for line in headers for number in re.findall(r"(\d) an exp", line)]
+    assert told == ["1", "2", "3", "4", "5"]

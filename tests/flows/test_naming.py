@@ -17,10 +17,11 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
+import flows.cli.stage
 import flows.synth_pipeline
 from flows.cli.naming import current_commit, run_name, tags_of
 from flows.cli.params import read_params
-from flows.synth_pipeline import synth_pipeline
+from flows.synth_pipeline import stage_flow, synth_pipeline
 from tasks.workspace import Workspace
 
 
@@ -67,6 +68,26 @@ def test_the_pipeline_is_called_by_its_parameters_and_tagged(
     assert name == "synth-pipeline pictures my-unclip entropy 0.05 seed 3"
     assert int(number) >= 1
     assert {"data:pictures", "generator:my-unclip", "recipe:entropy 0.05"} <= set(run.tags)
+
+
+def test_a_stage_and_the_pipeline_are_found_by_data_recipe_and_commit(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q"], ["add", "params.yaml"], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], check=True)
+    commit = current_commit()
+    monkeypatch.setattr("sys.argv", ["flows"])
+    with pytest.raises(SystemExit) as ended:
+        flows.cli.stage.run_stage(stage_flow("prepare"), "")
+    assert ended.value.code == 0
+    assert {"data:pictures", f"commit:{commit}"} <= set(last_run().tags)
+
+    monkeypatch.setattr(flows.synth_pipeline, "STAGES", ())
+    monkeypatch.setattr(flows.synth_pipeline, "show_results", lambda workspace: None)
+    synth_pipeline(overrides={"seed": 4})
+    wanted = {"data:pictures", "recipe:entropy 0.05", f"commit:{commit}"}
+    assert wanted <= set(last_run().tags)
 
 
 def test_values_that_tell_nothing_are_left_out() -> None:

@@ -15,10 +15,10 @@ from fgds_core.images.pixels import encode
 
 Run = Callable[..., int]
 
-SUMMARY = """\
-prepared 40 training, 18 validation, 18 test images of 16 x 16 pixels
-3 classes (1 medium, 2 few); smallest: owl with 4 training images
-"""
+SUMMARY = (
+    "prepare: 40 training, 18 validation, 18 test images of 16 x 16 pixels; "
+    "3 classes (1 medium, 2 few); smallest: owl with 4 training images\n"
+)
 
 
 def test_what_was_read_and_left_out_is_told_also_when_it_is_remembered(
@@ -124,7 +124,7 @@ def test_a_bucket_is_asked_at_every_run_and_read_again_only_after_a_change(
         Bucket=BUCKET, Key="far/validation.parquet", Body=(root / "train.parquet").read_bytes()
     )
     assert run_stage("prepare") == 0
-    assert capsys.readouterr().out.startswith("prepared 18 training, 40 validation")
+    assert capsys.readouterr().out.startswith("prepare: 18 training, 40 validation")
     assert (workspace / "data" / "bucket" / "listing.txt").read_text() != listed
     assert run_stage("prepare", data={"root": f"s3://{BUCKET}/none"}) == 2
     assert "error: data.root: there is nothing below s3:" in capsys.readouterr().err

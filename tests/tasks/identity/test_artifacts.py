@@ -1,18 +1,29 @@
 """What the UI shows beside the tasks, and that no run depends on it."""
 
+import base64
 import html
 import io
+import json
 import re
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from prefect import flow, get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
+from reported import CONFIG, GARMENTS, PARAMS, make_workspace
 
 from fgds_core.data.meta import Meta, write_meta
 from fgds_core.images.table import image_table, write_images
+from fgds_core.report.page import write_report
+from fgds_core.report.summary import read_summary, shown
 from tasks.identity import artifacts
 from tasks.watch.progress import bar
 from tasks.workspace import FIRST
@@ -62,6 +73,49 @@ def test_the_table_of_accuracies_has_the_gain_over_the_control(
         "images": "10,000",
     }
     assert many["gain"] == "-"
+
+
+def test_a_run_shows_a_table_with_control_and_change_and_strips_that_fit(
+    prefect_folder: Path,
+) -> None:
+    places = make_workspace(prefect_folder / "made", GARMENTS[:3], [500, 50, 5])
+    write_report(places, PARAMS, CONFIG)
+    (prefect_folder / "data").mkdir()
+    places.prepared.rename(FIRST.prepared)
+    places.reports.rename(FIRST.reports)
+
+    @flow
+    def whole() -> None:
+        artifacts.show_results(FIRST)
+
+    state = whole(return_state=True)
+    mine = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=mine))
+    data = {each.key: each.data for each in found}
+    assert set(data) == {"accuracy", "synthetic-samples", "report"}
+    rows = {row.bin: shown(row) for row in read_summary(FIRST.reports / "summary.csv")}
+    for row in json.loads(data["accuracy"]):
+        cells = rows[row.pop("test accuracy, %")]
+        assert row == cells
+        assert {"control", "gain", "95 % interval"} <= set(row)
+    strips = re.findall(r"data:image/jpeg;base64,([^)]+)\)", data["synthetic-samples"])
+    assert len(strips) == 3
+    for strip in strips:
+        with Image.open(io.BytesIO(base64.b64decode(strip))) as image:
+            assert image.height == artifacts.THUMBNAIL
+            assert image.width <= artifacts.ROW * artifacts.THUMBNAIL <= 320
+            assert np.asarray(image).std() > 5  # a picture, not a blank
+
+
+def test_many_pictures_of_a_class_wrap_into_rows() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(file, "PNG")
+    widths = []
+    for strip in artifacts._strips([file.getvalue()] * 12):
+        with Image.open(io.BytesIO(base64.b64decode(strip))) as image:
+            widths.append(image.width // artifacts.THUMBNAIL)
+    assert widths == [5, 5, 2]
 
 
 @pytest.mark.parametrize("broken", ["create_progress_artifact", "update_progress_artifact"])

@@ -68,6 +68,55 @@ def test_every_eta_holds_however_long_the_first_unit_takes(
     assert told >= 180
 
 
+@pytest.mark.parametrize("first_s", [0.5, 20.0, 600.0])
+@pytest.mark.parametrize("batch_s", [0.5, 2.0, 30.0])
+def test_the_first_line_with_an_eta_is_right_within_a_few_percent(
+    clock: Clock, first_s: float, batch_s: float
+) -> None:
+    """A constant rate after a first batch that takes as long as it likes."""
+    log = io.StringIO()
+    with progress.bar("synthesize", 16 * 200, "images", log) as advance:
+        for done in range(1, 201):
+            clock.now += first_s if done == 1 else batch_s
+            advance(16)
+            if "ETA" in log.getvalue():
+                break
+    told = log.getvalue().splitlines()[-2].rpartition("ETA ")[2]
+    parts = [int(part) for part in told.split(":")]
+    eta_s = sum(part * 60**place for place, part in enumerate(reversed(parts)))
+    assert eta_s == pytest.approx((200 - done) * batch_s, rel=0.03, abs=1)
+    assert done <= 5 or done * batch_s <= 12  # and it comes soon
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 8])
+@pytest.mark.parametrize("jitter_s", [0.01, 0.6])
+def test_every_eta_of_several_side_by_side_holds_too(
+    clock: Clock, at_once: int, jitter_s: float
+) -> None:
+    """All begin with a warm-up, so what they have done comes in bursts."""
+    batch_s, rounds = 10.0, 40
+    pace = progress.Pace(at_once * rounds, at_once)
+    told = 0
+    for each in range(rounds):
+        for worker in range(at_once):
+            clock.now = 100 + 60 + each * batch_s + worker * jitter_s
+            pace.update(1)
+            left = at_once * rounds - pace.done
+            if pace.eta_s is not None and left >= at_once:
+                told += 1
+                assert pace.eta_s == pytest.approx(left * batch_s / at_once, rel=0.05)
+    assert told >= at_once * (rounds - 6)
+
+
+def test_tasks_that_find_their_work_done_promise_nothing(clock: Clock) -> None:
+    log = io.StringIO()
+    with progress.bar("synthesize", 1000, "images", log):
+        for _ in range(50):
+            clock.now += 1
+            progress.advance("synthesize", 10, found=True)
+    assert "ETA" not in log.getvalue()
+
+
 def test_what_was_found_is_done_and_promises_nothing(clock: Clock) -> None:
     pace = progress.Pace(1000)
     for _ in range(50):
