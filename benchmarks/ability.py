@@ -37,14 +37,14 @@ from benchmarks.letters import OVERRIDES, ROOT, write_letters
 from fgds_core.ability.check import CELL_IMAGES
 from fgds_core.ability.evidence import DOUBT, ERROR, TOLERATED, Evidence, compare, judged, low
 from fgds_core.ability.record import Ability, read_ability
-from fgds_core.ability.spaces import pixels
+from fgds_core.ability.spaces import network_space, pixels
 from fgds_core.data.meta import read_meta
 from fgds_core.data.prepare import prepare
 from fgds_core.data.splits import read_real
 from fgds_core.images.table import image_table, read_table, write_images
 from fgds_core.judge.kinds import load_kind
 from fgds_core.judge.record import JudgeRecord
-from fgds_core.stages.check import Places, check_generator, network_space
+from fgds_core.stages.check import Places, check_generator
 from fgds_core.stages.judge import calibrate
 from fgds_core.synthesis.models import LoadedModels, load_models
 from fgds_core.synthesis.part import write_part

@@ -5,7 +5,11 @@
     python -m benchmarks.copies --only scale --device cuda
 
 - garments: training images of Fashion-LT, changed and planted; as false alarms, images that are in
-  no split. Chosen was nothing by these: thresholds come from training and validation images.
+  no split; by pictures and parts, for which images are left out by default, and with features of
+  the embedded generator's vision tower. Chosen was nothing by these: thresholds come from training
+  and validation images.
+- chance: all garments drawn anew for training, validation and neither, again and again: how often
+  the stated interval holds the number of false alarms.
 - scale: 1.2 million references, 115,000 images, 768 features, at a hundredth of the pairs, with
   the seconds of each way and the peak memory; `projected_hours` is a hundred times that.
 """
@@ -15,7 +19,8 @@ import io
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +31,16 @@ import torch
 from PIL import Image, ImageEnhance
 
 from benchmarks.experiments import RESULTS, write_json
+from fgds_core.assess.features import Embed, FeatureSources, Tower, load_extractor
+from fgds_core.assess.vectors import Features
 from fgds_core.copies.find import Calibration, calibrate, copies_of
 from fgds_core.copies.search import WAYS, Queries
-from fgds_core.copies.thumbnails import SIDE, Pictures, Rows, Vectors, shrink
+from fgds_core.copies.thumbnails import SIDE, Pictures, Rows, Vectors, joined, shrink
+from fgds_core.images.pixels import from_uint8
 
 RESULT = RESULTS / "copies.json"
 ROOT = Path(__file__).parent.parent
+GENERATOR = ROOT / "assets" / "tiny-unclip"
 SIZE = 32
 PLANTED = 60
 
@@ -87,28 +96,67 @@ EDITS: dict[str, Edit] = {
 
 def garments() -> dict[str, Any]:
     """Planted copies of training images that are found, and other images that are suspected."""
+    embed = load_extractor("clip", FeatureSources(tower=Tower(str(GENERATOR)))).embed
     sets = {name: _images(name) for name in ("train", "validation", "unused")}
-    real = {"train": _pictures(*sets["train"]), "val": _pictures(*sets["validation"])}
-    known = calibrate(real)
+    real = {
+        "train": _pictures(*sets["train"], embed),
+        "val": _pictures(*sets["validation"], embed),
+    }
     rng = np.random.default_rng(0)
     images, labels = sets["train"]
     chosen = rng.choice(len(images), PLANTED, replace=False)
+    planted = {
+        name: _pictures([edit(images[row], rng) for row in chosen], labels[chosen], embed)
+        for name, edit in EDITS.items()
+    }
+    unused = _pictures(*sets["unused"], embed)
+    found = _searched(("picture", "part"), real, planted, chosen, unused)
+    with_features = _searched(tuple(WAYS), real, planted, chosen, unused)
+    whole = {"planted": PLANTED, "real_images": len(unused)}
+    return {**whole, **found, "with_features": with_features}
+
+
+def _searched(
+    ways: Sequence[str],
+    real: Mapping[str, Pictures],
+    planted: Mapping[str, Pictures],
+    chosen: Rows,
+    unused: Pictures,
+) -> dict[str, Any]:
+    """What is found of planted copies and suspected of other images in some ways."""
+    known = calibrate(real, ways=ways)
     found = {}
-    for name, edit in EDITS.items():
-        asked = _pictures([edit(images[row], rng) for row in chosen], labels[chosen])
-        table, _ = copies_of(asked, real, known)
+    for name, asked in planted.items():
+        table, _ = copies_of(asked, real, known, ways=ways)
         pairs = {(each["row"], each["reference"]) for each in table.to_pylist()}
         found[name] = sum((place, row) in pairs for place, row in enumerate(chosen.tolist()))
-    table, _ = copies_of(_pictures(*sets["unused"]), real, known)
-    splits = table["split"].to_pylist()
+    table, _ = copies_of(unused, real, known, ways=ways)
+    seen = Counter((each["split"], each["way"]) for each in table.to_pylist())
     return {
-        "planted": PLANTED,
         "found": found,
-        "real_images": len(sets["unused"][0]),
-        "false_alarms": {split: splits.count(split) for split in real},
-        "calibration": {split: _stated(known, split, len(sets["unused"][0])) for split in real},
+        "false_alarms": {split: sum(seen[split, way] for way in ways) for split in real},
+        "false_alarms_by_way": {split: {way: seen[split, way] for way in ways} for split in real},
+        "calibration": {split: _stated(known, split, len(unused)) for split in real},
         "thresholds": {split: dict(known.thresholds[split]) for split in real},
     }
+
+
+def chance(draws: int) -> dict[str, Any]:
+    """The share of random calibrations whose interval holds the number of false alarms."""
+    sets = [_pictures(*_images(name)) for name in ("train", "validation", "unused")]
+    every, ends = joined(sets), np.cumsum([len(each) for each in sets])[:-1]
+    rng = np.random.default_rng(0)
+    held: Counter[str] = Counter()
+    for _ in range(draws):
+        order = rng.permutation(len(every))
+        train, val, fresh = (every.take(np.sort(rows)) for rows in np.split(order, ends))
+        table, known = copies_of(fresh, {"train": train, "val": val}, ways=("picture", "part"))
+        seen = Counter(table["split"].to_pylist())
+        for split in ("train", "val"):
+            low, high = known.by_chance(split, len(fresh)).interval or (0, 0)
+            held[split] += low <= seen[split] <= high
+        print(dict(held), flush=True)
+    return {"draws": draws, "held": {split: held[split] / draws for split in ("train", "val")}}
 
 
 def _stated(known: Calibration, split: str, num_images: int) -> dict[str, Any]:
@@ -128,9 +176,15 @@ def _images(name: str) -> tuple[list[Image.Image], Rows]:
     return resized, table["label"].to_numpy()
 
 
-def _pictures(images: list[Image.Image], labels: Rows) -> Pictures:
+def _pictures(images: list[Image.Image], labels: Rows, embed: Embed | None = None) -> Pictures:
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-    return Pictures(shrink(pixels.permute(0, 3, 1, 2)), labels)
+    x = pixels.permute(0, 3, 1, 2)  # [N, 3, H, W]
+    features = None
+    if embed is not None:
+        with torch.inference_mode():
+            found = torch.cat([embed(from_uint8(some)) for some in x.split(64)])
+        features = Features.of(found.numpy())
+    return Pictures(shrink(x), labels, features)
 
 
 @dataclass(frozen=True)
@@ -194,7 +248,8 @@ def scale(device: str) -> dict[str, Any]:
 def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("garments", "scale"))
+    parser.add_argument("--only", choices=("garments", "chance", "scale"))
+    parser.add_argument("--draws", type=int, default=40, help="random calibrations")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
@@ -204,6 +259,8 @@ def main() -> None:
         found["scale"][asked.device] = scale(asked.device)
     if asked.only in (None, "garments"):
         found["garments"] = garments()
+    if asked.only in (None, "chance"):
+        found["chance"] = chance(asked.draws)
     write_json(asked.out, found)
 
 

@@ -1,13 +1,15 @@
-"""The measures of images beside prdc, and the memory they need for 50,000 images.
+"""The measures of images beside prdc, their memory for 50,000 images, and their intervals.
 
     uv pip install --no-deps prdc==0.2                # the package they are compared with
     python -m benchmarks.metrics speed                # 4 CPU minutes; writes metrics.json
     python -m benchmarks.metrics speed --threads 2    # adds the same with two threads
     python -m benchmarks.metrics peak                 # some CPU minutes; adds the memory
+    python -m benchmarks.metrics bands                # ten CPU minutes; adds what intervals hold
 
 Both get the same float32 features, drawn from a seed, and the same cores, and take turns. CPU time
 is that of the process: other work on the machine disturbs it less than the clock. Features of the
-second part lie on disk, as those of a run do.
+second part lie on disk, as those of a run do. The third draws sets anew and counts how often an
+interval holds the mean of all draws.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.experiments import write_json
 from benchmarks.sampling import machine
 from fgds_core.assess import fidelity
-from fgds_core.assess.estimates import rounded
+from fgds_core.assess.estimates import Estimate, rounded
 from fgds_core.assess.vectors import Features, write_vectors
 
 RESULT = Path(__file__).parent / "results" / "metrics.json"
@@ -40,6 +42,7 @@ MANY_IMAGES = 50_000
 ROWS = 1_000  # drawn at a time
 
 Rows = Iterator[NDArray[np.float32]]
+Vectors = NDArray[np.float64]
 Set = NDArray[np.float32] | Features
 
 
@@ -73,7 +76,7 @@ KINDS: dict[str, Callable[[int, int], Rows]] = {
 
 def ours(real: Set, synthetic: Set) -> dict[str, float | None]:
     """The four measures of this project, without intervals as prdc has none."""
-    options: dict[str, Any] = {"min_images": 2, "bootstrap_samples": 0}
+    options: dict[str, Any] = {"min_images": 2, "has_interval": False}
     rng = np.random.default_rng(0)
     found = fidelity.prdc(real, synthetic, nearest_k=NEAREST_K, rng=rng, **options)
     return {name: estimate.value for name, estimate in found.items()}
@@ -163,14 +166,78 @@ def peak(num_images: int) -> dict[str, Any]:
     return {"num_images": num_images, "jobs": found}
 
 
+def alike(num_images: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
+    """Two sets of one distribution."""
+    return rng.normal(size=(num_images, 16)), rng.normal(size=(num_images, 16))
+
+
+def shifted(num_images: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
+    """Synthetic images are a little elsewhere and more various."""
+    real, synthetic = alike(num_images, rng)
+    return real, 1.1 * synthetic + 0.25
+
+
+def half_of_the_modes(num_images: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
+    """Synthetic images show five of ten kinds, and these too typical."""
+    centres = 2 * np.random.default_rng(0).normal(size=(10, 8))
+    real, synthetic = rng.normal(size=(2, num_images, 8))
+    some = centres[rng.integers(5, size=num_images)]
+    return centres[rng.integers(10, size=num_images)] + real, some + 0.8 * synthetic
+
+
+PAIRS = {"alike": alike, "shifted": shifted, "half_of_the_modes": half_of_the_modes}
+"""Sets whose measures are drawn anew, again and again."""
+
+
+def bands(num_images: int, draws: int) -> dict[str, Any]:
+    """The share of draws in which an interval of "95 %" holds the mean of its measure."""
+    found: dict[str, Any] = {"draws": draws}
+    for kind, pair in PAIRS.items():
+        rng = np.random.default_rng(num_images)
+        each: dict[str, list[Estimate]] = {}
+        for _ in range(draws):
+            options = {"min_images": 2, "rng": rng}
+            real, synthetic = pair(num_images, rng)
+            one = fidelity.prdc(real, synthetic, nearest_k=5, has_interval=True, **options)
+            one["kid"] = fidelity.kid(real, synthetic, subsets=50, subset_size=100, **options)
+            one["fid"] = fidelity.fid(real, synthetic, blocks=10, **options)
+            for name, estimate in one.items():
+                each.setdefault(name, []).append(estimate)
+        found[kind] = {name: held(estimates) for name, estimates in each.items()}
+        print(num_images, kind, found[kind], flush=True)
+    return found
+
+
+def held(estimates: list[Estimate]) -> dict[str, float]:
+    """How many intervals hold the mean of all, that mean, and how wide they are."""
+    values, low, high = (
+        np.array([getattr(each, end) for each in estimates]) for end in ("value", "low", "high")
+    )
+    mean = values.mean()
+    return {
+        "held": float(((low <= mean) & (mean <= high)).mean()),
+        "mean": float(mean),
+        "width": float((high - low).mean()),
+    }
+
+
 def main() -> None:
     """Measures one part and adds it to the file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("part", choices=("speed", "peak"))
+    parser.add_argument("part", choices=("speed", "peak", "bands"))
     parser.add_argument("--threads", type=int, default=1, help="cores and threads of both")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each")
-    parser.add_argument("--images", type=int, help="images of each set; others write nothing")
+    parser.add_argument("--images", type=int, help="of a set; but for bands none is written")
+    parser.add_argument("--draws", type=int, default=100, help="of each pair of sets")
     asked = parser.parse_args()
+    if asked.part == "bands":
+        torch.set_num_threads(asked.threads)
+        for num_images in (asked.images,) if asked.images else (60, 300, 1000):
+            found = bands(num_images, asked.draws)
+            results = json.loads(RESULT.read_text())
+            results.setdefault("bands", {})[str(num_images)] = found
+            write_json(RESULT, rounded(results))
+        return
     found = (
         speed(asked.threads, asked.repeats, asked.images or NUM_IMAGES)
         if asked.part == "speed"

@@ -111,7 +111,9 @@ def show_plan(
         show_workload(workload(certain, parts, later), workspace)
         show_check(recipe, plan, params, workspace, look=look)
         asked = checks_of(recipe.synthesize, params["judge"])
-        show_redraws(foresee(asked, sum(plan.wanted), params["judge"], workspace))
+        ways = recipe.synthesize.copies_by
+        judge = params["judge"]
+        show_redraws(foresee(asked, sum(plan.wanted), judge, workspace, ways=ways))
         num_twins = sum(twins_plan(certain[0], recipe.synthesize).wanted)
         print(f"Twins: {num_twins:,} images without feedback, for the page.")
         print(f"Cost: measuring it, and finding finished parts, needs {needs}.")

@@ -208,18 +208,23 @@ def _checked(found: "Survey") -> "Iterator[str]":
     number, by = len(found.vetting.found), found.vetting.by
     last, names = found.vetting.found[-1], found.whole.class_names
     if "copies" in by:
-        yield _copies(last, names, number)
+        ways = found.rounds[0].recipe.synthesize.copies_by
+        yield _copies(last, names, number, " or ".join(_WAYS[way] for way in ways))
     if "judge" in by:
         yield _agreement(last, names, number, by["min_agreement"])
 
 
-def _copies(last: "Vetted", names: "Sequence[str]", number: int) -> str:
+_WAYS = {"picture": "the whole picture", "part": "a part of it", "features": "its features"}
+"""By what copies are known, in words."""
+
+
+def _copies(last: "Vetted", names: "Sequence[str]", number: int, ways: str) -> str:
     from fgds_core.synthesis.copied import COPIES
     from fgds_core.synthesis.excluded import counts_by_class
 
     of_class = counts_by_class(each for each in last.left_out if each.by == COPIES)
     if not of_class:
-        return f"check {number}: no new image is taken for a copy of a real one"
+        return f"check {number}: no new image is taken for a copy of a real one, by {ways}"
     some = [f"{names[label]} ({count:,})" for label, count in of_class.items()]
     text = (
         f"check {number}: {sum(of_class.values()):,} images may be copies of real ones:"

@@ -197,7 +197,7 @@ def survey(
             for name, count in zip(whole.class_names, whole.wanted, strict=True)
             if name not in rounds[0].resampled
         )
-        foreseen = foresee(asked, number, judge, workspace, vetting)
+        foreseen = foresee(asked, number, judge, workspace, vetting, config.copies_by)
     return Survey(whole, tuple(rounds), tuple(plans), trained, config.rounds, vetting, foreseen)
 
 

@@ -281,7 +281,15 @@ def vet_images(
     num_real = sum(map(sum, read_meta(workspace.prepared).counts.values()))
     shown = {JUDGE: num_new, COPIES: num_new + num_real}
     with work(), bar("vet", sum(shown[name] for name in check.asked), "images") as seen:
-        gallery = Gallery(workspace.prepared, out, workspace.judge, RUNS / "vetting")
+        gallery = Gallery(
+            workspace.prepared,
+            out,
+            workspace.judge,
+            RUNS / "vetting",
+            check.ways,
+            check.tower,
+            workspace.baseline,
+        )
         reading = Reading(compute.batch_size, num_loader_workers(compute), seen)
         found = vet(records, check.asked, gallery, device=use_device(compute), reading=reading)
     write_verdicts(path, check.fingerprint, found)

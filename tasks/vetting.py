@@ -1,6 +1,6 @@
 """What checks have found in a set, and what is drawn in the place of what they leave out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 from fgds_core.data.meta import read_meta
 from fgds_core.errors import InputError
 from fgds_core.files import read_json
+from fgds_core.generators.config import GeneratorConfig
 from fgds_core.judge.config import JudgeConfig
 from fgds_core.judge.record import RECORD, Recognised, read_record
 from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.copied import COPIES
 from fgds_core.synthesis.excluded import LeftOut
+from fgds_core.synthesis.recipe import Recipe
 from fgds_core.synthesis.vetting import (
     JUDGE,
     Verdicts,
@@ -29,7 +31,9 @@ from fgds_core.synthesis.vetting import (
     weaker,
 )
 from tasks.identity import code
+from tasks.identity.cache import content_digests
 from tasks.identity.drawing import NO_PIXEL, fingerprint
+from tasks.identity.generator import generator_digests
 from tasks.round import Round, survey_round
 from tasks.store.config import StoreConfig
 from tasks.workspace import Workspace
@@ -40,6 +44,9 @@ CHECKING = "fgds_core.synthesis.vetting"
 SEARCHING = "fgds_core.synthesis.copied"
 """The module whose imports are the code that looks for copies."""
 
+SEEING = ("fgds_core.ability.spaces", "fgds_core.assess.observe")
+"""Those whose imports are the code that takes features, where copies are known by them."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -49,12 +56,16 @@ class Check:
         number: From 1.
         parts: Paths of the parts that hold them.
         asked: Which checks are made, see `checks_of`.
+        ways: By what copies are known.
+        tower: The generator whose vision tower sees the images; None where no features count.
         fingerprint: Of everything that decides what it finds.
     """
 
     number: int
     parts: tuple[str, ...]
     asked: tuple[str, ...]
+    ways: tuple[str, ...]
+    tower: GeneratorConfig | None
     fingerprint: str
 
 
@@ -103,7 +114,7 @@ def survey_vetting(
     last = rounds[-1]
     workspace, whole = last.workspace, rounds[0].plan
     asked = checks_of(rounds[0].recipe.synthesize, judge)
-    by, real = _by(asked, judge, workspace, len(whole.class_names))
+    by, real = _by(asked, judge, rounds[0], len(whole.class_names))
     goes, again = list(rounds), list[Round]()
     said: list[Verdicts] = []
     found: tuple[Vetted, ...] = ()
@@ -136,10 +147,11 @@ def survey_vetting(
 
 
 def _by(
-    asked: Sequence[str], judge: JudgeConfig, workspace: Workspace, num_classes: int
+    asked: Sequence[str], judge: JudgeConfig, first: Round, num_classes: int
 ) -> tuple[dict[str, Any], Sequence[Recognised]]:
     """What decides the checks, and what the judge recognises of real images of each class."""
     by: dict[str, Any] = {}
+    workspace, recipe = first.workspace, first.recipe
     real: Sequence[Recognised] = (Recognised(0, 0),) * num_classes
     if JUDGE in asked:
         record = read_record(workspace.judge)
@@ -148,8 +160,22 @@ def _by(
             record.validation,
         )
     if COPIES in asked:
-        by["copies"] = dict(read_meta(workspace.prepared).content_sha256)
+        by[COPIES] = dict(read_meta(workspace.prepared).content_sha256)
+        by |= _known_by(recipe, workspace)
     return {**by, "max_redraws": judge.max_redraws}, real
+
+
+def _known_by(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
+    """By what copies are known and what takes their features, where that is not the default."""
+    config, found = recipe.synthesize, dict[str, Any]()
+    ways = sorted(set(config.copies_by))
+    if ways != sorted(type(config).model_fields["copies_by"].default):
+        found["copies_by"] = ways
+    if "features" in ways:
+        found["features"] = generator_digests(recipe.generator) | content_digests(
+            workspace.baseline
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -187,6 +213,7 @@ def foresee(
     judge: JudgeConfig,
     workspace: Workspace,
     vetting: Vetting | None = None,
+    ways: Collection[str] = ("picture", "part"),
 ) -> Foreseen | None:
     """What will be drawn again, before it is known; None if nothing may be.
 
@@ -196,13 +223,15 @@ def foresee(
         judge: The least agreement, and how often images are drawn again at most.
         workspace: Where the last set was measured.
         vetting: What checks have found so far; None if none was made.
+        ways: By what copies are known.
     """
     made = vetting.found if vetting else ()
     times = judge.max_redraws - len(made)
     if not asked or times <= 0 or (vetting is not None and vetting.next is None):
         return None
     if not made:
-        return Foreseen(wanted, wanted, times, share_of_last_set(asked, judge, workspace))
+        share = share_of_last_set(asked, judge, workspace, ways)
+        return Foreseen(wanted, wanted, times, share)
     looked = wanted + sum(sum(map(_size, each.again.values())) for each in made[:-1])
     gone = sum(len(each.left_out) for each in made)
     new = sum(map(_size, made[-1].again.values()))
@@ -214,7 +243,7 @@ def _size(again: tuple[int, tuple[str, ...]]) -> int:
 
 
 def share_of_last_set(
-    asked: Sequence[str], judge: JudgeConfig, workspace: Workspace
+    asked: Sequence[str], judge: JudgeConfig, workspace: Workspace, ways: Collection[str]
 ) -> float | None:
     """The share of the last set's images that checks would leave out, by what assess measured.
 
@@ -222,6 +251,7 @@ def share_of_last_set(
         asked: Which checks.
         judge: The least agreement.
         workspace: Where its reports are.
+        ways: By what copies are known.
 
     Returns:
         None where there is no report, or one that does not tell.
@@ -234,7 +264,7 @@ def share_of_last_set(
         number = measures["num_synthetic"] + sum(left_out.values())
         if COPIES in asked:
             rows = pq.read_table(folder / "copies.parquet", columns=["class", "index", "way"])
-            seen = rows.filter(pc.field("way") != "features").to_pylist()
+            seen = rows.filter(pc.field("way").isin(list(ways))).to_pylist()
             gone += len({(each["class"], each["index"]) for each in seen})
         if JUDGE in asked:
             for of_class in measures["per_class"].values():
@@ -270,12 +300,13 @@ def _check(
         for part, made in each.drawn
     )
     decides = {
-        **{name: by[name] for name in (JUDGE, COPIES) if name in by},
+        **{name: by[name] for name in (JUDGE, COPIES, "copies_by", "features") if name in by},
         "parts": drawn,
         "code": code.digest(CHECKING, registered=False, without=NO_PIXEL),
     }
     if COPIES in by:
-        decides["search"] = code.digest(SEARCHING, registered=False, without=NO_PIXEL)
+        seeing = SEEING if "features" in by else ()
+        decides["search"] = code.digest(SEARCHING, *seeing, registered=False, without=NO_PIXEL)
     paths = sorted(
         part.path
         for each in new
@@ -283,4 +314,7 @@ def _check(
         if part.class_name not in each.resampled  # which are real images
     )
     asked = tuple(name for name in (JUDGE, COPIES) if name in by)
-    return Check(number, tuple(paths), asked, fingerprint(decides))
+    recipe = goes[0].recipe
+    ways = tuple(sorted(set(recipe.synthesize.copies_by)))
+    tower = recipe.generator if "features" in by else None
+    return Check(number, tuple(paths), asked, ways, tower, fingerprint(decides))

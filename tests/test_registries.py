@@ -39,6 +39,7 @@ REGISTRIES = {
     "synthesize.feedback": "fgds_core.feedback.registry:CRITERIA",
     "synthesize.feedback_rule": "fgds_core.diffusion.guidance.rules:RULES",
     "synthesize.feedback_decoder": "fgds_core.synthesis.draw:FEEDBACK_DECODERS",
+    "synthesize.copies_by": "fgds_core.copies.search:WAYS",
     "assess.features": "fgds_core.assess.features:EXTRACTORS",
 }
 """The registry of each parameter that chooses by name; `none` is no entry of one."""

@@ -12,12 +12,16 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fgds_core.assess.features import Embed
+from fgds_core.assess.features import Embed, FeatureSources, clip, tower_of
+from fgds_core.classify.network import load_classifier
+from fgds_core.errors import InputError
+from fgds_core.generators.config import GeneratorConfig
 from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.pixels import from_uint8
 
@@ -63,6 +67,21 @@ class Space:
             x = from_uint8(images.__getitems__(rows)).to(self.device)  # [B, 3, H, W]
             found.append(self.embed(x).double().cpu())
         return torch.cat(found)
+
+
+def network_space(generator: GeneratorConfig, baseline: Path, device: str) -> list[Space]:
+    """The features of a network: the generator's vision tower, or else the baseline.
+
+    Returns:
+        One space, or none where there is neither.
+    """
+    try:
+        embed = clip(FeatureSources(tower=tower_of(generator)), device)
+    except InputError:
+        if not baseline.is_dir():
+            return []
+        return [Space("baseline", load_classifier(baseline, device).features, device)]
+    return [Space("vision tower", embed, device)]
 
 
 def pixels(real: ImageDataset) -> Space:

@@ -49,8 +49,8 @@ class AssessConfig(Section):
     bootstrap_samples: int = Field(
         ge=0,
         le=100_000,
-        description="resamples behind the 95 % intervals of shares and means; 0 is no interval;"
-        " those of precision, recall, density and coverage are too narrow (docs/trust.md)",
+        description="resamples behind the 95 % intervals of shares; 0 is no interval, also of"
+        " precision, recall, density and coverage, whose intervals come from random halves",
     )
     grid_images: int = Field(
         ge=0,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from fgds_core.assess.vectors import Array
 
@@ -40,20 +41,44 @@ class Estimate:
 
 
 def mean_interval(
-    values: Array, samples: int, rng: np.random.Generator, weights: Array | None = None
+    values: Array, samples: int, rng: np.random.Generator
 ) -> tuple[float, float | None, float | None]:
-    """Mean of values [N] and its 95 % percentile bootstrap interval (None with 0 samples).
-
-    With weights [N] images are drawn as before and count by their weights.
-    """
-    w = np.ones(len(values)) if weights is None else weights  # [N]
-    mean = float(np.average(values, weights=w))
+    """Mean of values [N] and its 95 % percentile bootstrap interval (None with 0 samples)."""
+    mean = float(values.mean())
     if samples == 0:
         return mean, None, None
     rows = (rng.integers(len(values), size=len(values)) for _ in range(samples))
-    means = [np.average(values[chosen], weights=w[chosen]) for chosen in rows]
+    means = [values[chosen].mean() for chosen in rows]
     low, high = np.percentile(means, [2.5, 97.5])
     return mean, float(low), float(high)
+
+
+def spread_interval(
+    value: float, variance: float, freedom: int, num_images: float | None
+) -> tuple[float, float]:
+    """The 95 % interval of a number whose variance was estimated.
+
+    Args:
+        value: The number.
+        variance: Its variance.
+        freedom: Degrees of freedom of that, for Student's t.
+        num_images: For a share the images that it is of: the interval is Wilson's of as many as
+            would give this variance. One image is added to both variances, for a share of 0 or 1
+            has none. None is a number that is at least 0.
+
+    Source: Wilson (1927), https://doi.org/10.1080/01621459.1927.10502953; Korn and Graubard
+        (1998), Confidence intervals for proportions with small expected number of positive counts
+    """
+    t = float(student_t.ppf(0.975, freedom))
+    if num_images is None:
+        half = t * variance**0.5
+        return max(0.0, value - half), value + half
+    plain = (value * (1 - value) + 1 / num_images) / num_images
+    design = max(1.0, (variance + 1 / num_images**2) / plain)
+    n = num_images / design
+    middle = (value + t**2 / (2 * n)) / (1 + t**2 / n)
+    half = t / (1 + t**2 / n) * (value * (1 - value) / n + t**2 / (4 * n**2)) ** 0.5
+    return max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half))
 
 
 def mean_of(values: NDArray[Any]) -> float | None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fgds_core.assess.balls import membership
 from fgds_core.assess.distances import Undecided
-from fgds_core.assess.estimates import Estimate, mean_interval
+from fgds_core.assess.estimates import Estimate, spread_interval
 from fgds_core.assess.vectors import Array, Features
 
 Z_95 = 1.959963984540054  # normal quantile of a two-sided 95 % interval
@@ -307,7 +307,7 @@ def prdc(
     *,
     nearest_k: int,
     min_images: int,
-    bootstrap_samples: int,
+    has_interval: bool,
     rng: np.random.Generator,
     weights: Array | None = None,
 ) -> dict[str, Estimate]:
@@ -316,8 +316,12 @@ def prdc(
     Around each image lies a ball that reaches to its `nearest_k`-th neighbour in its own set.
     Precision is the share of synthetic images inside some real ball, recall the share of real
     images inside some synthetic ball, density the mean number of real balls around a synthetic
-    image over `nearest_k`, coverage the share of real balls that hold a synthetic image. Each is
-    a mean over images; the interval is a percentile bootstrap of that mean with the balls fixed.
+    image over `nearest_k`, coverage the share of real balls that hold a synthetic image.
+
+    Other images would also have made other balls, so the intervals are no bootstrap of the images
+    that are counted: all is measured again in random halves of both sets, whose variance tells
+    that of the whole (a delete-d jackknife). That of a share is a score interval of as many
+    images as this variance leaves of it, which holds at 0 and 1 too.
 
     Weights count in the means over real images, recall and coverage. They change no ball: a
     weighted image is still one point, and the radius that reaches its `nearest_k`-th neighbour
@@ -330,39 +334,92 @@ def prdc(
         synthetic: Features, [M, D].
         nearest_k: Neighbour that sets the radius of a ball, 1 or more.
         min_images: Images that each set needs; below, there is no value.
-        bootstrap_samples: Resamples of the bootstrap; 0 is no interval.
-        rng: Draws the resamples.
+        has_interval: Whether an interval is asked for: five times the work more, and of some
+            thousand images hardly any, as halves end at `HALF` images.
+        rng: Draws the halves.
         weights: Of the real images, [N]; None is equal ones.
 
     Returns:
-        Estimates named `precision`, `recall`, `density`, `coverage`.
+        Estimates named `precision`, `recall`, `density`, `coverage`; without an interval where
+        halves are too small for a ball.
 
     Source: Kynkaanniemi et al. (2019), https://arxiv.org/abs/1904.06991;
-        Naeem et al. (2020), https://arxiv.org/abs/2002.09797
+        Naeem et al. (2020), https://arxiv.org/abs/2002.09797; Shao and Wu (1989), A General Theory
+        for Jackknife Variance Estimation, https://doi.org/10.1214/aos/1176347263
     """
     real, weights = _with_weight(Features.of(real), weights)
     synthetic = Features.of(synthetic)
     refused, made = _sampled(real, synthetic, weights, max(min_images, nearest_k + 1))
     if refused is not None:
-        return dict.fromkeys(("precision", "recall", "density", "coverage"), refused)
-
+        return dict.fromkeys(PRDC, refused)
     try:
-        found = membership(real, synthetic, nearest_k)
+        values = _prdc(real, synthetic, weights, nearest_k)
     except Undecided as error:
-        refused = made(None, None, None, reason=str(error))
-        return dict.fromkeys(("precision", "recall", "density", "coverage"), refused)
+        return dict.fromkeys(PRDC, made(None, None, None, reason=str(error)))
+    variances = _of_halves(real, synthetic, weights, nearest_k, rng) if has_interval else None
+    if variances is None:
+        return {name: made(value, None, None) for name, value in values.items()}
+    num_real = len(real) if weights is None else effective_size(weights)
+    counts = dict(zip(PRDC, (len(synthetic), num_real, None, num_real), strict=True))
+    return {
+        name: made(value, *spread_interval(value, variances[name], HALVES - 1, counts[name]))
+        for name, value in values.items()
+    }
+
+
+PRDC = ("precision", "recall", "density", "coverage")
+
+HALVES = 20
+"""Halves that are measured for an interval."""
+
+HALF = 1000
+"""Images of a set in a half, at most; of two sets their geometric mean. Of more images halves are
+smaller parts of both."""
+
+
+def _prdc(
+    real: Features, synthetic: Features, weights: Array | None, nearest_k: int
+) -> dict[str, float]:
+    """The four measures by name.
+
+    Raises:
+        Undecided: No number can be given.
+    """
+    found = membership(real, synthetic, nearest_k)
     around = found.around.cpu().numpy()  # real balls around a synthetic image, [M]
     covered, recalled = found.covered.cpu().numpy(), found.recalled.cpu().numpy()  # [N] each
-    terms: dict[str, tuple[Array, Array | None]] = {
-        "precision": ((around > 0).astype(np.float64), None),
-        "recall": (recalled.astype(np.float64), weights),
-        "density": (around / nearest_k, None),
-        "coverage": (covered.astype(np.float64), weights),
-    }
-    return {
-        name: made(*mean_interval(term, bootstrap_samples, rng, its_weights))
-        for name, (term, its_weights) in terms.items()
-    }
+    values = (
+        (around > 0).mean(),
+        np.average(recalled, weights=weights),
+        around.mean() / nearest_k,
+        np.average(covered, weights=weights),
+    )
+    return dict(zip(PRDC, map(float, values), strict=True))
+
+
+def _of_halves(
+    real: Features,
+    synthetic: Features,
+    weights: Array | None,
+    nearest_k: int,
+    rng: np.random.Generator,
+) -> dict[str, float] | None:
+    """The variance of the four measures, from random halves; None where these are too small."""
+    share = min(0.5, HALF / (len(real) * len(synthetic)) ** 0.5)
+    num_real, num_synthetic = (int(share * len(each)) for each in (real, synthetic))
+    if min(num_real, num_synthetic) <= nearest_k:
+        return None
+    found = []
+    for _ in range(HALVES):
+        rows = np.sort(rng.choice(len(real), num_real, replace=False))
+        others = np.sort(rng.choice(len(synthetic), num_synthetic, replace=False))
+        own = None if weights is None else weights[rows]
+        try:
+            found.append(_prdc(real.take(rows), synthetic.take(others), own, nearest_k))
+        except Undecided:
+            return None
+    factor = share / (1 - share)  # m of n images vary by (n - m) / m times the variance of all
+    return {name: factor * float(np.var([each[name] for each in found], ddof=1)) for name in PRDC}
 
 
 def _with_weight(

@@ -52,7 +52,7 @@ class Sample:
             self.synthetic,
             nearest_k=self.config.nearest_k,
             min_images=self.config.min_images,
-            bootstrap_samples=self.config.bootstrap_samples,
+            has_interval=self.config.bootstrap_samples > 0,
             rng=self.rng,
             weights=self.weights,
         )

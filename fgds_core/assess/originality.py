@@ -84,11 +84,15 @@ class Suspects:
         """What is said of some images, by split.
 
         Returns:
-            `num_suspected` images, how many of them of their own `conditioning` image, how many
-            are `expected` by chance with the interval from `low` to `high` (95 %), as `num_alarms`
-            of `num_real` real images are suspected too, and the `thresholds` by way.
+            `num_suspected` images, how many of them of their own `conditioning` image and in which
+            of the `ways` each is nearest, how many are `expected` by chance with the interval from
+            `low` to `high` (95 %), as `num_alarms` of `num_real` real images are suspected too,
+            and the `thresholds` by way.
         """
-        splits, own = (self.table[name].to_numpy() for name in ("split", "conditioning"))
+        splits, own, way = (
+            self.table[name].to_numpy(zero_copy_only=False)
+            for name in ("split", "conditioning", "way")
+        )
         among = np.isin(self.row, chosen)
         num_drawn = int(self.drawn[chosen].sum())
         known = self.calibration
@@ -99,6 +103,10 @@ class Suspects:
             found[split] = {
                 "num_suspected": int((among & (splits == split)).sum()),
                 "conditioning": int((among & (splits == split) & own).sum()),
+                "ways": {
+                    name: int((among & (splits == split) & (way == name)).sum())
+                    for name in known.thresholds[split]
+                },
                 "expected": chance.expected,
                 "low": low,
                 "high": high,
@@ -118,10 +126,11 @@ class Suspects:
                 by_chance = "unknown"
                 if found["expected"] is not None:
                     by_chance = f"{found['expected']:.1f}, at most {found['high']}"
+                ways = ", ".join(f"{its} by {way}" for way, its in found["ways"].items() if its)
                 said.append(
-                    f"{number} synthetic images may be copies of {_SPLITS[split]} images"
-                    f" (by chance: {by_chance}), {found['conditioning']} of them of what they were"
-                    " made from: see assess/copies.parquet, the nearest first"
+                    f"{number} synthetic images may be copies of {_SPLITS[split]} images ({ways};"
+                    f" by chance: {by_chance}), {found['conditioning']} of them of what they were"
+                    " made from, and stay in the set: see assess/copies.parquet, the nearest first"
                 )
         return said
 

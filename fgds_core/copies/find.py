@@ -14,7 +14,7 @@ Source: Carlini et al. (2023), Extracting Training Data from Diffusion Models,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,16 +149,19 @@ class _Candidate:
     orientation: Rows
 
 
-def calibrate(references: Mapping[str, Pictures], device: str = "cpu") -> Calibration:
+def calibrate(
+    references: Mapping[str, Pictures], device: str = "cpu", ways: Collection[str] = WAYS
+) -> Calibration:
     """Learns from real images what is near.
 
     Args:
         references: The real images by split: `train` and `val`, and `test` where copies of its
             images are looked for too.
         device: Where it is computed.
+        ways: In which of the `WAYS` images are compared; by features where they have some.
     """
     asked = _Asked.of(None, references)
-    return asked.calibration(asked.candidates(references, device))
+    return asked.calibration(asked.candidates(references, device, ways))
 
 
 def copies_of(
@@ -166,6 +169,7 @@ def copies_of(
     references: Mapping[str, Pictures],
     calibration: Calibration | None = None,
     device: str = "cpu",
+    ways: Collection[str] = WAYS,
 ) -> tuple[pa.Table, Calibration]:
     """Looks for images that are copies of real ones, whole or in part, mirrored or turned.
 
@@ -175,6 +179,7 @@ def copies_of(
         calibration: What `calibrate` says of these; None asks it at the same time, which reads the
             references once.
         device: Where it is computed.
+        ways: As of `calibrate`.
 
     Returns:
         The calibration, and a row for each image and split of which it may have a copy, the
@@ -182,7 +187,7 @@ def copies_of(
         `orientation`, `distance`, `ratio` and `threshold`.
     """
     asked = _Asked.of(images, references if calibration is None else {})
-    found = asked.candidates(references, device)
+    found = asked.candidates(references, device, ways)
     known = asked.calibration(found) if calibration is None else calibration
     return _suspected(len(images), found, known), known
 
@@ -216,13 +221,13 @@ class _Asked:
         return cls(joined(sets), num_images, real)
 
     def candidates(
-        self, references: Mapping[str, Pictures], device: str
+        self, references: Mapping[str, Pictures], device: str, ways: Collection[str]
     ) -> dict[tuple[str, str], _Candidate]:
         """Of each split and in each way, what each image may be a copy of."""
         queries = Queries.of(self.pictures, device)
         found: dict[tuple[str, str], _Candidate] = {}
         for way, nearest in WAYS.items():
-            if way == "features" and self.pictures.features is None:
+            if way not in ways or (way == "features" and self.pictures.features is None):
                 continue
             near = {
                 split: nearest(queries, pictures, self._own(split), device)

@@ -19,6 +19,9 @@ WAYS = {
 }
 """By what two images are alike, in words."""
 
+KNOWN_BY = ("picture", "part")
+"""By what synthesize took images for copies where the parameters do not say."""
+
 
 @dataclass(frozen=True)
 class CopyCount:
@@ -52,6 +55,39 @@ def copy_counts(inputs: ReportInputs) -> list[CopyCount]:
     ]
 
 
+def what_was_done(inputs: ReportInputs) -> str:
+    """Which copies were left out before, and why the suspects that are there were not."""
+    config = inputs.params.get("synthesize", {})
+    if config.get("copies", "redraw") == "keep":
+        return "All of them were kept, as synthesize.copies is keep: they are named here alone."
+    known_by = _known_by(config)
+    gone = 0
+    if inputs.excluded is not None:
+        gone = sum(row["by"] == "copies" for row in read_rows(inputs.excluded, ["by"]))
+    some = numbers.count(gone, "image was", "images were") if gone else "no image was"
+    text = (
+        f"By {' or '.join(WAYS[way] for way in known_by)} {some} taken for a copy and left out "
+        "before."
+    )
+    others = [WAYS[way] for way in WAYS if way not in known_by]
+    if others:
+        text += f" Suspects by {' or '.join(others)} are kept (synthesize.copies_by)."
+    return text
+
+
+def _known_by(config: Mapping[str, Any]) -> list[str]:
+    return list(config.get("copies_by", KNOWN_BY))
+
+
+def _kept_because(config: Mapping[str, Any], way: str) -> str:
+    """Why a suspect is in the set."""
+    if config.get("copies", "redraw") == "keep":
+        return "synthesize.copies is keep"
+    if way not in _known_by(config):
+        return f"synthesize.copies_by does not name {way}"
+    return "it was none when the set was checked"
+
+
 def copy_pairs(inputs: ReportInputs) -> list[dict[str, Any]]:
     """The nearest pairs as the page reads them, the nearest first."""
     if inputs.copy_pairs is None:
@@ -61,10 +97,16 @@ def copy_pairs(inputs: ReportInputs) -> list[dict[str, Any]]:
     made, real = (
         {row["pair"]: row for row in rows if row["role"] == role} for role in ("synthetic", "real")
     )
-    return [_pair(names, made[pair], real[pair]) for pair in sorted(made)]
+    config = inputs.params.get("synthesize", {})
+    return [
+        _pair(names, made[pair], real[pair], _kept_because(config, made[pair]["way"]))
+        for pair in sorted(made)
+    ]
 
 
-def _pair(names: list[str], made: Mapping[str, Any], real: Mapping[str, Any]) -> dict[str, Any]:
+def _pair(
+    names: list[str], made: Mapping[str, Any], real: Mapping[str, Any], kept: str
+) -> dict[str, Any]:
     name, split = names[made["label"]], SPLITS.get(made["split"], made["split"])
     turned = made["orientation"]
     said = [
@@ -78,6 +120,7 @@ def _pair(names: list[str], made: Mapping[str, Any], real: Mapping[str, Any]) ->
             f"{numbers.number(made['distance'])}, {numbers.number(made['ratio'])} of that of its "
             f"real neighbours; suspect below {numbers.number(made['threshold'])}",
         ),
+        ("kept because", kept),
     ]
     return {
         "class": name,

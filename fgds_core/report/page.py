@@ -34,7 +34,7 @@ from fgds_core.report.advice import steps
 from fgds_core.report.cautions import cautions
 from fgds_core.report.compare import PAIRS, Change, changes
 from fgds_core.report.config import ReportConfig
-from fgds_core.report.copies import copy_counts, copy_pairs
+from fgds_core.report.copies import copy_counts, copy_pairs, what_was_done
 from fgds_core.report.cost import agreement, cost, quality, quality_of_classes
 from fgds_core.report.gains import SIGNIFICANT, guesses, headline_rows
 from fgds_core.report.health import health
@@ -262,6 +262,7 @@ def render(
         remarks=list(pictures.remarks(synthetic)),
         able=able(inputs),
         copy_counts=copy_counts(inputs),
+        copies_done=what_was_done(inputs),
         num_pairs=num_pairs,
         left_out=left_out(inputs),
         vetting=inputs.made_by.get("vetting"),

@@ -7,15 +7,11 @@ from pathlib import Path
 
 from fgds_core.ability.check import Witnesses, check
 from fgds_core.ability.record import Ability, write_ability
-from fgds_core.ability.spaces import Space, pixels
+from fgds_core.ability.spaces import network_space, pixels
 from fgds_core.ability.words import unknown_names
 from fgds_core.adapt.recipe import adapts
-from fgds_core.assess.features import FeatureSources, clip, tower_of
-from fgds_core.classify.network import load_classifier
 from fgds_core.data.cells import names_group
 from fgds_core.data.splits import RealImages, read_real
-from fgds_core.errors import InputError
-from fgds_core.generators.config import GeneratorConfig
 from fgds_core.generators.tokenizers import load_tokenizers
 from fgds_core.images.dataset import ImageDataset, joined, read_images
 from fgds_core.judge.judge import load_judge
@@ -83,21 +79,6 @@ def check_generator(
         batch_size=batch_size,
     )
     write_ability(places.record, ability, *found)
-
-
-def network_space(generator: GeneratorConfig, baseline: Path, device: str) -> list[Space]:
-    """The features of a network: the generator's vision tower, or else the baseline.
-
-    Returns:
-        One space, or none where there is neither.
-    """
-    try:
-        embed = clip(FeatureSources(tower=tower_of(generator)), device)
-    except InputError:
-        if not baseline.is_dir():
-            return []
-        return [Space("baseline", load_classifier(baseline, device).features, device)]
-    return [Space("vision tower", embed, device)]
 
 
 def unknown(recipe: Recipe, real: RealImages) -> tuple[dict[str, str], dict[str, str]]:

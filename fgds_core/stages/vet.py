@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fgds_core.ability.spaces import network_space
+from fgds_core.assess.features import Extractor
+from fgds_core.assess.observe import observe
+from fgds_core.copies.sets import pictures_of
+from fgds_core.copies.thumbnails import Pictures
 from fgds_core.data.meta import SPLITS, read_meta
 from fgds_core.data.splits import read_prepared
+from fgds_core.errors import InputError
+from fgds_core.generators.config import GeneratorConfig
+from fgds_core.images.dataset import ImageDataset
 from fgds_core.images.reading import Reading
 from fgds_core.images.table import column_values
 from fgds_core.judge.judge import load_judge
@@ -28,12 +36,18 @@ class Gallery:
         synthetic: The synthetic set, which needs no index yet.
         judge: Folder of the judge, for checks that ask it.
         scratch: A folder for what is kept of the images meanwhile; what is there is removed.
+        ways: By what copies are known.
+        tower: The generator whose vision tower sees the images, where they are known by features.
+        baseline: The classifier that sees them where it has none.
     """
 
     prepared: Path
     synthetic: Path
     judge: Path
     scratch: Path
+    ways: Collection[str] = ()
+    tower: GeneratorConfig | None = None
+    baseline: Path | None = None
 
 
 def vet(
@@ -77,11 +91,46 @@ def vet(
         with _scratch(gallery.scratch):
             images, rows = read_parts(gallery.synthetic, class_names, in_order(records))
             there = [split for split in SPLITS if sum(meta.counts[split])]
-            real = {split: read_prepared(gallery.prepared, split) for split in there}
-            away = copied(images, rows, real, gallery.scratch, device, reading)
+            extract = _extractor(gallery, device)
+            real = {
+                split: _pictures(
+                    split, read_prepared(gallery.prepared, split), gallery, extract, reading
+                )
+                for split in there
+            }
+            asked = _pictures("synthetic", images, gallery, extract, reading)
+            away = copied(asked, rows, real, gallery.ways, device)
         for label, reasons in away.items():
             found[label] = joined(found[label], Verdict(0, {}, {COPIES: reasons}))
     return found
+
+
+def _extractor(gallery: Gallery, device: str) -> Extractor | None:
+    """The features by which copies are known; None where they are not."""
+    if gallery.tower is None or gallery.baseline is None:
+        return None
+    spaces = network_space(gallery.tower, gallery.baseline, device)
+    if not spaces:
+        raise InputError(
+            "synthesize.copies_by: features need a generator with a vision tower, or the baseline"
+            f" in {gallery.baseline}; leave features out"
+        )
+    return Extractor(spaces[0].name, spaces[0].embed, device)
+
+
+def _pictures(
+    name: str,
+    images: ImageDataset,
+    gallery: Gallery,
+    extract: Extractor | None,
+    reading: Reading,
+) -> Pictures:
+    """A set as the search knows it; its images are told of once."""
+    if extract is None:
+        return pictures_of(images, gallery.scratch / name, reading)
+    seen = observe(images, gallery.scratch / f"{name}-features", extract, reading=reading)
+    quiet = Reading(reading.batch_size, reading.workers)
+    return pictures_of(images, gallery.scratch / name, quiet, seen.features)
 
 
 @contextmanager

@@ -102,6 +102,16 @@ class SynthesizeConfig(Section):
             " looks for none here, assess names them"
         ),
     )
+    copies_by: list[Literal["picture", "part", "features"]] = Field(
+        default=["picture", "part"],
+        min_length=1,
+        max_length=3,
+        description=(
+            "by what an image is taken for a copy then: the whole picture, a part of it, features"
+            " of the generator's vision tower or, without one, of the baseline; what assess"
+            " suspects by others is named and kept"
+        ),
+    )
 
     check_images: int = Field(
         default=20,

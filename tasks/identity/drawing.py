@@ -34,6 +34,7 @@ NO_EFFECT = {
     "round_quotas",
     "exclude",
     "copies",
+    "copies_by",
     "guide",
     "check_images",
     "cannot_draw",

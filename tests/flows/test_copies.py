@@ -105,6 +105,25 @@ def test_copies_are_left_out_with_what_they_copy_and_others_are_drawn(
     assert drawn == []
 
 
+def test_features_decide_too_where_they_are_asked_for(
+    ready: Run, memorised: set[str], drawn: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ready("synthesize", synthesize=REDRAW) == 0
+    drawn.clear()
+    capsys.readouterr()
+    assert ready("synthesize", synthesize={"copies_by": ["features"]}) == 0
+    said = capsys.readouterr().out
+    assert "check 2: no new image is taken for a copy of a real one, by its features" in said
+    assert drawn == []  # other checks redraw nothing
+    away = [each for each in read_excluded(SET) if each.by == "copies"]
+    assert [(each.label, each.index) for each in away] == [(2, index) for index in range(8)]
+    assert all("(features: 0.0" in each.reason for each in away)
+    vetting = read_index(SET).made_by["vetting"]
+    assert vetting["copies_by"] == ["features"]
+    assert vetting["features"].keys() >= {"models/baseline"}  # what takes them decides, too
+    assert not (RUNS / "vetting").exists()
+
+
 def test_what_is_a_copy_even_the_last_time_is_left_out_and_said(
     ready: Run, memorised: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from fgds_core.ability.check import ENOUGH, MAX_REAL, Checked, Witnesses, check, reference_of
 from fgds_core.ability.evidence import FAR, Evidence, Verdict
 from fgds_core.ability.record import Ability, findings, read_ability, refusal, write_ability
-from fgds_core.ability.spaces import pixels, spectrum
+from fgds_core.ability.spaces import network_space, pixels, spectrum
 from fgds_core.data.splits import RealImages
 from fgds_core.generators.load import load_generator
 from fgds_core.images.dataset import ImageDataset, joined, read_images
-from fgds_core.stages.check import network_space
 from fgds_core.synthesis.models import LoadedModels
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part

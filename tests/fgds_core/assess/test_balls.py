@@ -102,7 +102,7 @@ def shares(inside, inside_synthetic, k):
 
 
 def prdc(real, synthetic, k=3):
-    options = dict(nearest_k=k, min_images=0, bootstrap_samples=0, rng=np.random.default_rng(0))
+    options = dict(nearest_k=k, min_images=0, has_interval=False, rng=np.random.default_rng(0))
     return fidelity.prdc(real, synthetic, **options)
 
 

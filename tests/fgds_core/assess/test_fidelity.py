@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from cleanfid.fid import frechet_distance
+from scipy.stats import binomtest
 
 from fgds_core.assess import closest, fidelity, vectors
+from fgds_core.assess.estimates import spread_interval
 
 NO_FEWEST = {"min_images": 0}
 
@@ -37,7 +39,7 @@ def prdc_values(real, synthetic, k):
         synthetic,
         nearest_k=k,
         min_images=0,
-        bootstrap_samples=0,
+        has_interval=False,
         rng=np.random.default_rng(0),
     )
     return {name: estimate.value for name, estimate in estimates.items()}
@@ -171,7 +173,7 @@ def test_prdc_intervals_hold_the_values_and_repeat_with_the_seed(rng):
             synthetic,
             nearest_k=5,
             min_images=0,
-            bootstrap_samples=200,
+            has_interval=True,
             rng=np.random.default_rng(3),
         )
 
@@ -181,13 +183,61 @@ def test_prdc_intervals_hold_the_values_and_repeat_with_the_seed(rng):
     assert run() == run()
 
 
+def test_prdc_intervals_hold_the_mean_of_other_draws(rng):
+    """Other real images make other balls: a bootstrap with fixed ones held 0.08 to 0.9 of them."""
+    found = {}
+    for _ in range(40):
+        real, synthetic = rng.normal(size=(60, 8)), 0.8 * rng.normal(size=(60, 8))
+        options = dict(nearest_k=5, min_images=0, has_interval=True, rng=rng)
+        for name, each in fidelity.prdc(real, synthetic, **options).items():
+            found.setdefault(name, []).append((each.value, each.low, each.high))
+    for name, estimates in found.items():
+        values, low, high = np.array(estimates).T
+        assert ((low <= values.mean()) & (values.mean() <= high)).mean() >= 0.85, name  # 0.95
+        assert (high - low).mean() < 8 * values.std() + 0.05, name  # 4 would be exact
+
+
+def test_halves_of_many_images_end_at_a_size(rng, monkeypatch):
+    monkeypatch.setattr(fidelity, "HALF", 30)
+    sizes = set()
+    membership = fidelity.membership
+    monkeypatch.setattr(
+        fidelity,
+        "membership",
+        lambda real, synthetic, k: (
+            sizes.add((len(real), len(synthetic))),
+            membership(real, synthetic, k),
+        )[1],
+    )
+    real, synthetic = rng.normal(size=(400, 4)), rng.normal(size=(100, 4))
+    options = dict(nearest_k=5, min_images=0, rng=rng)
+    small = fidelity.prdc(real, synthetic, has_interval=True, **options)
+    assert sizes == {(400, 100), (60, 15)}
+    assert all(each.low < each.value < each.high for each in small.values())
+    few = fidelity.prdc(real, synthetic[:9], has_interval=True, **options)
+    assert few["recall"].value is not None
+    assert few["recall"].low is None  # half of nine hold no ball
+
+
+def test_an_interval_of_a_share_is_that_of_as_many_images_as_its_variance_leaves():
+    for hits, number in ((32, 100), (8, 25)):
+        found = spread_interval(0.32, 0.32 * 0.68 / number, 10**6, 100)
+        expected = binomtest(hits, number).proportion_ci(method="wilson")
+        assert found == pytest.approx((expected.low, expected.high), abs=0.01)
+    low, high = spread_interval(1.0, 0.0, 19, 50)
+    assert 0.8 < low < 0.95  # one that has never failed may fail
+    assert high == 1
+    assert spread_interval(0.5, 0.04, 10**6, None) == pytest.approx((0.108, 0.892), abs=1e-3)
+    assert spread_interval(0.1, 0.04, 19, None)[0] == 0
+
+
 def test_prdc_without_enough_neighbours_says_so(rng):
     estimates = fidelity.prdc(
         rng.normal(size=(5, 3)),
         rng.normal(size=(50, 3)),
         nearest_k=5,
         min_images=0,
-        bootstrap_samples=0,
+        has_interval=False,
         rng=rng,
     )
     assert {e.value for e in estimates.values()} == {None}
@@ -209,7 +259,7 @@ def test_nearest_finds_the_closest_references(rng):
 def measured(real, synthetic, weights, k=3):
     """Every measure without chance, by name."""
     options = dict(min_images=0, rng=np.random.default_rng(0), weights=weights)
-    prdc = fidelity.prdc(real, synthetic, nearest_k=k, bootstrap_samples=0, **options)
+    prdc = fidelity.prdc(real, synthetic, nearest_k=k, has_interval=False, **options)
     return {
         "fid": fidelity.fid(real, synthetic, blocks=0, **options).value,
         "mmd2": fidelity.mmd2(real, synthetic, weights),
@@ -244,9 +294,7 @@ def test_equal_weights_change_no_interval(weighted):
             for measure, extra in settings
         ]
         rng = np.random.default_rng(1)
-        prdc = fidelity.prdc(
-            real, synthetic, nearest_k=3, bootstrap_samples=20, rng=rng, **options
-        )
+        prdc = fidelity.prdc(real, synthetic, nearest_k=3, has_interval=True, rng=rng, **options)
         return [value for e in (*found, *prdc.values()) for value in (e.low, e.value, e.high)]
 
     assert intervals(np.full(40, 3.0)) == pytest.approx(intervals(None))

@@ -47,7 +47,7 @@ def everything(real, synthetic, weights=None):
     found = {
         "fid": fidelity.fid(real, synthetic, blocks=5, **options()),
         "kid": fidelity.kid(real, synthetic, subsets=4, subset_size=30, **options()),
-        **fidelity.prdc(real, synthetic, nearest_k=3, bootstrap_samples=20, **options()),
+        **fidelity.prdc(real, synthetic, nearest_k=3, has_interval=True, **options()),
     }
     return {
         (name, end): getattr(estimate, end)

@@ -224,6 +224,9 @@ def test_suspected_copies_stand_beside_what_they_may_copy(chrome, with_evidence)
     page = watched.page
     counts = page.locator("#copy-counts tbody tr").last.inner_text().split("\t")
     assert counts == ["test images", "1", "0.400", "0", "2 of 500"]
+    told = page.locator("#copies + p").inner_text()
+    assert "By the whole picture or a part of the picture no image was taken for a copy" in told
+    assert "Suspects by its features are kept (synthesize.copies_by)." in told
     page.locator("#copy-pairs summary").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#copy-pairs .both")
@@ -231,6 +234,7 @@ def test_suspected_copies_stand_beside_what_they_may_copy(chrome, with_evidence)
     row = dialog_rows(page)
     assert row["may copy"] == "test image 41 of dog"
     assert row["alike in"] == "a part of the picture, mirrored"
+    assert row["kept because"] == "it was none when the set was checked"
     assert page.locator("dialog[open] code").all_inner_texts() == [
         "python -m flows.redraw --class cat --index 3",
         "python -m flows.exclude --class cat --index 3 --reason 'a copy'",

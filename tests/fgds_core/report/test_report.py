@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -14,7 +15,7 @@ from reported import CONFIG, GARMENTS, PARAMS, make_workspace
 from fgds_core.classify.answers import ANSWERS_NAME
 from fgds_core.errors import InputError
 from fgds_core.files import write_json
-from fgds_core.report import charts, left_out
+from fgds_core.report import charts, copies, left_out
 from fgds_core.report.accuracy import Line, chosen_classes
 from fgds_core.report.numbers import points, typeset
 from fgds_core.report.page import OUTPUTS, write_report
@@ -423,3 +424,26 @@ def test_a_missing_or_damaged_report_names_the_stage_to_run(tmp_path, name, stag
         (places.reports / name).write_text("{")
         with pytest.raises(InputError, match="damaged"):
             write_report(places, PARAMS, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("synthesize", "told", "why"),
+    [
+        ({}, "By the whole picture or a part of the picture 2 images were", "not name features"),
+        ({"copies_by": ["part"]}, "by the whole picture or its features are kept", "not name"),
+        ({"copies": "keep"}, "All of them were kept, as synthesize.copies is keep", "is keep"),
+        (
+            {"copies_by": ["picture", "part", "features"]},
+            "or its features 2 images were taken for a copy and left out before.",
+            "none when the set was checked",
+        ),
+    ],
+)
+def test_the_page_says_which_copies_were_dropped_and_why_others_were_not(
+    monkeypatch, synthesize, told, why
+):
+    rows = [{"by": "copies"}, {"by": "person"}, {"by": "copies"}]
+    monkeypatch.setattr(copies, "read_rows", lambda *_: iter(rows))
+    inputs = SimpleNamespace(params={"synthesize": synthesize}, excluded="there")
+    assert told in copies.what_was_done(inputs)
+    assert why in copies._kept_because(synthesize, "features")
