@@ -80,7 +80,7 @@ def check_before(
 ) -> Ability:
     """What the generator check says of the generator as it is."""
     from fgds_core.synthesis.recipe import Recipe
-    from tasks.survey import read_plan
+    from tasks.plan import read_plan
 
     recipe = Recipe(params.generator, params.synthesize, params.seed)
     plan = read_plan(params.synthesize, workspace)

@@ -40,7 +40,7 @@ def check_ability(
     from fgds_core.ability.record import read_ability
     from fgds_core.files import listed
     from tasks.ability import ability_of, check_inputs, check_plan, second_look, survey_check
-    from tasks.synthesize import check_ability
+    from tasks.check_ability import check_ability
 
     config = recipe.synthesize
     first = check_plan(whole, config.check_images)

@@ -14,8 +14,8 @@ from tasks.workers.fanout import make_runner, num_at_once, run_each, runs_here
 if TYPE_CHECKING:
     from fgds_core.synthesis.plan import Part
     from fgds_core.synthesis.record import PartRecord
+    from tasks.draw import DrawnPart
     from tasks.round import Round
-    from tasks.synthesize import DrawnPart
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def draw_round(
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
     from fgds_core.synthesis.relabel import relabel_parts
+    from tasks.draw import DrawnPart, draw_part
     from tasks.store.inputs import share
     from tasks.store.parts import collect, offer
-    from tasks.synthesize import DrawnPart, draw_part
 
     plan, workspace = found.plan, found.workspace
     out = workspace.synthetic

@@ -87,8 +87,8 @@ def show_plan(
         to_probe,
     )
     from tasks.identity.drawing import guides
-    from tasks.plan import workload
-    from tasks.survey import read_plan, survey
+    from tasks.plan import read_plan, workload
+    from tasks.survey import survey
     from tasks.twins import twins_plan
     from tasks.vetting import checks_of, foresee
 

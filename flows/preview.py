@@ -78,7 +78,7 @@ def show_preview(
     from fgds_core.synthesis.models import load_models
     from tasks.ability import unguided
     from tasks.identity.drawing import guides, is_guided
-    from tasks.survey import read_plan
+    from tasks.plan import read_plan
     from tasks.watch.progress import bar, say
     from tasks.workers.devices import use_device
     from tasks.workers.worker import adapted_models

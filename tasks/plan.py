@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fgds_core.data.imbalance import BINS, shot_bins
-from fgds_core.synthesis.plan import Part, Plan
+from fgds_core.data.meta import META_NAME, read_meta
+from fgds_core.errors import InputError
+from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.plan import Part, Plan, plan_of
+from fgds_core.synthesis.rounds import check_rounds
+from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -95,3 +100,26 @@ def total(name: str, shares: Sequence[Share]) -> Share:
         num_parts=sum(share.num_parts for share in shares),
         num_classes=sum(share.num_classes for share in shares),
     )
+
+
+def read_plan(config: SynthesizeConfig, workspace: Workspace) -> Plan:
+    """Plans the synthetic set for the prepared data, as if it were drawn at once.
+
+    Raises:
+        InputError: There are no prepared data, no class needs an image, or there are fewer images
+            than rounds.
+    """
+    check_prepared(workspace)
+    plan = plan_of(read_meta(workspace.prepared), config)
+    check_rounds(plan, config.rounds)
+    return plan
+
+
+def check_prepared(workspace: Workspace) -> None:
+    """Refuses a workspace without prepared data.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not (workspace.prepared / META_NAME).is_file():
+        raise InputError(f"{workspace.prepared} is missing; make it with `dvc repro prepare`")

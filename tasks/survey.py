@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from fgds_core.classify.config import RetrainConfig
-from fgds_core.data.meta import META_NAME, read_meta
-from fgds_core.errors import InputError
 from fgds_core.judge.config import JudgeConfig
-from fgds_core.synthesis.config import SynthesizeConfig
 from fgds_core.synthesis.excluded import Place
 from fgds_core.synthesis.guides import finished_guide
-from fgds_core.synthesis.plan import Part, Plan, plan_of
+from fgds_core.synthesis.plan import Part, Plan
 from fgds_core.synthesis.recipe import Recipe
-from fgds_core.synthesis.rounds import Errors, check_rounds, plan_round
+from fgds_core.synthesis.rounds import Errors, plan_round
 from fgds_core.synthesis.vetting import JUDGE
 from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import guide_fingerprint, trained_by
+from tasks.plan import read_plan
 from tasks.round import Round, survey_round
 from tasks.store.config import StoreConfig
 from tasks.vetting import Foreseen, Vetting, check_judge, checks_of, foresee, survey_vetting
@@ -204,26 +202,3 @@ def survey(
 def guide_of(trained_by: Mapping[str, Any], rounds: Sequence[Round]) -> str:
     """Fingerprint of the classifier that learns from some rounds, the first ones."""
     return guide_fingerprint(trained_by, (part for each in rounds for part in each.drawn))
-
-
-def read_plan(config: SynthesizeConfig, workspace: Workspace) -> Plan:
-    """Plans the synthetic set for the prepared data, as if it were drawn at once.
-
-    Raises:
-        InputError: There are no prepared data, no class needs an image, or there are fewer images
-            than rounds.
-    """
-    check_prepared(workspace)
-    plan = plan_of(read_meta(workspace.prepared), config)
-    check_rounds(plan, config.rounds)
-    return plan
-
-
-def check_prepared(workspace: Workspace) -> None:
-    """Refuses a workspace without prepared data.
-
-    Raises:
-        InputError: There are none.
-    """
-    if not (workspace.prepared / META_NAME).is_file():
-        raise InputError(f"{workspace.prepared} is missing; make it with `dvc repro prepare`")

@@ -1,30 +1,21 @@
-"""The tasks of the stage synthesize: check, parts, guides between rounds and the index."""
+"""The tasks of the stage synthesize beside drawing: guides between rounds, checks, the index."""
 
 import logging
-import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fgds_core.ability.record import Ability, write_ability
 from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.classify.run import TrainingRun
 from fgds_core.data.meta import read_meta
 from fgds_core.images.reading import Reading
-from fgds_core.stages.check import Places, check_generator
 from fgds_core.stages.train_guide import train_guide
 from fgds_core.stages.vet import Gallery, vet
 from fgds_core.synthesis.card import write_card
 from fgds_core.synthesis.copied import COPIES
 from fgds_core.synthesis.excluded import EXCLUDED_NAME, LeftOut, read_seeds, write_excluded
-from fgds_core.synthesis.finished import finished_part
 from fgds_core.synthesis.guides import finished_guide
-from fgds_core.synthesis.part import write_part
-from fgds_core.synthesis.plan import Part
-from fgds_core.synthesis.recipe import Recipe
-from fgds_core.synthesis.record import PartRecord, sidecar_path
-from fgds_core.synthesis.resample import write_resampled
+from fgds_core.synthesis.record import PartRecord
 from fgds_core.synthesis.rounds import Counts, planned
 from fgds_core.synthesis.shards import (
     UNGUIDED_NAME,
@@ -35,133 +26,19 @@ from fgds_core.synthesis.shards import (
 )
 from fgds_core.synthesis.unguided import write_unguided
 from fgds_core.synthesis.vetting import JUDGE, read_verdicts, record_path, write_verdicts
-from fgds_core.synthesis.watched import watched
 from tasks.identity.cache import Outputs, stage_task, written
 from tasks.identity.drawing import fingerprint
 from tasks.identity.rounds import recipe_between
-from tasks.space import check_room
-from tasks.store.parts import fetch_part, send_part
 from tasks.survey import Survey, guide_of
 from tasks.training import Training, trained
 from tasks.vetting import Check
-from tasks.watch.progress import advance, bar, say
+from tasks.watch.progress import bar
 from tasks.watch.timing import work
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import num_loader_workers, use_device
-from tasks.workers.worker import Sources, this_worker
 from tasks.workspace import RUNS, Workspace
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DrawnPart(Outputs):
-    """The files of a part, and its record for the index.
-
-    Attributes:
-        record: For the index.
-        seconds: What drawing took; None for a part that was there.
-    """
-
-    record: PartRecord
-    seconds: float | None
-
-
-@stage_task(name="synthesize", task_run_name="synthesize-{part.class_name}-{part.index}")
-def draw_part(
-    part: Part,
-    fingerprint: str,
-    sources: Sources,
-    compute: ComputeConfig,
-    workspace: Workspace,
-) -> DrawnPart:
-    """Draws one part of a class, unless the same one was drawn before.
-
-    Args:
-        part: Which images.
-        fingerprint: Of everything that decides what they show.
-        sources: In no cache key, for they are those of all classes.
-        compute: In no cache key.
-        workspace: Where the part goes.
-    """
-    out, seconds = workspace.synthetic, None
-    record = finished_part(part, fingerprint, out)
-    if record is None and sources.store is not None:
-        record = fetch_part(sources.store.config, part, fingerprint, out)
-    if record is not None:
-        advance("synthesize", part.num_images, found=True)
-    else:
-        worker = this_worker()
-        models = worker.models(sources, compute, workspace, part.class_name)
-        check_room(part, workspace)
-        log.info("drawing %s", part.path)
-        with work(), worker.turn(models.generator.device):
-            started = time.monotonic()
-            remove_index(out)
-            if part.class_name in sources.resampled:
-                seed = sources.recipe.seed
-                record = write_resampled(part, models.real, seed, fingerprint, out)
-                advance("synthesize", part.num_images)
-            else:
-                models, done = watched(
-                    models, part, fingerprint, out, partial(advance, "synthesize")
-                )
-                record = write_part(
-                    part,
-                    sources.recipe,
-                    models,
-                    fingerprint,
-                    out,
-                    batch_size=compute.batch_size,
-                    micro_batch=compute.micro_batch,
-                    advance=done,
-                )
-            seconds = time.monotonic() - started
-    if sources.store is not None:
-        record = send_part(sources.store.config, part, record, out)
-    outputs = written(out / record.path, out / sidecar_path(record.path))
-    return DrawnPart(outputs.owned, outputs.files, record, seconds)
-
-
-@stage_task(name="check-generator")
-def check_ability(
-    recipe: Recipe,
-    records: tuple[PartRecord, ...],
-    ability: Ability,
-    inputs: dict[str, str],
-    compute: ComputeConfig,
-    workspace: Workspace,
-) -> Outputs:
-    """Says which classes the generator can draw, by a few images of each.
-
-    Args:
-        recipe: How these were drawn.
-        records: Of the files they are in; of none there is nothing to say.
-        ability: What was checked.
-        inputs: Content digests of the prepared data, the judge, the generator and the baseline.
-        compute: In no cache key.
-        workspace: Where these are, and where the answer goes.
-    """
-    drawn, out = workspace.checks().synthetic, workspace.ability
-    if not records:
-        write_ability(out, ability)
-        return written(out)
-    files: dict[int, list[Path]] = {}
-    for record in records:
-        files.setdefault(record.label, []).append(drawn / record.path)
-    places = Places(
-        workspace.prepared,
-        files,
-        workspace.judge,
-        workspace.baseline,
-        out,
-    )
-    say("check", "comparing the images with real ones")
-    with work():
-        check_generator(
-            recipe, ability, places, device=use_device(compute), batch_size=compute.batch_size
-        )
-    return written(out)
 
 
 @stage_task(name="twins")

@@ -180,16 +180,16 @@ def _prefect_server() -> Iterator[None]:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The parts that were drawn rather than found, by path."""
-    import tasks.synthesize
+    import tasks.draw
 
     paths: list[str] = []
-    write_part = tasks.synthesize.write_part
+    write_part = tasks.draw.write_part
 
     def counting(part, *arguments, **options):
         paths.append(part.path)
         return write_part(part, *arguments, **options)
 
-    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
+    monkeypatch.setattr(tasks.draw, "write_part", counting)
     return paths
 
 

@@ -11,6 +11,7 @@ from ended import emptied, stopping, times_ended
 from micro import contents, set_params
 
 import flows.synthesize
+import tasks.draw
 import tasks.synthesize
 from fgds_core.data.splits import read_prepared
 from fgds_core.report.pictures import remarks
@@ -35,14 +36,14 @@ REDRAW = {"copies": "redraw"}
 def memorised(ready: Run, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """A generator that draws training images again: the parts in which it does."""
     parts = {"02-owl/part-00000.parquet"}
-    drawing = tasks.synthesize.write_part
+    drawing = tasks.draw.write_part
 
     def write_part(part: Part, recipe: Any, models: Any, fingerprint: str, out: Path, **how: Any):
         if part.path in parts:
             return write_resampled(part, models.real, recipe.seed, fingerprint, out)
         return drawing(part, recipe, models, fingerprint, out, **how)
 
-    monkeypatch.setattr(tasks.synthesize, "write_part", write_part)
+    monkeypatch.setattr(tasks.draw, "write_part", write_part)
     return parts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import tasks.synthesize
+import tasks.draw
 from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
 from flows.cli.status import show_status
@@ -65,21 +65,21 @@ def test_a_finished_set(workspace: Path, ready: Run, capsys: pytest.CaptureFixtu
 def test_a_failed_class_is_told_until_it_is_drawn(
     ready: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_part = tasks.synthesize.write_part
+    write_part = tasks.draw.write_part
 
     def failing(part, *arguments, **options):
         if part.class_name == "dog":
             raise FloatingPointError("not finite\nand more")
         return write_part(part, *arguments, **options)
 
-    monkeypatch.setattr(tasks.synthesize, "write_part", failing)
+    monkeypatch.setattr(tasks.draw, "write_part", failing)
     assert ready("synthesize") == 1
     assert counts(status()) == [(0, 0, 0), (4, 0, 4), (12, 12, 0)]
     text = said(capsys)
     assert "failed: 01-dog/part-00000.parquet: not finite\n" in text
     assert "The set is not complete" in text
 
-    monkeypatch.setattr(tasks.synthesize, "write_part", write_part)
+    monkeypatch.setattr(tasks.draw, "write_part", write_part)
     assert ready("synthesize") == 0
     assert counts(status()) == [(0, 0, 0), (4, 4, 0), (12, 12, 0)]
     assert status().failures == {}

@@ -9,7 +9,7 @@ import torch
 from micro import contents, random_images
 from sets import gather
 
-import tasks.synthesize
+import tasks.draw
 import tasks.workers.worker
 from fgds_core.errors import UnfinishedError
 from fgds_core.images.dataset import read_images
@@ -27,14 +27,14 @@ Run = Callable[..., int]
 def test_a_failing_class_leaves_the_others_and_the_next_run_resumes(
     workspace: Path, ready: Run, drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counting = tasks.synthesize.write_part
+    counting = tasks.draw.write_part
 
     def failing(part, *arguments, **options):
         if part.class_name == "dog":
             raise FloatingPointError("not finite")
         return counting(part, *arguments, **options)
 
-    monkeypatch.setattr(tasks.synthesize, "write_part", failing)
+    monkeypatch.setattr(tasks.draw, "write_part", failing)
     params = read_params()
     with pytest.raises(UnfinishedError, match=r"classes dog;[\s\S]*Resume with `dvc repro`"):
         synthesize(**arguments_of(synthesize, params, FIRST))
@@ -42,7 +42,7 @@ def test_a_failing_class_leaves_the_others_and_the_next_run_resumes(
     assert not (workspace / "data" / "synthetic" / "_index.json").exists()
 
     drawn.clear()
-    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
+    monkeypatch.setattr(tasks.draw, "write_part", counting)
     assert ready("synthesize") == 0
     assert drawn == ["01-dog/part-00000.parquet"]
     assert read_index(workspace / "data" / "synthetic").wanted == (0, 4, 12)

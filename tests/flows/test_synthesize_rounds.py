@@ -9,6 +9,7 @@ import pytest
 from ended import Stopped
 from micro import contents, set_params
 
+import tasks.draw
 import tasks.synthesize
 from fgds_core.errors import InputError
 from fgds_core.synthesis.guides import guide_folder
@@ -76,7 +77,7 @@ def test_a_run_that_ends_anywhere_is_resumed_to_the_same_bytes(
     where: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    counting, train_guide = tasks.synthesize.write_part, tasks.synthesize.train_guide
+    counting, train_guide = tasks.draw.write_part, tasks.synthesize.train_guide
     total = sum(name.endswith(".parquet") for name in twice)
     stop_after = {"the first round": 1, "the second round": total - 1}.get(where)
 
@@ -96,7 +97,7 @@ def test_a_run_that_ends_anywhere_is_resumed_to_the_same_bytes(
 
         train_guide(*arguments[:-1], dataclasses.replace(run, advance=advance))
 
-    monkeypatch.setattr(tasks.synthesize, "write_part", draws_some)
+    monkeypatch.setattr(tasks.draw, "write_part", draws_some)
     monkeypatch.setattr(tasks.synthesize, "train_guide", trains_half)
     with pytest.raises(Stopped):
         ready("synthesize", compute={"checkpoint_every_s": 1e-9})
@@ -104,7 +105,7 @@ def test_a_run_that_ends_anywhere_is_resumed_to_the_same_bytes(
     checkpoints = list(Path(".runs").glob("*.checkpoint"))
     assert bool(checkpoints) == (where == "the training")
     before = len(drawn)
-    monkeypatch.setattr(tasks.synthesize, "write_part", counting)
+    monkeypatch.setattr(tasks.draw, "write_part", counting)
     monkeypatch.setattr(tasks.synthesize, "train_guide", train_guide)
     assert ready("synthesize") == 0
     assert contents(SET) == twice

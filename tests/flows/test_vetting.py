@@ -11,6 +11,7 @@ from micro import contents, set_params
 
 import fgds_core.stages.vet
 import flows.synthesize
+import tasks.draw
 import tasks.synthesize
 from fgds_core.judge.record import Recognised, read_record, write_record
 from fgds_core.synthesis.excluded import read_excluded
@@ -112,11 +113,11 @@ def test_a_run_that_ends_anywhere_comes_to_the_same_bytes(
 
     # in the first look, before its record is written, in the drawing after it, in the last look,
     # and before the index
-    counting = tasks.synthesize.write_part
+    counting = tasks.draw.write_part
     monkeypatch.setattr(fgds_core.stages.vet, "judged", stopping(sees, 2, 9))
     recording = stopping(tasks.synthesize.write_verdicts, 1)
     monkeypatch.setattr(tasks.synthesize, "write_verdicts", recording)
-    monkeypatch.setattr(tasks.synthesize, "write_part", stopping(counting, 4))
+    monkeypatch.setattr(tasks.draw, "write_part", stopping(counting, 4))
     monkeypatch.setattr(flows.synthesize, "_finish", stopping(flows.synthesize._finish, 1))
     assert times_ended(lambda: vet("synthesize"), FIRST.synthetic_index) == 5
     assert contents(SET) == whole

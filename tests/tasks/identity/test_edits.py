@@ -98,6 +98,7 @@ def registered(file: str, entry: str, new: str, stages: str, more: Any = None) -
     return Edit(stages, NONE, texts={file: (entry, line), **(more or {})}, new=new)
 
 
+# Adapt draws too: what the generator check looks at, to say what is to be learnt
 EVERY = " ".join(STAGES)
 TRAINED = "judge train_baseline train_control synthesize retrain"
 """Those that train a classifier: synthesize may, between rounds."""
@@ -106,7 +107,7 @@ EDITS = {
     # Nothing is drawn again
     "an option of a metric": Edit("assess report", NONE, file="fgds_core/assess/config.py"),
     "a metric": Edit("assess", NONE, file="fgds_core/assess/fidelity.py"),
-    "a judge": Edit("judge synthesize assess", NONE, file="fgds_core/judge/clip.py"),
+    "a judge": Edit("judge adapt synthesize assess", NONE, file="fgds_core/judge/clip.py"),
     "what a judge is calibrated by": Edit("judge", NONE, file="fgds_core/judge/calibrate.py"),
     "metrics of a classifier": Edit(TRAINED, NONE, file="fgds_core/classify/metrics.py"),
     "the report": Edit("report", NONE, file="fgds_core/report/page.py"),
@@ -140,19 +141,19 @@ EDITS = {
         "fgds_core/feedback/registry.py",
         "CRITERIA = {",
         "fgds_core/feedback/criteria/new.py",
-        "synthesize",
+        "adapt synthesize",
     ),
     "a rule": registered(
         "fgds_core/diffusion/guidance/rules/__init__.py",
         "RULES = {",
         "fgds_core/diffusion/guidance/rules/new.py",
-        "synthesize",
+        "adapt synthesize",
     ),
     "a mixture of embeddings": registered(
         "fgds_core/synthesis/embeddings/__init__.py",
         "MIXTURES = {",
         "fgds_core/synthesis/embeddings/new.py",
-        "synthesize",
+        "adapt synthesize",
     ),
     "a data source": registered(
         "fgds_core/data/sources/__init__.py",
@@ -171,21 +172,25 @@ EDITS = {
     ),
     "the fit of the classes' Gaussians": Edit(TRAINED, NONE, file="fgds_core/feedback/fit.py"),
     "how batches are read ahead": Edit(
-        "judge train_baseline train_control synthesize assess retrain",
+        "judge train_baseline train_control adapt synthesize assess retrain",
         NONE,
         file="fgds_core/images/loader.py",
     ),
     "what a classifier says of a set": Edit(TRAINED, NONE, file="fgds_core/classify/predict.py"),
     "how a set is read": Edit(
-        "synthesize assess retrain", NONE, file="fgds_core/synthesis/shards.py"
+        "adapt synthesize assess retrain", NONE, file="fgds_core/synthesis/shards.py"
     ),
-    "how parts get another label": Edit("synthesize", NONE, file="fgds_core/synthesis/relabel.py"),
-    "which images there shall be": Edit("synthesize", NONE, file="fgds_core/synthesis/plan.py"),
+    "how parts get another label": Edit(
+        "adapt synthesize", NONE, file="fgds_core/synthesis/relabel.py"
+    ),
+    "which images there shall be": Edit(
+        "adapt synthesize", NONE, file="fgds_core/synthesis/plan.py"
+    ),
     "feedback's factor in a class": Edit(
-        "synthesize", NONE, file="fgds_core/synthesis/strength.py"
+        "adapt synthesize", NONE, file="fgds_core/synthesis/strength.py"
     ),
     "the card of the set": Edit("synthesize", NONE, file="fgds_core/synthesis/card.py"),
-    "the trial of a solver": Edit("synthesize", NONE, file="fgds_core/diffusion/trial.py"),
+    "the trial of a solver": Edit("adapt synthesize", NONE, file="fgds_core/diffusion/trial.py"),
     "how raw data become prepared ones": Edit("prepare", NONE, file="fgds_core/data/prepare.py"),
     "how files reach their place": Edit(EVERY, NONE, file="fgds_core/files.py"),
     "the version": Edit(EVERY, NONE, file="fgds_core/__init__.py"),
@@ -193,7 +198,7 @@ EDITS = {
         "", NONE, texts={"fgds_core/agreement.py": ("takes text alone", "takes no image")}
     ),
     "what an error of drawing says": Edit(
-        "synthesize",
+        "adapt synthesize",
         NONE,
         texts={"fgds_core/synthesis/part.py": ("has no real training image", "lacks images")},
     ),
@@ -219,28 +224,28 @@ EDITS = {
         file="fgds_core/generators/stable_diffusion.py",
     ),
     "one criterion": Edit(
-        "train_baseline synthesize assess",
+        "train_baseline adapt synthesize assess",
         criterion("entropy") | criterion("exemplar_entropy"),
         file="fgds_core/feedback/criteria/entropy.py",
     ),
     "how exemplars are chosen": Edit(
-        "synthesize",
+        "adapt synthesize",
         frozenset(each for each in ALL if each.criterion.startswith("exemplar")),
         file="fgds_core/feedback/exemplars.py",
     ),
     "what influence compares with": Edit(
-        "synthesize", criterion("influence"), file="fgds_core/feedback/validation.py"
+        "adapt synthesize", criterion("influence"), file="fgds_core/feedback/validation.py"
     ),
     "one rule": Edit(
-        "synthesize", rule("score"), file="fgds_core/diffusion/guidance/rules/score.py"
+        "adapt synthesize", rule("score"), file="fgds_core/diffusion/guidance/rules/score.py"
     ),
     "one mixture of embeddings": Edit(
-        "synthesize",
+        "adapt synthesize",
         frozenset([Drawn("stable-unclip", "none", "relative", mix="transfer")]),
         file="fgds_core/synthesis/embeddings/transfer.py",
     ),
     "random changes of images": Edit(
-        "judge train_baseline train_control synthesize retrain",
+        "judge train_baseline train_control adapt synthesize retrain",
         frozenset([Drawn("stable-unclip", "loss", "score", augment=True)]),
         file="fgds_core/images/augment.py",
     ),
@@ -258,7 +263,7 @@ EDITS = {
         )
     },
     **{
-        f"drawing itself: {file}": Edit("synthesize", ALL, file=f"fgds_core/{file}")
+        f"drawing itself: {file}": Edit("adapt synthesize", ALL, file=f"fgds_core/{file}")
         for file in (
             "diffusion/guidance/gradient.py",
             "diffusion/guidance/look.py",
@@ -273,7 +278,7 @@ EDITS = {
         )
     },
     "how a part is written": Edit(
-        "synthesize assess retrain", ALL, file="fgds_core/synthesis/record.py"
+        "adapt synthesize assess retrain", ALL, file="fgds_core/synthesis/record.py"
     ),
     "how an image is encoded": Edit(
         "prepare judge train_baseline train_control adapt synthesize assess retrain",
@@ -286,11 +291,13 @@ EDITS = {
         file="fgds_core/images/dataset.py",
     ),
     "the network that guides": Edit(
-        "judge train_baseline train_control synthesize assess retrain",
+        "judge train_baseline train_control adapt synthesize assess retrain",
         ALL,
         file="fgds_core/classify/network.py",
     ),
-    "how guidance sees an image": Edit("synthesize", ALL, file="fgds_core/feedback/critic.py"),
+    "how guidance sees an image": Edit(
+        "adapt synthesize", ALL, file="fgds_core/feedback/critic.py"
+    ),
 }
 
 
@@ -407,6 +414,7 @@ DEFAULTS: dict[str, Any] = {
     "GeneratorConfig.prior": None,
     "SynthesizeConfig.exclude": [],
     "SynthesizeConfig.copies": "redraw",
+    "SynthesizeConfig.copies_by": ["picture", "part"],
     "SynthesizeConfig.check_images": 20,
     "SynthesizeConfig.cannot_draw": "refuse",
     "SynthesizeConfig.unguided_twins": 2,

@@ -12,10 +12,10 @@ from fgds_core.data.prepare import prepare
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.recipe import Recipe
 from flows.cli.params import read_params
+from tasks.draw import draw_part
 from tasks.store.inputs import Shared, share
 from tasks.store.parts import collect
 from tasks.survey import survey
-from tasks.synthesize import draw_part
 from tasks.workspace import FIRST
 
 
