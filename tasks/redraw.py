@@ -9,6 +9,7 @@ from fgds_core.errors import InputError
 from fgds_core.files import replacing
 from fgds_core.images.table import image_paths
 from fgds_core.synthesis.excluded import part_with
+from fgds_core.synthesis.names import no_class
 from fgds_core.synthesis.plan import Part
 from fgds_core.synthesis.record import PartRecord
 from fgds_core.synthesis.redraw import changes, redraw, resample, row_of, unlike
@@ -104,11 +105,7 @@ def find(index: SyntheticIndex, name: str, place: int, folder: Path) -> PartReco
         InputError: There is none; says which there are.
     """
     if name not in index.class_names:
-        raise InputError(
-            f"--class: there is no class {name!r} in {folder}; it has"
-            f" {', '.join(map(repr, index.class_names[:20]))}"
-            f"{' ...' if len(index.class_names) > 20 else ''}"
-        )
+        raise InputError(f"--class: {no_class(name, index.class_names)}")
     label = index.class_names.index(name)
     record = part_with(index.parts, label, place)
     if record is None:

@@ -194,6 +194,8 @@ def findings(ability: Ability) -> Iterator[str]:
     unknown = [each for each in ability.classes if each.can_draw is None]
     if unknown:
         yield f"of {_named(unknown)} nothing could be told: {'; '.join(unknown[0].remarks)}"
+    if partly := [each for each in ability.classes if each.can_draw and each.remarks]:
+        yield f"note on {_named(partly)}: {'; '.join(partly[0].remarks)}"
     failing = ability.failing
     for each in failing[:SHOWN]:
         yield f"warning: it cannot draw {each.name!r}: {reasons_of(each)}"

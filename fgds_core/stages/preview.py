@@ -10,10 +10,10 @@ import numpy as np
 from fgds_core.ability.preview import Row, Shown, picture_of
 from fgds_core.data.splits import read_prepared
 from fgds_core.errors import InputError
-from fgds_core.files import listed
 from fgds_core.images.dataset import read_images
 from fgds_core.images.table import column_values, read_table
 from fgds_core.synthesis.models import LoadedModels
+from fgds_core.synthesis.names import no_class
 from fgds_core.synthesis.part import write_part
 from fgds_core.synthesis.plan import Part, Plan
 from fgds_core.synthesis.recipe import Recipe
@@ -33,12 +33,10 @@ def chosen(plan: Plan, names: Sequence[str]) -> list[int]:
         InputError: There is no such class.
     """
     if names:
-        if unknown := [name for name in names if name not in plan.class_names]:
-            raise InputError(
-                f"--classes: there is no class {listed(unknown)}; the data have"
-                f" {listed(plan.class_names)}"
-            )
-        return [plan.class_names.index(name) for name in names]
+        for name in names:
+            if name not in plan.class_names:
+                raise InputError(f"--classes: {no_class(name, plan.class_names)}")
+        return [plan.class_names.index(name) for name in dict.fromkeys(names)]
     order = np.argsort(-np.array(plan.wanted), kind="stable")[:MOST].tolist()
     return [label for label in order if plan.wanted[label]]
 

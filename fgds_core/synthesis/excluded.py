@@ -7,7 +7,6 @@ another set for whoever learns from it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fgds_core.errors import InputError
-from fgds_core.files import FileRecord, listed, replacing, sha256_file
+from fgds_core.files import FileRecord, replacing, sha256_file
 from fgds_core.images.table import column_values
 from fgds_core.synthesis.config import Exclusion
+from fgds_core.synthesis.names import no_class
 from fgds_core.synthesis.record import PartRecord
 
 EXCLUDED_NAME = "_excluded.parquet"
@@ -171,12 +171,8 @@ def check_classes(exclude: Sequence[Exclusion], class_names: Sequence[str]) -> N
     """
     for place, entry in enumerate(exclude):
         if entry.class_name not in class_names:
-            close = get_close_matches(entry.class_name, class_names, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f": {listed(class_names)}"
-            raise InputError(
-                f"synthesize.exclude[{place}].class_name: there is no class"
-                f" {entry.class_name!r}{hint}"
-            )
+            said = no_class(entry.class_name, class_names)
+            raise InputError(f"synthesize.exclude[{place}].class_name: {said}")
 
 
 def by_hand(

@@ -1,6 +1,7 @@
 """Options that several commands have, each said in one place."""
 
 import argparse
+import os
 from pathlib import Path
 
 from flows.cli.keys import HelpFormatter
@@ -36,8 +37,19 @@ def add_out(options: argparse.ArgumentParser, folder: Path, gets: str) -> None:
         gets: What it gets.
     """
     options.add_argument(
-        "--out", type=Path, default=folder, metavar="FOLDER", help=f"gets {gets} ({folder})"
+        "--out", type=_folder, default=folder, metavar="FOLDER", help=f"gets {gets} ({folder})"
     )
+
+
+def _folder(text: str) -> Path:
+    """A folder that is there or can be made; refused before anything is drawn for it."""
+    folder = Path(text)
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write to {there}")
+    return folder
 
 
 def add_round(options: argparse.ArgumentParser) -> None:

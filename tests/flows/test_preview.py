@@ -52,7 +52,13 @@ def test_it_works_before_there_is_a_classifier_and_says_so(
     }
     assert "http" not in page.read_text()
     assert main(["--classes", "yeti"]) == 2
-    assert "there is no class yeti; the data have cat, dog, owl" in capsys.readouterr().err
+    assert "--classes: there is no class 'yeti': cat, dog, owl" in capsys.readouterr().err
+    assert main(["--classes", "OWL", "--n", "1"]) == 2
+    assert "there is no class 'OWL'; did you mean owl?" in capsys.readouterr().err
+    # What cannot be written is said before anything is drawn
+    with pytest.raises(SystemExit):
+        main(["--out", "params.yaml/page"])
+    assert "--out: params.yaml is no folder" in capsys.readouterr().err
 
 
 def test_feedback_is_shown_on_and_off_at_the_same_seed(

@@ -185,7 +185,7 @@ def test_the_record_says_what_was_found_and_what_is_in_doubt(tmp_path: Path) -> 
     evidence = Evidence(8, 9, 9, {"pixels": 7}, {}, None, (0, 0))
     found = [
         Checked("cat", evidence, Verdict(True, {}, (), ("perhaps far from real: 7 of 8",))),
-        Checked("dog", evidence, Verdict(True, {})),
+        Checked("dog", evidence, Verdict(True, {}, ("there is no judge",))),
     ]
     cell = Checked("dog, snow", evidence, Verdict(False, {FAR: "8 of 8"}))
     asked = Ability(8, "mine", "refuse", "f" * 64)
@@ -197,6 +197,7 @@ def test_the_record_says_what_was_found_and_what_is_in_doubt(tmp_path: Path) -> 
     assert "mine can draw 2 of 2 classes" in said
     assert "and 0 of 1 pairs of these classes and a group" in said
     assert "it cannot draw 'dog, snow': far from real (8 of 8)" in said
+    assert "note on 'dog': there is no judge" in said  # what it cannot tell
     assert "in doubt: 'cat'; 'cat': perhaps far from real: 7 of 8" in said
     refused = refusal(ability)
     assert "mine cannot draw 1 group or pair of class and group, and nothing" in refused
