@@ -2,7 +2,8 @@
 
     python -m benchmarks.weights        # seconds; no weights are loaded or made
 
-Prints millions of weights by part and GiB in half precision.
+Prints millions of weights by part and GiB in half precision, and the same of each repository whose
+weights are known (docs/generators.md has both).
 """
 
 from collections.abc import Callable
@@ -21,11 +22,11 @@ def unet(**config: Any) -> nn.Module:  # noqa: ANN401
     return UNet2DConditionModel(**config)
 
 
-def vae() -> nn.Module:
+def vae(channels: int = 4) -> nn.Module:
     """The autoencoder that all of them share the shape of."""
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(latent_channels=4, **REAL.vae)
+    return AutoencoderKL(latent_channels=channels, **REAL.vae)
 
 
 def text(width: int, layers: int, heads: int, projection: int | None = None) -> nn.Module:
@@ -71,6 +72,63 @@ def sd21_unclip() -> dict[str, nn.Module]:
         "text": text(1024, 23, 16),
         "vision": vision(1280, 32, 16, 5120, 1024),
     }
+
+
+def sd21_unclip_small() -> dict[str, nn.Module]:
+    """Its smaller variant, the ViT-L one."""
+    network = unet(
+        cross_attention_dim=1024,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=1536,
+        **REAL.unet,
+    )
+    tower = vision(1024, 24, 16, 4096, 768)
+    return {**sd21_unclip(), "network": network, "vision": tower}
+
+
+def sd3() -> dict[str, nn.Module]:
+    """Stable Diffusion 3 medium, with T5."""
+    from diffusers import SD3Transformer2DModel
+    from transformers import T5Config, T5EncoderModel
+
+    t5 = T5Config(
+        d_model=4096,
+        d_kv=64,
+        d_ff=10240,
+        num_layers=24,
+        num_heads=64,
+        feed_forward_proj="gated-gelu",
+    )
+    return {
+        "network": SD3Transformer2DModel(
+            num_layers=24,
+            num_attention_heads=24,
+            joint_attention_dim=4096,
+            caption_projection_dim=1536,
+            pooled_projection_dim=2048,
+            pos_embed_max_size=192,
+        ),
+        "vae": vae(16),
+        "text": nn.ModuleList([text(768, 12, 12, 768), text(1280, 32, 20, 1280)]),
+        "T5": T5EncoderModel(t5),
+    }
+
+
+def tiny() -> dict[str, nn.Module]:
+    """A tiny autoencoder."""
+    from diffusers import AutoencoderTiny
+
+    return {"vae": AutoencoderTiny(**REAL.tiny)}
+
+
+def some(make: Callable[[], dict[str, nn.Module]], *parts: str) -> Callable[[], list[nn.Module]]:
+    """Some parts of a generator, all if none is named."""
+
+    def made() -> list[nn.Module]:
+        found = make()
+        return [found[name] for name in parts or found]
+
+    return made
 
 
 def sd15_adapter() -> dict[str, nn.Module]:
@@ -160,8 +218,30 @@ GENERATORS: dict[str, Callable[[], dict[str, nn.Module]]] = {
 }
 
 
+REPOSITORIES: dict[str, Callable[[], list[nn.Module]]] = {
+    "stabilityai/stable-diffusion-2-1-unclip": some(sd21_unclip),
+    "stabilityai/stable-diffusion-2-1-unclip-small": some(sd21_unclip_small),
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": some(sd15_adapter, "network", "vae", "text"),
+    "stabilityai/stable-diffusion-xl-base-1.0": some(sdxl_adapter, "network", "vae", "text"),
+    "h94/IP-Adapter": some(sd15_adapter, "vision"),  # the layers of an adapter come on top
+    "stabilityai/stable-diffusion-3-medium-diffusers": some(sd3),
+    "kandinsky-community/kandinsky-2-2-decoder": some(kandinsky22, "network", "vae"),
+    "kandinsky-community/kandinsky-2-2-prior": some(kandinsky22, "text", "vision"),
+    "madebyollin/taesd": some(tiny),
+    "madebyollin/taesdxl": some(tiny),
+}
+"""What of each repository is loaded, by its id on the hub."""
+
+
+def half_gib(path: str) -> float:
+    """What is loaded of a repository, in GiB of half precision."""
+    with torch.device("meta"):
+        modules = REPOSITORIES[path]()
+    return sum(2 * p.numel() for module in modules for p in module.parameters()) / 2**30
+
+
 def main() -> None:
-    """Prints the table."""
+    """Prints the tables."""
     print("| generator | network | vae | text | vision | GiB in half precision |")
     print("|---|---|---|---|---|---|")
     for name, make in GENERATORS.items():
@@ -172,6 +252,8 @@ def main() -> None:
         }
         cells = " | ".join(f"{count / 1e6:.0f} M" for count in counts.values())
         print(f"| {name} | {cells} | {2 * sum(counts.values()) / 2**30:.1f} |")
+    for path in REPOSITORIES:
+        print(f"{path}: {half_gib(path):.2f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from micro import ROOT, generator_config, synthesize_config
 
 from benchmarks import known as document
+from benchmarks.weights import REPOSITORIES, half_gib
 from fgds_core.errors import InputError
 from fgds_core.generators import known
 from fgds_core.generators.family import KINDS
@@ -30,6 +31,17 @@ def test_each_is_written_down_once_with_whole_digests() -> None:
             assert file.size > 0
             assert len(bytes.fromhex(file.sha256)) == 32
             assert file.sha256 == file.sha256.lower()
+
+
+def test_what_each_takes_in_memory_is_counted_from_its_configuration() -> None:
+    assert set(document.HALF_GIB) == set(REPOSITORIES) == {each.path for each in KNOWN}
+    for path in ("stabilityai/stable-diffusion-2-1-unclip", "madebyollin/taesd"):
+        assert half_gib(path) == pytest.approx(document.HALF_GIB[path], abs=0.05)
+    # No file of a generator, in half precision or not, is larger than the whole
+    for each in KNOWN:
+        if each.kind is not None:
+            largest = max(file.size for file in each.files.values())
+            assert largest <= 2 * document.HALF_GIB[each.path] * 2**30
 
 
 def test_the_document_has_the_table() -> None:
