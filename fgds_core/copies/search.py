@@ -50,6 +50,9 @@ _REFERENCES = 4096
 _QUERIES = 32_768
 """Images whose features are held at a time: 100 MB of 768 numbers each."""
 
+_ASKED = 8192
+"""Images of a class whose parts are looked for at a time: 18 MB for each reference."""
+
 _CLOSER = 2
 """References of each image that are looked at more closely: as if they had its tones, and their
 parts between the pixels."""
@@ -153,7 +156,7 @@ def by_part(
     best = _Best(len(queries))
     window = np.zeros((len(queries), KEPT), dtype=np.int64)
     odd = torch.arange(BITS * BITS, device=device) % 2 == 1  # frequencies that mirroring turns
-    for label, chosen in _by_class(queries.pictures.labels):
+    for label, chosen in _by_class(queries.pictures.labels, _ASKED):
         of_class = np.flatnonzero(references.labels == label)
         asked = queries.centre[torch.from_numpy(chosen)].to(device).flatten(0, 1)  # [M * T, ..]
         step = max(1, _scores(device) // (len(PLACES) * len(asked)))
@@ -384,9 +387,11 @@ def _blocks(pictures: Pictures) -> Iterator[tuple[Rows, Bytes]]:
         yield rows, pictures.thumbnails[rows]
 
 
-def _by_class(labels: Rows) -> Iterator[tuple[int, Rows]]:
-    """Each class that there is, with its rows."""
+def _by_class(labels: Rows, most: int) -> Iterator[tuple[int, Rows]]:
+    """Each class that there is, with its rows, so many at a time."""
     order = np.argsort(labels, kind="stable")
     classes, starts = np.unique(labels[order], return_index=True)
     if len(classes):
-        yield from zip(classes.tolist(), np.split(order, starts[1:]), strict=True)
+        for label, rows in zip(classes.tolist(), np.split(order, starts[1:]), strict=True):
+            for begin in range(0, len(rows), most):
+                yield label, rows[begin : begin + most]

@@ -10,8 +10,7 @@ import pytest
 import torch
 from far import FAR, far_device
 from sets import image_set
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from sizes import Sizes
 
 from fgds_core.assess import closest, fidelity, vectors
 from fgds_core.assess.features import Extractor
@@ -104,19 +103,6 @@ def test_distances_are_made_where_the_features_are(pair, monkeypatch):
         there = everything(*far), closest.nearest(*far, 3)
     assert there[0] == pytest.approx(here[0], rel=1e-9)
     assert all(np.array_equal(a, b) for a, b in zip(here[1], there[1], strict=True))
-
-
-class Sizes(TorchDispatchMode):
-    """Notes the shape of every tensor that is made."""
-
-    def __init__(self):
-        super().__init__()
-        self.shapes = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        self.shapes |= {tuple(t.shape) for t in tree_leaves(made) if isinstance(t, torch.Tensor)}
-        return made
 
 
 def drawn(folder, num_images):

@@ -7,13 +7,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from far import FAR, far_device
 from micro import ROOT
 from PIL import Image, ImageEnhance
+from sizes import Sizes
 
 from fgds_core.copies import find
 from fgds_core.copies.find import FEW, LEAST, Calibration, calibrate, copies_of
 from fgds_core.copies.hashes import (
     BITS,
+    FINE_BITS,
     ORIENTATIONS,
     PLACES,
     centre,
@@ -308,6 +311,33 @@ def test_every_pair_is_compared_whatever_the_blocks(monkeypatch):
         .equals(table[0].drop_columns(["distance", "ratio", "threshold"]))
     )
     assert again[0]["ratio"].to_pylist() == pytest.approx(table[0]["ratio"].to_pylist(), abs=1e-3)
+
+
+def test_no_tensor_is_of_all_pairs_however_large_a_class_is(monkeypatch):
+    for name, value in (("_REFERENCES", 16), ("SCORES", {"cpu": 1000}), ("_ASKED", 5)):
+        monkeypatch.setattr(f"fgds_core.copies.search.{name}", value)
+    monkeypatch.setattr("fgds_core.copies.search._PAIRS", 4)
+    asked = Pictures(thumbnails(150, seed=2), np.zeros(150, dtype=np.int64))
+    known = Pictures(thumbnails(150, seed=3), np.zeros(150, dtype=np.int64))
+    queries = Queries.of(asked, "cpu")
+    with Sizes() as sizes:
+        for way in (by_picture, by_part):
+            way(queries, known)
+    largest = max(np.prod(shape, dtype=int) for shape in sizes.shapes if len(shape) > 1)
+    hashes, closer = 150 * 4 * BITS**2, 4 * 27 * FINE_BITS * SIDE  # of images, and of four pairs
+    assert largest <= max(hashes, closer)
+    assert 150 * 4 * len(PLACES) > 2 * largest  # of one reference beside the whole class
+
+
+def test_another_device_finds_the_same():
+    known = {split: its.take(np.arange(60)) for split, its in references("64").items()}
+    white = ImageEnhance.Brightness(real("64")["train"][0][5]).enhance(1.6)
+    asked = joined([known["val"].take(np.arange(3)), pictures([white], [2])])
+    here, _ = copies_of(asked, known)
+    with far_device():
+        there, _ = copies_of(asked, known, device=FAR)
+    assert here.num_rows == 4
+    assert there.equals(here)
 
 
 class Vectors:
