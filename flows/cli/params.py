@@ -6,7 +6,7 @@ computes with, and the parameters of the others are no part of it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -109,7 +109,7 @@ def read_params(
             # By way of JSON, where strictness knows lists for tuples and text for names.
             params[name] = _adapter(name).validate_json(json.dumps(tree[name]))
         except ValidationError as error:
-            mistakes += [_describe(mistake, name, section) for mistake in error.errors()]
+            mistakes += _described(error.errors(), name, section)
     if {"generator", "synthesize", "assess"} <= set(params):
         agreed = import_module("fgds_core.agreement")
         mistakes += agreed.disagreements(
@@ -256,13 +256,30 @@ def models_of(annotation: object) -> Iterator[type[BaseModel]]:
             yield from models_of(member)
 
 
-def _describe(mistake: ErrorDetails, section: str, annotation: object) -> str:
-    """One line: the key's path, the value, what is allowed."""
+def _described(
+    mistakes: Sequence[ErrorDetails], section: str, annotation: object
+) -> Iterator[str]:
+    """A line for each mistake; what the members of a union say of one value is one."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for mistake in mistakes:
+        line, allowed = _describe(mistake, section, annotation)
+        head, should, what = line.partition(SHOULD)
+        found.setdefault((head + should, allowed), []).append(what)
+    for (head, allowed), several in found.items():
+        yield head + " or ".join(dict.fromkeys(several)) + allowed
+
+
+SHOULD = "nput should be "
+"""How pydantic begins to say what a value is not; of a union it says that once for each member."""
+
+
+def _describe(mistake: ErrorDetails, section: str, annotation: object) -> tuple[str, str]:
+    """The key's path, the value and what is wrong with it; and what is allowed."""
     location = [str(step) for step in mistake["loc"]]
     is_unknown = mistake["type"] == "extra_forbidden"
     path, field, siblings = _walk(section, annotation, location, is_key=is_unknown)
     if is_unknown:
-        return _unknown(location[-1], path[:-1], siblings)
+        return _unknown(location[-1], path[:-1], siblings), ""
     dotted = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         key = mistake["ctx"]["discriminator"].strip("'")
@@ -270,9 +287,9 @@ def _describe(mistake: ErrorDetails, section: str, annotation: object) -> str:
         tags = ", ".join(get_args(model.model_fields[key].annotation)[0] for model in members)
         given = mistake["input"]
         found = f"got {shown(given[key])}: must be" if key in given else "missing; it is"
-        return f"{dotted}.{key}: {found} one of {tags}"
+        return f"{dotted}.{key}: {found} one of {tags}", ""
     if mistake["type"] == "missing":
-        return f"{dotted}: missing{_allowed(field) or '; it has no default'}"
+        return f"{dotted}: missing", _allowed(field) or "; it has no default"
     message = mistake["msg"].removeprefix("Value error, ")
     if mistake["type"] in ("model_type", "dict_type"):
         message = "Must hold keys, indented below it"
@@ -280,7 +297,7 @@ def _describe(mistake: ErrorDetails, section: str, annotation: object) -> str:
     if not isinstance(mistake["input"], dict) and section != HIDDEN:
         found = shown(mistake["input"])
         line = f"{dotted}: got {found}: {message[:1].lower()}{message[1:MAX_MESSAGE]}"
-    return line + _allowed(field)
+    return line, _allowed(field)
 
 
 def _allowed(field: object) -> str:

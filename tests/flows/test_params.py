@@ -105,6 +105,23 @@ def test_sections_that_do_not_go_together_are_refused(
         read_params(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "said"),
+    [
+        ("synthesize", "target_per_class", "a valid integer or 'max'"),
+        ("adapt", "classes", "'needed' or 'all' or a valid array"),
+    ],
+)
+def test_what_may_be_one_thing_or_another_is_one_mistake(
+    tmp_path: Path, section: str, key: str, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read_params(params_with(tmp_path, section, key, "most"))
+    _, *lines = str(caught.value).splitlines()
+    assert len(lines) == 1
+    assert f'{section}.{key}: got "most": input should be {said} (' in lines[0]
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     path = params_with(tmp_path, "seed", None, -1)
     path.write_text(path.read_text().replace("retrain:", "retrane:"))
