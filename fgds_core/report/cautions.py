@@ -68,7 +68,10 @@ def _ability(inputs: ReportInputs) -> Iterator[Caution]:
     if not failing:
         return
     reasons = "; ".join(f"{reason} ({words})" for reason, words in failing[0]["reasons"].items())
-    filled = ", which real images fill" if ability["cannot_draw"] == "resample" else ""
+    filled = ""
+    if ability["cannot_draw"] == "resample":  # which fills whole classes
+        whole = all(each in ability["classes"] for each in failing)
+        filled = ", which real images fill" if whole else "; real images fill the classes of these"
     yield Caution(
         "cannot_draw",
         f"The generator cannot draw {numbers.names([each['name'] for each in failing])}{filled}; "

@@ -1,6 +1,7 @@
 """The verdict: words for how sure a change is, warnings, and what to do next."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -198,6 +199,33 @@ def test_a_class_that_cannot_be_drawn_is_named_with_the_reason(tmp_path):
     verdict = json.loads((places.reports / "verdict.json").read_text())
     (step,) = [each for each in verdict["next"] if each["because"].startswith("it cannot draw")]
     assert step["command"] == "dvc exp run -S adapt.enabled=true"
+
+
+def test_a_class_that_cannot_be_drawn_in_one_group_is_named_and_doubts_are_shown(tmp_path):
+    places = make_workspace(tmp_path, GARMENTS[:3], grid=False)
+    yes = {"can_draw": True, "doubtful": False, "reasons": {}, "remarks": []}
+    unsure = {**yes, "doubtful": True, "doubts": ["perhaps far from real: 16 of 20"]}
+    no = {"can_draw": False, "doubtful": True, "reasons": {"far from real": "8 of 8"}}
+    ability = {
+        "check_images": 20,
+        "generator": "mine",
+        "cannot_draw": "resample",
+        "classes": [{**yes, "name": "Dress"}, {**unsure, "name": "Trouser"}],
+        "groups": [{**yes, "name": "snow"}],
+        "cells": [{**yes, **no, "name": "Dress, snow"}, {**yes, "name": "Trouser, snow"}],
+    }
+    write_json(places.reports / "ability.json", ability)
+    page = write_report(places, PARAMS, CONFIG).read_text()
+    assert "mine can draw 2 of 2 classes and 1 of 2 pairs of class and group." in page
+    assert "The generator cannot draw Dress, snow; real images fill the classes of these" in page
+    table = page.partition('<table id="able">')[2].partition("</table>")[0]
+    assert re.findall(r'row">([^<]+)<.*?<td class="\w+">([^<]+)<', table) == [
+        ("Trouser", "in doubt"),
+        ("Dress", "yes"),
+        ("snow", "yes"),
+        ("Dress, snow", "no"),
+    ]
+    assert "perhaps far from real: 16 of 20" in table
 
 
 def test_what_to_do_next_follows_from_what_was_measured(inputs_with, tmp_path):
