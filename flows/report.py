@@ -14,11 +14,13 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel
 
+from fgds_core.adapt.config import AdaptConfig
 from fgds_core.assess.config import AssessConfig
 from fgds_core.classify.config import RetrainConfig, TrainConfig
 from fgds_core.data.config import DataConfig, PrepareConfig
 from fgds_core.files import read_json
 from fgds_core.generators.config import GeneratorConfig
+from fgds_core.judge.config import JudgeConfig
 from fgds_core.report.config import ReportConfig
 from fgds_core.synthesis.config import SynthesizeConfig
 from flows.cli.tables import TABLE_LATER, show_results
@@ -34,7 +36,9 @@ class ResultParams:
     seed: int
     data: DataConfig
     prepare: PrepareConfig
+    judge: JudgeConfig
     train_baseline: TrainConfig
+    adapt: AdaptConfig
     generator: GeneratorConfig
     synthesize: SynthesizeConfig
     assess: AssessConfig

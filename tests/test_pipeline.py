@@ -1,5 +1,6 @@
 """The whole pipeline in a temporary clone, on pictures of a few pixels and random networks."""
 
+import csv
 import json
 import re
 import shutil
@@ -7,8 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import Watched, browser
 from clones import dvc, module, one_server, outputs, ran, run
 from micro import set_params
+from prefect import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from flows.synth_pipeline import STAGES
 
@@ -41,10 +52,10 @@ def job(finished: Path) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Prefect server for all processes, with a database of its own."""
-    with one_server(tmp_path_factory.mktemp("prefect")):
-        yield
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one Prefect server for all processes, with a database of its own."""
+    with one_server(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
 
 
 def changed_stages(folder: Path) -> set[str]:
@@ -65,6 +76,11 @@ def test_the_main_job_runs_all_stages_and_shows_what_came_out(
     assert "synthesize  16/16" in job
     for stage in STAGES:
         assert f"{stage}: starting ..." in job
+        # and ends with a line of what came of it
+        assert re.search(rf"^{stage}: (?!starting).*\d", job, re.M) or stage == "adapt"
+    assert "adapt: off" in job
+    verdict = json.loads((clone / "reports" / "verdict.json").read_text())
+    assert f"\nreport: {verdict['headline']}\n" in job
     for stage in ("train_baseline", "retrain"):
         assert re.search(rf"^{stage}: test accuracy \d+\.\d % \(", job, re.M)
     assert "Traceback" not in job
@@ -75,6 +91,20 @@ def test_the_main_job_runs_all_stages_and_shows_what_came_out(
     for name, times in timing["stages"].items():
         assert times["work_s"] > 0 or name == "adapt"  # which is off
         assert times["work_s"] < times["total_s"] < timing["total_s"]
+
+
+def test_dvc_alone_ends_with_the_table_and_the_page_too(clone: Path, job: str) -> None:
+    before = outputs(clone)
+    said = dvc(clone, "repro", "--force", "--single-item", "report").splitlines()
+    start = next(n for n, line in enumerate(said) if line.startswith("test accuracy, %"))
+    of_job = job[job.index("test accuracy, %") :].splitlines()
+    assert said[start : start + 5] == of_job[:5]
+    page = next(n for n, line in enumerate(said) if line.startswith("Report: "))
+    assert said[page] == f"Report: {clone / PAGE}"
+    assert page == start + 6  # a blank line between
+    assert {n: s for n, s in outputs(clone).items() if n != PAGE} == {
+        n: s for n, s in before.items() if n != PAGE
+    }
 
 
 def test_a_second_job_does_nothing_and_says_so(clone: Path, job: str) -> None:
@@ -122,6 +152,12 @@ def test_dvc_plots_show_what_their_titles_say_without_a_network(clone: Path, job
     assert 'id = "Test_accuracy"' in page
     assert "<script src" not in page
     assert run(["git", "status", "--porcelain", "dvc_plots"], clone) == ""
+    with browser() as chrome:
+        watched = Watched(chrome, clone / "dvc_plots" / "index.html")
+        drawn = "document.querySelectorAll('.vega-embed canvas').length"
+        watched.page.wait_for_function(f"{drawn} === {len(found)}")
+        assert watched.complaints == []
+        assert all(url.startswith("file:") for url in watched.requests)
     shutil.rmtree(clone / "dvc_plots")
 
 
@@ -148,6 +184,49 @@ def test_after_the_job_the_flow_answers_from_the_cache_and_mends_what_is_damaged
     assert {name: times["work_s"] for name, times in timing["stages"].items()} == dict.fromkeys(
         STAGES, 0
     )
+
+
+def test_prefect_shows_what_ran_of_which_commit_and_what_came_of_it(
+    clone: Path, job: str, server: str
+) -> None:
+    module(clone, "flows.synth_pipeline")
+    commit = run(["git", "rev-parse", "--short", "HEAD"], clone).strip()
+    with (
+        temporary_settings({PREFECT_API_URL: server, PREFECT_API_KEY: None}),
+        get_client(sync_client=True) as client,
+    ):
+        newest = {"sort": FlowRunSort.START_TIME_DESC, "limit": 50}
+        found = {
+            each.name.partition(" ")[0]: each for each in client.read_flow_runs(**newest)[::-1]
+        }
+        whole = found["synth-pipeline"]
+        assert re.fullmatch(
+            r"synth-pipeline pictures tiny-unclip entropy 0\.05 seed 0 #\d+", whole.name
+        )
+        tags = {"data:pictures", "generator:tiny-unclip", "recipe:entropy 0.05"}
+        for each in (whole, found["synthesize"]):
+            assert tags <= set(each.tags)
+            assert {tag.removesuffix("+") for tag in each.tags} > {f"commit:{commit}"}
+        logs = client.read_logs(
+            LogFilter(flow_run_id=LogFilterFlowRunId(any_=[found["retrain"].id])), limit=200
+        )
+        assert any(log.message.startswith("test accuracy ") for log in logs)
+        mine = ArtifactFilterFlowRunId(any_=[whole.id])
+        artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=mine))
+    shown = {each.key: each.data for each in artifacts}
+    table = json.loads(shown["accuracy"])
+    with (clone / "reports" / "summary.csv").open() as file:
+        rows = {row["bin"]: row for row in csv.DictReader(file)}
+    for row in table:
+        name = row["test accuracy, %"]
+        if not rows[name]["control"]:
+            assert row["control"] == row["gain"] == "-"  # no class is in the bin
+            continue
+        assert row["control"] == f"{100 * float(rows[name]['control']):.1f}"
+        assert float(row["gain"]) == pytest.approx(float(row["final"]) - float(row["control"]))
+    assert [row["test accuracy, %"] for row in table] == ["overall", "many", "medium", "few"]
+    assert "**owl**, 4 real images" in shown["synthetic-samples"]
+    assert (clone / PAGE).as_uri() in shown["report"]
 
 
 @pytest.mark.parametrize(

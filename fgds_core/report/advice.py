@@ -120,7 +120,7 @@ def _about_the_run(
         )
         yield from _about_losers(names, drawn)
     elif stance == "helped":
-        but = f", but {numbers.names(names, NAMED)} lost: look whether you can bear it"
+        but = f", but {numbers.names(names, NAMED)} lost: decide whether they matter"
         yield Step(
             "Use the final classifier, models/final",
             f"it gained beyond chance and no bin paid{but if names else ''}",

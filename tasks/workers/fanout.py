@@ -54,11 +54,12 @@ def runs_here(compute: ComputeConfig) -> bool:
 
 
 def num_at_once(compute: ComputeConfig) -> int:
-    """How many parts are drawn at a time; 1 where nobody here knows, as of a cluster elsewhere."""
+    """How many parts are drawn at a time; 1 where nobody knows, as of a cluster that grows."""
     if compute.runner == "local" or compute.dask is None:
         return num_workers(compute)
     workers = compute.dask.cluster_kwargs.get("n_workers")
-    return workers if isinstance(workers, int) and workers > 0 else 1
+    is_ours = compute.dask.address is None and compute.dask.adapt is None
+    return workers if is_ours and isinstance(workers, int) and workers > 0 else 1
 
 
 def _dask_runner(dask: DaskConfig) -> TaskRunner[Any]:

@@ -9,14 +9,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from reported import CONFIG, GARMENTS, PARAMS, make_workspace
 
 from fgds_core.classify.answers import ANSWERS_NAME
 from fgds_core.errors import InputError
 from fgds_core.files import write_json
-from fgds_core.report import charts, copies, left_out
+from fgds_core.report import charts, copies, left_out, pictures
 from fgds_core.report.accuracy import Line, chosen_classes
+from fgds_core.report.inputs import read_inputs
 from fgds_core.report.numbers import points, typeset
 from fgds_core.report.page import OUTPUTS, write_report
 from fgds_core.report.summary import Row, gain_table, read_summary, shown
@@ -253,6 +256,33 @@ def test_classes_that_real_images_fill_are_named_beside_the_pictures(plain_page,
     assert f"Real training images, drawn again, fill {GARMENTS[0]} (186 images)" in text
     assert html.count("Real images drawn again, the first of them") == 1
     assert "a real training image, drawn again" in html
+
+
+def test_a_picture_that_is_near_another_class_stands_in_a_row_of_its_own(tmp_path):
+    places = make_workspace(tmp_path, GARMENTS[:3])
+    inputs = read_inputs(places, PARAMS)
+    _, before = next(pictures.of_classes(inputs, GARMENTS[:3], CONFIG))
+    title = "Nearest to a real image of another class"
+    strips = {strip["title"]: strip for strip in before["strips"]}
+    assert strips[title]["items"] == []  # the nearest of each is of its own class
+    path = places.reports / "assess" / "neighbours.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    labels = [
+        (row["label"] + 1) % 3
+        if (row["of"], row["role"], row["item"], row["rank"]) == (0, "real", 1, 0)
+        else row["label"]
+        for row in rows
+    ]
+    field = table.schema.field("label")
+    place = table.schema.get_field_index("label")
+    pq.write_table(table.set_column(place, field, pa.array(labels, field.type)), path)
+    _, found = next(pictures.of_classes(inputs, GARMENTS[:3], CONFIG))
+    strips = {strip["title"]: strip for strip in found["strips"]}
+    (shown,) = strips[title]["items"]
+    item = found["items"][shown]
+    assert item["index"] == 1
+    assert item["near"][0] == {**item["near"][0], "class": GARMENTS[1], "other": True}
 
 
 def test_copies_of_one_split_are_left_out_for_one_reason():

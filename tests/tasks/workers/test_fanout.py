@@ -22,7 +22,14 @@ from flows.cli.params import read_params
 from tasks.identity.cache import Outputs
 from tasks.workers.config import ComputeConfig
 from tasks.workers.devices import claim_device, num_training_processes
-from tasks.workers.fanout import WorkerLost, _on_this_machine, make_runner, run_each, runs_here
+from tasks.workers.fanout import (
+    WorkerLost,
+    _on_this_machine,
+    make_runner,
+    num_at_once,
+    run_each,
+    runs_here,
+)
 from tasks.workers.pool import ProcessRunner, end_in_time
 
 THREADS = partial(ThreadPoolTaskRunner, max_workers=2)
@@ -133,6 +140,19 @@ def test_processes_that_learn_together_have_a_gpu_each(monkeypatch: pytest.Monke
     for wanted, device in ((5, "auto"), (2, "cuda:1"), (2, "mps")):
         with pytest.raises(InputError, match=r"^compute\.training_processes: .* lower it"):
             num_training_processes(compute(training_processes=wanted, device=device))
+
+
+def test_how_many_work_side_by_side_is_known_where_it_can_be() -> None:
+    section = {
+        "address": None,
+        "cluster_class": "dask.distributed.LocalCluster",
+        "cluster_kwargs": {"n_workers": 3},
+        "adapt": None,
+    }
+    assert num_at_once(compute(device="cpu", workers=5)) == 5
+    assert num_at_once(compute(device="cpu", workers=5, runner="dask", dask=section)) == 3
+    for unknown in ({"address": "tcp://host:8786"}, {"adapt": {"minimum": 1, "maximum": 3}}):
+        assert num_at_once(compute(runner="dask", dask=section | unknown)) == 1
 
 
 def test_clusters_are_named_by_parameters_alone() -> None:
