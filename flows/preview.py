@@ -4,12 +4,14 @@
     python -m flows.preview --classes shirt "ankle boot" --n 6
 
 They are the first images that a run with these parameters draws. Writes a page that needs no
-network and one picture of all of it to `.runs/preview`, and prints where. Works as soon as the
-data are prepared; before there is a classifier that guides it draws without feedback and says so.
-Seconds, and the time it takes to load the generator.
+network and one picture of all of it to `.runs/preview`, and prints where; a terminal that shows
+pictures (kitty, iTerm, WezTerm) shows it. Works as soon as the data are prepared; before there is
+a classifier that guides it draws without feedback and says so. Seconds, and the time it takes to
+load the generator.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +22,7 @@ from flows.cli.adapter import drawing_recipe
 from flows.cli.numbers import whole_number
 from flows.cli.options import add_out, add_params, add_round, command
 from flows.cli.params import read_params
+from flows.cli.pictures import for_terminal
 from flows.cli.stage import exit_status
 from tasks.workspace import RUNS, Workspace
 
@@ -119,6 +122,8 @@ def show_preview(
     page, strip = write_preview(out, heading, remarks, shown)
     for remark in remarks:
         print(remark)
+    if sys.stdout.isatty() and (picture := for_terminal(strip.read_bytes(), os.environ)):
+        print(picture)
     print(f"Page: {page.resolve()}\nPicture: {strip.resolve()}")
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from fgds_core.data.prepare import prepare
 from fgds_core.stages import adapt as stage
 from flows.cli.params import read_params
+from flows.cli.pictures import for_terminal
 from flows.preview import main
 from tasks.adapter import adaptation
 from tasks.workspace import FIRST
@@ -62,7 +64,10 @@ def test_it_works_before_there_is_a_classifier_and_says_so(
 
 
 def test_feedback_is_shown_on_and_off_at_the_same_seed(
-    prepared: Path, tiny_classifier: Path, capsys: pytest.CaptureFixture[str]
+    prepared: Path,
+    tiny_classifier: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(tiny_classifier, prepared / "models" / "baseline")
     assert main(["--n", "2", "--out", "shown"]) == 0
@@ -77,7 +82,18 @@ def test_feedback_is_shown_on_and_off_at_the_same_seed(
     # Two lines of three rows of two pictures of 16 pixels, six times as large
     with Image.open(prepared / "shown" / "strip.png") as strip:
         assert strip.size == (3 * (2 * (96 + 4) + 8), 2 * (96 + 4))
-    assert "Without feedback" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Without feedback" not in said
+    assert "\x1b" not in said  # for no terminal
+    # One that shows pictures gets the strip itself
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    monkeypatch.setenv("KITTY_WINDOW_ID", "1")
+    assert main(["--n", "1", "--out", "shown"]) == 0
+    png = (prepared / "shown" / "strip.png").read_bytes()
+    assert for_terminal(png, {"TERM": "xterm-kitty", "KITTY_WINDOW_ID": "1"}) in str(
+        capsys.readouterr().out
+    )
 
 
 def pictures(page: Path) -> list[list[str]]:
