@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.metrics import KINDS, RESULT, WIDTH, ours
+from benchmarks.metrics import KINDS, PAIRS, RESULT, WIDTH, held, ours
+from fgds_core.assess.estimates import Estimate
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -26,3 +27,23 @@ def test_the_recorded_comparison_holds():
     assert found["speedup_over_prdc"] >= 5
     assert found["max_abs_difference"] <= 1e-5
     assert found["peak_gb_50k"] < 3
+
+
+def test_recorded_intervals_hold_what_they_promise_and_are_no_wider_than_that_needs():
+    bands = json.loads(RESULT.read_text())["bands"]
+    assert set(bands) == {"60", "300", "1000"}
+    shares = [
+        bands[size][kind][name]["held"]
+        for size in bands
+        for kind in PAIRS
+        for name in ("precision", "recall", "density", "coverage")
+    ]
+    assert min(shares) >= 0.89  # of 100 draws: 0.95 but for chance
+    assert 0.93 <= np.mean(shares) <= 0.98
+
+
+def test_an_interval_that_holds_the_mean_of_all_is_counted():
+    one, other = (Estimate(value, 0.0, 1.5, 9, 9) for value in (1.0, 3.0))
+    assert held([one, other]) == {"held": 0.0, "mean": 2.0, "width": 1.5}
+    assert held([one, one, other])["held"] == 0
+    assert held([one, one])["held"] == 1
