@@ -127,6 +127,12 @@ def test_a_phone_needs_no_scrolling_to_the_side(chrome, page_path):
     page = watched.drawn()
     wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide == [390, 390]
+    beyond = page.evaluate(
+        "[...document.querySelectorAll('.card table')].filter(t => !t.closest('.scroll') && "
+        "t.getBoundingClientRect().right > t.closest('.card').getBoundingClientRect().right - 8)"
+        ".map(t => t.id || t.textContent.slice(0, 40))"
+    )
+    assert beyond == []  # no table is wider than its card
     assert page.locator("#class-table tbody td").nth(7).is_visible()
     page.select_option("#sort", "8 descending")
     page.locator("#class-table tbody th a").first.click()
