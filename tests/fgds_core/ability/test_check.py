@@ -145,21 +145,24 @@ def test_noise_and_empty_pictures_stand_out_without_any_network(garments: RealIm
     assert all(each.verdict.can_draw for each in classes)
 
 
-def test_a_class_that_cannot_be_drawn_in_one_group_alone_is_named_there() -> None:
+@pytest.mark.parametrize("wrong", ["noise", "of the other group"])
+def test_a_class_that_cannot_be_drawn_in_one_group_alone_is_named_there(wrong: str) -> None:
     names, groups = ("cat", "dog"), ("grass", "snow")
 
-    def some(number: int, label: int, noise: bool = False) -> ImageDataset:
+    def some(number: int, label: int, wrong: str = "") -> ImageDataset:
         """Images of one brightness for each class and one colour for each group."""
         x = 0.1 * random_images(2 * number, 16, seed=number + label)
         x[:, 2, :8] += 0.4 * label
         x[:number, 0] += 0.5
-        if noise:
+        if wrong == "noise":
             x[number:] = random_images(number, 16)
+        elif wrong:
+            x[number:, 0] += 0.5
         of_image = [group for group in groups for _ in range(number)]
         return image_set(x.clamp(-1, 1), [label] * 2 * number, names, of_image)
 
     val = joined(some(20, 0), some(20, 1))
-    drawn = {0: some(10, 0), 1: some(10, 1, noise=True)}
+    drawn = {0: some(10, 0), 1: some(10, 1, wrong)}
     witnesses = Witnesses([pixels(val)], None)
     found = check(drawn.get, real_images(val, val), witnesses, 0)
     classes, of_groups, cells = ({each.name: each.verdict for each in kind} for kind in found)
