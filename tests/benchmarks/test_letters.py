@@ -1,5 +1,6 @@
 """Letters from fonts: long-tailed, the same at every rendering, and parameters that are read."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,20 @@ def test_every_try_is_read_and_keeps_what_it_does_not_change(name: str, tmp_path
     changed = {section for section in tried if tried[section] != default[section]}
     assert changed == {"synthesize", *letters.TRIES[name]}  # which draws what the check refuses
     assert tried["retrain"].training["sampling"] == default["retrain"].training["sampling"]
+
+
+def test_what_is_said_of_the_letters_is_what_was_measured() -> None:
+    found = json.loads(letters.RESULT.read_text())
+    text = (letters.ROOT / "docs" / "trust.md").read_text()
+    able, checked = found["can_draw"]["before"]
+    assert not able
+    assert f"refuses all {checked} letters" in text
+    assert found["can_draw"]["after"] == [checked, checked]
+    tries = found["tries"]
+    assert set(tries) == {"control", *letters.TRIES}
+    for name in letters.TRIES:
+        overall, few = (100 * tries[name][key] for key in ("overall", "few"))
+        assert f"| {overall:.1f} | {few:.1f} |" in text, name
+        assert overall < 100 * tries["control"]["overall"]  # none reaches it, the text says
+    before, after = (100 * found["after"]["metrics"][x]["overall"] for x in ("control", "final"))
+    assert f"from {before:.1f} (control) to {after:.1f} %" in text
