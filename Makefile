@@ -117,5 +117,5 @@ $(BIN)/python:
 	echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=/path/to/python3.12"; exit 1
 
 clean:  ## removes what the stages made; the environment and DVC's cache stay
-	rm -rf data/prepared data/synthetic data/.synthetic-guidance models/baseline models/control models/final .prefect
+	rm -rf data/prepared data/synthetic data/.synthetic-guidance models/baseline models/control models/final models/judge models/adapter .prefect
 	find reports -mindepth 1 -not -name .gitignore -delete
