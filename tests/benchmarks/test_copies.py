@@ -30,6 +30,11 @@ def test_false_alarms_are_as_many_as_is_said(found):
             assert alarms <= 0.02 * found["garments"]["real_images"]
 
 
+def test_what_is_said_of_chance_holds_in_most_random_calibrations(found):
+    assert found["chance"]["draws"] >= 40
+    assert min(found["chance"]["held"].values()) >= 0.9
+
+
 def test_the_search_fits_in_memory_and_in_a_night(found):
     on_cpu = found["scale"]["cpu"]
     assert on_cpu["references"] * on_cpu["images"] == pytest.approx(1.2e6 * 115_000 / 100)
