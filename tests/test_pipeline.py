@@ -233,7 +233,7 @@ def test_prefect_shows_what_ran_of_which_commit_and_what_came_of_it(
     ("file", "stages"),
     [
         ("fgds_core/report/page.py", {"report"}),
-        ("fgds_core/diffusion/sample.py", {"synthesize"}),
+        ("fgds_core/diffusion/sample.py", {"adapt", "synthesize"}),
         ("tasks/watch/progress.py", set()),
     ],
 )

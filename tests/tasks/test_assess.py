@@ -50,9 +50,10 @@ def test_another_judge_draws_nothing_again() -> None:
     judge = read_params(ROOT / "params.yaml")["judge"].path
     assert [name for name, stage in stages.items() if judge in stage["deps"]] == ["judge"]
     asked = [name for name, stage in stages.items() if "judge" in stage["params"]]
-    assert asked == ["judge", "synthesize"]  # which draws again only what a check leaves out
+    # Synthesize draws again only what a check leaves out; the page shows the parameters
+    assert asked == ["judge", "synthesize", "report"]
     asking = [name for name, stage in stages.items() if "models/judge" in stage["deps"]]
-    assert asking == ["synthesize", "assess"]  # its generator check, and the measures
+    assert asking == ["adapt", "synthesize", "assess"]  # the generator check, and the measures
     assert [name for name, stage in stages.items() if "assess" in stage["params"]] == [
         "assess",
         "report",
