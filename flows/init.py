@@ -21,6 +21,7 @@ from fgds_core.files import write_text
 from flows.cli.heartbeat import never_silent
 from flows.cli.options import command
 from flows.cli.params import PARAMS, read_params
+from flows.cli.recipes import committed
 from flows.cli.stage import exit_status
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ def init(args: argparse.Namespace) -> None:
     )
     params = _checked(text)
     print(f"\n{_expected(params, seen, by)}")
-    _write(text, args.out, force=args.force)
-    print(f"\n{_next(args.out)}")
+    kept = _write(text, args.out, force=args.force)
+    print(f"\n{_next(args.out)}{kept}")
 
 
 def _checked(text: str) -> dict[str, Any]:
@@ -135,7 +136,9 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
             "and nothing else, and draws them whatever your classes are called: the run will be "
             "whole, the gain will not. For images of your classes name a Stable unCLIP, which "
             "needs a GPU: --generator with a diffusers folder or an id on the hub "
-            "(docs/generators.md)."
+            "(docs/generators.md). Or let this one learn them from your training images, minutes "
+            "on a CPU: adapt.enabled: true, which makes them drawable, not yet useful "
+            "(docs/trust.md)."
         )
     else:
         lines.append(
@@ -153,19 +156,27 @@ def _expected(params: dict[str, Any], seen: "Look", by: "Drawer") -> str:
     return "\n".join(filled(line) for line in lines)
 
 
-def _write(text: str, out: Path, *, force: bool) -> None:
-    """Writes the file; one that differs is replaced only if the user wants it.
+def _write(text: str, out: Path, *, force: bool) -> str:
+    """Writes the file; one that differs is replaced only if git has it or the user wants it.
+
+    Returns:
+        Where what was there is kept; nothing where nothing was.
 
     Raises:
         InputError: It is not to be replaced.
     """
-    if out.is_file() and not force and out.read_text(encoding="utf-8", errors="replace") != text:
+    before = out.read_text(encoding="utf-8", errors="replace") if out.is_file() else text
+    if before != text and before == committed(out):
+        write_text(out, text)
+        return f"\nThe parameters before are in git; `git checkout {out}` brings them back."
+    if before != text and not force:
         question = f"{out} is there and differs"
         if not sys.stdin.isatty():
             raise InputError(f"{question}; replace it with --force, or write another with --out")
         if input(f"\n{question}. Replace it? [y/N] ").strip().casefold() not in ("y", "yes"):
             raise InputError(f"{out} was left as it is; write another file with --out")
     write_text(out, text)
+    return ""
 
 
 def _next(out: Path) -> str:

@@ -256,12 +256,12 @@ def _write(recipe: Recipe, text: str) -> str:
 
 def _kept(before: str) -> str:
     """Makes sure that the parameters that were there are not lost; says where they are."""
-    committed = _committed(PARAMS)
-    if before == committed:
+    in_git = committed(PARAMS)
+    if before == in_git:
         return f"; yours are in git (`git checkout {PARAMS}` brings them back)"
     if any(recipe.is_filled(before) for recipe in recipes().values()):
         return ", in place of another one"
-    if committed is None and (not OWN.exists() or OWN.read_text() == before):
+    if in_git is None and (not OWN.exists() or OWN.read_text() == before):
         write_text(OWN, before)
         return f"; yours are kept in {OWN}"
     raise InputError(
@@ -271,7 +271,7 @@ def _kept(before: str) -> str:
     )
 
 
-def _committed(path: Path) -> str | None:
+def committed(path: Path) -> str | None:
     """A file as git has it; None where there is no git, or it does not know the file."""
     try:
         done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)

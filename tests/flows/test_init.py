@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,20 @@ def test_a_file_that_differs_is_asked_about(here, capsys, monkeypatch):
     assert main(["flowers", "--out", "other.yaml"]) == 0
     assert "cp other.yaml params.yaml" in capsys.readouterr().out
     assert Path("other.yaml").read_text() == Path("params.yaml").read_text()
+
+
+def test_a_file_that_git_has_is_replaced_and_is_told_where_it_is(here, capsys):
+    pictures(here / "flowers", COUNTS)
+    Path("params.yaml").write_text("committed: 1\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "add", "params.yaml"], check=True)
+    subprocess.run([*git, "commit", "-qm", "As it was"], check=True)
+    assert main(["flowers"]) == 0
+    assert "`git checkout params.yaml` brings them back" in capsys.readouterr().out
+    read_params()
+    Path("params.yaml").write_text("mine: 1\n")  # which git does not have
+    assert main(["flowers"]) == 2
 
 
 def nico(here):
