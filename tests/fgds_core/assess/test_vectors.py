@@ -140,8 +140,8 @@ def test_memory_holds_a_few_numbers_an_image(tmp_path, monkeypatch):
         peak = tracemalloc.get_traced_memory()[1]  # bytes, of NumPy's arrays
     finally:
         tracemalloc.stop()
-    # A bit of each pair would be that much, a number four to eight times; the rest of the process,
-    # which is counted too, was seen to take 0.3 of it
+    # A boolean of each pair would be that much, a number four to eight times; the rest of the
+    # process, which is counted too, was seen to take 0.3 of it
     assert peak < num_images**2
 
 
