@@ -50,7 +50,8 @@ def check_ability(
 
     def draw(some: "Round") -> "tuple[PartRecord, ...]":
         num_images, num_classes = sum(some.plan.wanted), sum(map(bool, some.plan.wanted))
-        say("check", f"{num_images:,} images of {num_classes:,} classes, without feedback")
+        of = "1 class" if num_classes == 1 else f"{num_classes:,} classes"
+        say("check", f"{num_images:,} images of {of}, without feedback")
         return draw_round(some, compute, store, lambda what, **values: None).records
 
     def said(records: "tuple[PartRecord, ...]") -> "Ability":

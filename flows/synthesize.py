@@ -68,8 +68,7 @@ def synthesize(
         InputError: The generator cannot draw a class, and is to be refused then.
         UnfinishedError: Parts failed; the others are finished. Names the classes.
     """
-    from fgds_core.adapt.recipe import recipe_of
-    from tasks.adapter import wanted_classes
+    from tasks.adapter import drawing_recipe
     from tasks.cost import check_cost
     from tasks.store.bucket import check_store
     from tasks.survey import survey
@@ -80,8 +79,9 @@ def synthesize(
     check_store(store)
     if params.adapt.enabled:
         check_adapter(params, workspace)
-    learnt = wanted_classes(params.adapt, workspace) or ()
-    recipe = recipe_of(params.generator, params.synthesize, params.seed, learnt)
+    recipe = drawing_recipe(
+        params.generator, params.synthesize, params.adapt, params.seed, workspace
+    )
     is_limited = compute.max_device_hours is not None
     look = partial(survey, recipe, params.retrain, store, workspace, judge=params.judge)
     found = look(verify=is_limited)

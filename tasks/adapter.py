@@ -1,4 +1,4 @@
-"""What the generator is to learn by the parameters, and whether it has."""
+"""What the generator is to learn by the parameters, whether it has, and how it draws."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,12 +6,14 @@ from dataclasses import asdict
 from fgds_core.ability.record import read_ability
 from fgds_core.adapt.adaptation import Adaptation, Told
 from fgds_core.adapt.config import AdaptConfig
+from fgds_core.adapt.recipe import recipe_of
 from fgds_core.adapt.record import read_record
 from fgds_core.data.meta import read_meta
 from fgds_core.data.splits import class_digests
 from fgds_core.errors import InputError
 from fgds_core.generators.config import GeneratorConfig
 from fgds_core.synthesis.config import SynthesizeConfig
+from fgds_core.synthesis.recipe import Recipe
 from tasks.identity.generator import generator_digests
 from tasks.workspace import Workspace
 
@@ -45,6 +47,17 @@ def wanted_classes(config: AdaptConfig, workspace: Workspace) -> tuple[str, ...]
     else:
         wanted = config.classes
     return tuple(name for name in names if name in wanted)
+
+
+def drawing_recipe(
+    generator: GeneratorConfig,
+    synthesize: SynthesizeConfig,
+    adapt: AdaptConfig,
+    seed: int,
+    workspace: Workspace,
+) -> Recipe:
+    """How images are drawn by the parameters; plain where nothing is to be learnt, or not yet."""
+    return recipe_of(generator, synthesize, seed, wanted_classes(adapt, workspace) or ())
 
 
 def adaptation(

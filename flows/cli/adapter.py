@@ -17,11 +17,10 @@ def drawing_recipe(params: Mapping[str, Any], workspace: Workspace) -> "Recipe":
         params: All sections.
         workspace: Where the real images are, and what the check says of the generator as it is.
     """
-    from fgds_core.adapt.recipe import recipe_of
-    from tasks.adapter import wanted_classes
+    from tasks import adapter
 
-    classes = wanted_classes(params["adapt"], workspace) or ()
-    return recipe_of(params["generator"], params["synthesize"], params["seed"], classes)
+    sections = (params[name] for name in ("generator", "synthesize", "adapt", "seed"))
+    return adapter.drawing_recipe(*sections, workspace)
 
 
 def show_adapter(params: Mapping[str, Any], workspace: Workspace, *, measure: bool) -> float:
