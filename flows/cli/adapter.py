@@ -19,8 +19,8 @@ def drawing_recipe(params: Mapping[str, Any], workspace: Workspace) -> "Recipe":
     """
     from tasks import adapter
 
-    sections = (params[name] for name in ("generator", "synthesize", "adapt", "seed"))
-    return adapter.drawing_recipe(*sections, workspace)
+    generator, synthesize, adapt = (params[name] for name in ("generator", "synthesize", "adapt"))
+    return adapter.drawing_recipe(generator, synthesize, adapt, params["seed"], workspace)
 
 
 def show_adapter(params: Mapping[str, Any], workspace: Workspace, *, measure: bool) -> float:
